@@ -1,0 +1,214 @@
+//! Manifests and indexes, in docker's and in OCI's media types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::platform::Platform;
+
+/// The largest manifest, index or config that is read from elsewhere.
+pub const MAX_DOCUMENT: u64 = 16 << 20;
+
+pub mod media_type {
+    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+}
+
+/// How a layer blob is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// What a manifest says about one of its blobs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    pub schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    pub schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    pub manifests: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a registry answers when asked for an image.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Document {
+    Manifest(Manifest),
+    Index(Index),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    #[error("not an image manifest: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("media type {0:?} is not one of an image (schema 1 manifests are not supported)")]
+    MediaType(String),
+    #[error("neither a manifest nor an index: it has no `layers` and no `manifests`")]
+    Shape,
+    #[error("no image for platform {wanted}; there is {}", .available.join(", "))]
+    NoPlatform { wanted: String, available: Vec<String> },
+}
+
+impl Document {
+    /// Parses a document by what it says of itself, then by its shape; registries lie about content types.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shape {
+            media_type: Option<String>,
+            manifests: Option<serde::de::IgnoredAny>,
+            layers: Option<serde::de::IgnoredAny>,
+        }
+        let shape: Shape = serde_json::from_slice(bytes)?;
+        match shape.media_type.as_deref() {
+            Some(media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST) => {
+                Ok(Self::Manifest(serde_json::from_slice(bytes)?))
+            }
+            Some(media_type::OCI_INDEX | media_type::DOCKER_LIST) => {
+                Ok(Self::Index(serde_json::from_slice(bytes)?))
+            }
+            Some(other) => Err(ManifestError::MediaType(other.to_owned())),
+            None if shape.manifests.is_some() => Ok(Self::Index(serde_json::from_slice(bytes)?)),
+            None if shape.layers.is_some() => Ok(Self::Manifest(serde_json::from_slice(bytes)?)),
+            None => Err(ManifestError::Shape),
+        }
+    }
+}
+
+impl Index {
+    /// The manifest that serves a platform: the exact one, else none.
+    pub fn select(&self, wanted: &Platform) -> Result<&Descriptor, ManifestError> {
+        let platform_of =
+            |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|have| have.satisfies(wanted));
+        if let Some(entry) = self.manifests.iter().find(platform_of) {
+            return Ok(entry);
+        }
+        // A single entry without a platform is an image that never said what it runs on.
+        match &self.manifests[..] {
+            [only] if only.platform.is_none() => Ok(only),
+            _ => Err(ManifestError::NoPlatform { wanted: wanted.to_string(), available: self.platforms() }),
+        }
+    }
+
+    fn platforms(&self) -> Vec<String> {
+        let known = self.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+        known.filter(|platform| platform.os != "unknown").map(ToString::to_string).collect()
+    }
+}
+
+impl Manifest {
+    /// An OCI manifest over a config and layers.
+    pub fn oci(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        let media_type = Some(media_type::OCI_MANIFEST.to_owned());
+        Self { schema_version: 2, media_type, config, layers, annotations: BTreeMap::new() }
+    }
+
+    /// Indented by two spaces, as BuildKit writes it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("a manifest has only string keys")
+    }
+}
+
+impl Descriptor {
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+        }
+    }
+
+    /// How this layer is compressed; none where the media type is not a layer's.
+    pub fn compression(&self) -> Option<Compression> {
+        match self.media_type.as_str() {
+            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Some(Compression::None),
+            media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Some(Compression::Gzip),
+            media_type::OCI_LAYER_ZSTD => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+}
+
+impl Compression {
+    pub fn layer_media_type(self) -> &'static str {
+        match self {
+            Self::None => media_type::OCI_LAYER,
+            Self::Gzip => media_type::OCI_LAYER_GZIP,
+            Self::Zstd => media_type::OCI_LAYER_ZSTD,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shape_decides_when_the_media_type_is_missing() {
+        let index = br#"{"schemaVersion":2,"manifests":[]}"#;
+        assert!(matches!(Document::parse(index), Ok(Document::Index(_))));
+        assert!(matches!(Document::parse(b"{}"), Err(ManifestError::Shape)));
+        let old =
+            br#"{"schemaVersion":1,"mediaType":"application/vnd.docker.distribution.manifest.v1+json"}"#;
+        assert!(matches!(Document::parse(old), Err(ManifestError::MediaType(_))));
+    }
+
+    #[test]
+    fn an_index_lists_what_it_has_when_a_platform_is_missing() {
+        let mut entry = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b""), 1);
+        entry.platform = Some(Platform::new("linux", "arm64", None));
+        let index = Index {
+            schema_version: 2,
+            media_type: None,
+            manifests: vec![entry],
+            annotations: BTreeMap::new(),
+        };
+        assert!(index.select(&Platform::new("linux", "arm64", Some("v8"))).is_ok());
+        let error = index.select(&Platform::new("linux", "s390x", None)).unwrap_err();
+        assert_eq!(error.to_string(), "no image for platform linux/s390x; there is linux/arm64");
+    }
+}

@@ -1,0 +1,5 @@
+//! rbuild: a rootless, daemonless image builder.
+
+pub mod event;
+pub mod image;
+pub mod sys;
