@@ -2,4 +2,6 @@
 
 pub mod event;
 pub mod image;
+pub mod sandbox;
+pub mod store;
 pub mod sys;
