@@ -2,6 +2,8 @@
 
 pub mod event;
 pub mod image;
+pub mod layer;
 pub mod sandbox;
+pub mod snapshot;
 pub mod store;
 pub mod sys;

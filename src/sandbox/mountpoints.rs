@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
 
 use super::spec::RootFs;
 use super::steps::{MountPoint, MountPointKind};
@@ -27,7 +27,7 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint]) -> Result<Root, R
     let mut mounted = mount_overlay(root, &lowers)?;
     let mut missing = Vec::new();
     for point in points {
-        let place = final_place(&mounted, Path::new(&point.path))?;
+        let place = mounted.final_place(Path::new(&point.path))?;
         if mounted.try_stat(&place)?.is_none() {
             missing.push((place, point.kind));
         }
@@ -48,7 +48,7 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint]) -> Result<Root, R
 }
 
 fn mount_overlay(root: &RootFs, lowers: &[PathBuf]) -> Result<Root, RootError> {
-    let tree = mount::overlay(Overlay { lowers, upper: &root.upper, work: &root.work })?;
+    let tree = mount::overlay(Overlay { lowers, changes: Some((&root.upper, &root.work)) })?;
     Ok(Root::from_fd(tree, PathBuf::from("/")))
 }
 
@@ -57,44 +57,6 @@ fn remove_volatile_mark(work: &Path) -> Result<(), IoError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove mark in", work),
         _ => Ok(()),
     }
-}
-
-/// Where a path leads although its last parts may be missing: `/etc/resolv.conf` is often a symlink to nowhere.
-fn final_place(root: &Root, path: &Path) -> Result<PathBuf, IoError> {
-    let mut place = PathBuf::from("/");
-    let mut ahead: Vec<PathBuf> = components_backwards(path);
-    let mut links = 0;
-    while let Some(name) = ahead.pop() {
-        if name.as_os_str() == ".." {
-            place.pop();
-            continue;
-        }
-        let next = place.join(name);
-        match root.try_lstat(&next)? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
-                links += 1;
-                if links > 40 {
-                    return Err(rustix::io::Errno::LOOP).at("resolve", path);
-                }
-                let target = root.read_link(&next)?;
-                if target.is_absolute() {
-                    place = PathBuf::from("/");
-                }
-                ahead.extend(components_backwards(&target));
-            }
-            Some(_) | None => place = next,
-        }
-    }
-    Ok(place)
-}
-
-fn components_backwards(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(PathBuf::from(name)),
-        Component::ParentDir => Some(PathBuf::from("..")),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    parts.rev().collect()
 }
 
 /// Makes one mount point in the stub layer. Its parents are copies of what the image has, because in a merged

@@ -35,8 +35,8 @@ fn explain(log: &str) -> String {
 #[derive(Debug, Clone, Copy)]
 pub struct Overlay<'a> {
     pub lowers: &'a [PathBuf],
-    pub upper: &'a Path,
-    pub work: &'a Path,
+    /// Where changes go, and a work directory beside it; none for reading only, which takes two lower directories.
+    pub changes: Option<(&'a Path, &'a Path)>,
 }
 
 /// Mounts an overlay, attached nowhere: it lives as long as the descriptor or a place it is attached to.
@@ -44,13 +44,15 @@ pub struct Overlay<'a> {
 /// `userxattr` is set for root too, so that a layer looks the same whoever made it. `volatile` skips syncing: a step
 /// that a crash interrupts is thrown away anyhow.
 pub fn overlay(overlay: Overlay<'_>) -> Result<OwnedFd, MountError> {
-    new_mount("overlay", overlay.upper, MountAttrFlags::empty(), |context| {
+    let target = overlay.changes.map(|(upper, _)| upper).or(overlay.lowers.first().map(PathBuf::as_path));
+    new_mount("overlay", target.unwrap_or(Path::new("nothing")), MountAttrFlags::empty(), |context| {
         for lower in overlay.lowers {
             add_layer(context, "lowerdir+", lower)?;
         }
-        add_layer(context, "upperdir", overlay.upper)?;
-        add_layer(context, "workdir", overlay.work)?;
         fsconfig_set_flag(context, "userxattr")?;
+        let Some((upper, work)) = overlay.changes else { return Ok(()) };
+        add_layer(context, "upperdir", upper)?;
+        add_layer(context, "workdir", work)?;
         fsconfig_set_flag(context, "volatile")
     })
 }
