@@ -207,3 +207,6 @@ fn key(path: &[u8]) -> Vec<u8> {
     key.extend(path.iter().map(|&byte| if byte == b'/' { 0 } else { byte }));
     key
 }
+
+#[cfg(test)]
+mod tests;
