@@ -245,10 +245,9 @@ impl Buffers {
         };
         let mut attributes = Vec::new();
         for name in self.names[..length].split(|&byte| byte == 0).filter(|name| counts(name)) {
-            match fs::fgetxattr(file, name, self.bytes.as_mut_slice()) {
-                Ok(length) => attributes.push((name.to_vec(), self.bytes[..length].to_vec())),
-                // Gone meanwhile, or not for us to read.
-                Err(_) => {}
+            // An error means: gone meanwhile, or not for us to read.
+            if let Ok(length) = fs::fgetxattr(file, name, self.bytes.as_mut_slice()) {
+                attributes.push((name.to_vec(), self.bytes[..length].to_vec()));
             }
         }
         attributes.sort();

@@ -261,3 +261,6 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, IoError> {
 fn trim(line: &[u8]) -> &[u8] {
     std::str::from_utf8(line).map_or_else(|_| line.trim_ascii(), |line| line.trim().as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,28 @@ impl Remembered for InMemory {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_settled_two_seconds_after_its_last_change() {
+        let key = |modified, changed| StatKey {
+            device: 1,
+            inode: 1,
+            size: 1,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            modified,
+            changed,
+        };
+        const SECOND: Instant = 1_000_000_000;
+        let now = 100 * SECOND;
+        assert!(key(0, 97 * SECOND).settled(now));
+        assert!(!key(0, 98 * SECOND).settled(now));
+        assert!(!key(99 * SECOND, 0).settled(now));
+        assert!(!key(0, 101 * SECOND).settled(now), "from the future");
+    }
+}

@@ -52,7 +52,7 @@ pub struct Source<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
-    #[error("\"/{}\": not found{}", .path.display(), .hidden_by.as_ref().map(ToString::to_string).unwrap_or_default())]
+    #[error("\"/{}\": not found{}", .path.display(), because(.hidden_by.as_ref()))]
     NotFound {
         path: PathBuf,
         /// The rule without which it would have been found.
@@ -73,11 +73,15 @@ pub enum SelectError {
 
 /// The rule of an ignore file that hides something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(" (ignored by {text:?} in {}:{line})", .origin.as_deref().unwrap_or(Path::new(".dockerignore")).display())]
+#[error("ignored by {text:?} in {}:{line}", .origin.as_deref().unwrap_or(Path::new(".dockerignore")).display())]
 pub struct HiddenBy {
     pub origin: Option<PathBuf>,
     pub line: usize,
     pub text: String,
+}
+
+fn because(hidden_by: Option<&HiddenBy>) -> String {
+    hidden_by.map(|rule| format!(", {rule}")).unwrap_or_default()
 }
 
 impl Selector {
@@ -229,3 +233,6 @@ impl<'a> Source<'a> {
         if self.is_directory() { self.tree.walk(&self.entry).map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,13 @@ use super::lexical::{as_path, inside, join, last};
 use super::tree::Tree;
 use crate::sys::IoError;
 
-/// Existing paths that differ from a missing one in the first component that is missing.
+/// Existing paths that differ from a missing one in the first component that is missing, with the rest of the path where
+/// that exists too.
 pub(super) fn nearest(tree: &Tree, missing: &Path) -> Result<Vec<PathBuf>, IoError> {
     let missing = inside(missing.as_os_str().as_bytes());
     let mut known = Vec::new();
-    for name in missing.split(|&byte| byte == b'/') {
+    let names: Vec<&[u8]> = missing.split(|&byte| byte == b'/').collect();
+    for (index, name) in names.iter().enumerate() {
         let path = join(&known, name);
         if tree.find(as_path(&path))?.is_some() {
             known = path;
@@ -29,7 +31,10 @@ pub(super) fn nearest(tree: &Tree, missing: &Path) -> Result<Vec<PathBuf>, IoErr
             let other = last(&entry.place.inside);
             let distance = distance(&name.to_ascii_lowercase(), &other.to_ascii_lowercase());
             if distance <= allowed && tree.is_there(&entry)? {
-                close.push((distance, as_path(&join(&known, other)).to_owned()));
+                let path = join(&known, other);
+                let whole = join(&path, &names[index + 1..].join(&b'/'));
+                let path = if tree.find(as_path(&whole))?.is_some() { whole } else { path };
+                close.push((distance, as_path(&path).to_owned()));
             }
         }
         close.sort();
@@ -38,18 +43,23 @@ pub(super) fn nearest(tree: &Tree, missing: &Path) -> Result<Vec<PathBuf>, IoErr
     Ok(Vec::new())
 }
 
-/// How many bytes have to be inserted, left out or replaced to turn one name into the other.
+/// How many bytes have to be inserted, left out, replaced or swapped with the next to turn one name into the other.
 fn distance(from: &[u8], to: &[u8]) -> usize {
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for (row, a) in from.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, b) in to.iter().enumerate() {
-            let replaced = above[column] + usize::from(a != b);
-            current.push(replaced.min(above[column + 1] + 1).min(current[column] + 1));
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for row in 1..=from.len() {
+        let mut current = vec![row];
+        for column in 1..=to.len() {
+            let above = &rows[row - 1];
+            let replaced = above[column - 1] + usize::from(from[row - 1] != to[column - 1]);
+            let mut best = replaced.min(above[column] + 1).min(current[column - 1] + 1);
+            if row > 1 && column > 1 && from[row - 2..row] == [to[column - 1], to[column - 2]] {
+                best = best.min(rows[row - 2][column - 2] + 1);
+            }
+            current.push(best);
         }
-        above = current;
+        rows.push(current);
     }
-    above[to.len()]
+    rows[from.len()][to.len()]
 }
 
 #[cfg(test)]
@@ -58,7 +68,8 @@ mod tests {
 
     #[test]
     fn distance_counts_edits() {
-        for (from, to, expected) in [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("", "ab", 2)]
+        for (from, to, expected) in
+            [("", "", 0), ("abc", "abc", 0), ("kitten", "sitting", 3), ("", "ab", 2), ("scr", "src", 1)]
         {
             assert_eq!(distance(from.as_bytes(), to.as_bytes()), expected, "{from} {to}");
         }

@@ -2,7 +2,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use super::super::{Forgetful, Ignore, InMemory, Owner, Parents, Selector, Tree, fingerprint};
+use super::super::{
+    Forgetful, Ignore, InMemory, Owner, Parents, Remembered, Selector, StatKey, Tree, fingerprint,
+};
 use crate::image::Digest;
 use crate::sys::rooted::Root;
 
@@ -227,6 +229,43 @@ fn only_files_left_alone_for_a_while_are_remembered() {
     assert_ne!(whole(), before);
 }
 
+/// Knows one digest for every file.
+struct Planted(Digest);
+
+impl Remembered for Planted {
+    fn get(&self, _: &StatKey) -> Option<Digest> {
+        Some(self.0)
+    }
+
+    fn put(&self, _: StatKey, _: Digest) {
+        panic!("a known file is not read");
+    }
+}
+
+#[test]
+fn a_remembered_file_is_not_opened() {
+    let world = d0();
+    fs::set_permissions(world.dir.path().join("foo"), Permissions::from_mode(0o000)).unwrap();
+    let planted = Planted(Digest::of(b"planted"));
+    let selector = Selector::literal(Path::new("foo"));
+    assert_eq!(selector.fingerprint(&world.tree(""), &planted).unwrap(), planted.0);
+}
+
+#[test]
+fn extended_attributes_count_and_those_of_the_host_do_not() {
+    let world = d0();
+    let file = fs::File::open(world.dir.path().join("foo")).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    match rustix::fs::fsetxattr(&file, "user.b", b"two", flags) {
+        Err(rustix::io::Errno::NOTSUP) => return,
+        set => set.unwrap(),
+    }
+    rustix::fs::fsetxattr(&file, "user.a", b"one", flags).unwrap();
+    let header = "namemode420uid0gid0size5typeflag0linknameunamegnamedevmajor0devminor0";
+    let expected = Digest::of(format!("{header}user.aoneuser.btwodata0").as_bytes());
+    assert_eq!(world.plain("foo"), expected.to_string());
+}
+
 #[test]
 fn many_files_are_hashed_by_threads_with_the_same_result() {
     let world = World::new(&[("many/", "")]);
@@ -248,4 +287,28 @@ fn a_fifo_is_hashed_without_being_opened() {
     let root = Root::open(world.dir.path()).unwrap();
     rustix::fs::mkfifoat(&root, "pipe", rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
     assert_ne!(world.plain("."), d0().plain("."));
+}
+
+#[test]
+#[ignore = "a measurement: run with --release --nocapture"]
+fn fifty_thousand_small_files() {
+    let world = World::new(&[]);
+    for directory in 0..500 {
+        let directory = world.dir.path().join(format!("dir{directory}"));
+        fs::create_dir(&directory).unwrap();
+        for file in 0..100 {
+            fs::write(directory.join(format!("file{file}")), vec![b'x'; 4096]).unwrap();
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let memory = InMemory::default();
+    for attempt in ["first", "remembered"] {
+        let began = std::time::Instant::now();
+        fingerprint(&world.tree(""), &[], &memory).unwrap();
+        println!("{attempt}: {:?}", began.elapsed());
+    }
+    let tree = world.tree("");
+    let began = std::time::Instant::now();
+    let entries = tree.walk(&tree.find(Path::new("/")).unwrap().unwrap()).unwrap().count();
+    println!("walk of {entries}: {:?}", began.elapsed());
 }
