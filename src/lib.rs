@@ -2,4 +2,5 @@
 
 pub mod event;
 pub mod image;
+pub mod registry;
 pub mod sys;
