@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::registries::is_loopback;
 use crate::image::{Digest, ManifestError};
 
 /// What was asked of whom; the head of every message.
@@ -89,8 +90,10 @@ impl RegistryError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Status { answer, .. } => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504),
-            Self::Unreachable { reason, .. } => match reason {
-                Reason::ConnectionRefused | Reason::Timeout | Reason::Cut => true,
+            Self::Unreachable { asked, reason, .. } => match reason {
+                // On this machine nobody is about to recover: nothing runs there.
+                Reason::ConnectionRefused => !is_loopback(&asked.registry),
+                Reason::Timeout | Reason::Cut => true,
                 Reason::Name | Reason::Tls => false,
             },
             Self::Stalled { .. } | Self::Cut { .. } => true,

@@ -9,6 +9,9 @@
 //!
 //! Not here: reading files, variables or home directories ([`Settings`] comes ready-made); keeping blobs (`store`).
 
+mod answer;
+mod auth;
+mod challenge;
 mod client;
 mod credentials;
 mod document;
@@ -16,13 +19,19 @@ mod download;
 mod error;
 mod pull;
 mod registries;
+mod retry;
 mod settings;
+mod tls;
+mod transport;
 mod upload;
+
+#[cfg(test)]
+mod tests;
 
 pub use client::Client;
 pub use credentials::Credentials;
 pub use document::Fetched;
-pub use download::{BlobReader, BlobSender, blob_channel};
+pub use download::{BlobReader, BlobSender, Progress, blob_channel};
 pub use error::{Answer, Asked, Reason, RegistryError};
 pub use pull::{ResolvedImage, resolve};
 pub use registries::Registries;

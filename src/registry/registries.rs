@@ -168,6 +168,16 @@ impl Endpoint {
         Self { registry: registry.to_owned(), repository: repository.to_owned(), security }
     }
 
+    /// What a token must allow for reading.
+    pub(super) fn pull_scope(&self) -> String {
+        format!("repository:{}:pull", self.repository)
+    }
+
+    /// What a token must allow for writing.
+    pub(super) fn push_scope(&self) -> String {
+        format!("repository:{}:pull,push", self.repository)
+    }
+
     /// Where connections go.
     pub(super) fn authority(&self) -> &str {
         match self.registry.as_str() {
