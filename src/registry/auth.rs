@@ -11,13 +11,13 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use super::call::{Call, Outgoing, Target};
 use super::challenge::Challenge;
 use super::client::Client;
 use super::credentials::Credential;
 use super::error::RegistryError;
 use super::registries::{Security, is_loopback};
 use super::settings::Secret;
-use super::transport::{Call, Outgoing, Target};
 
 /// What is known about hosts and what they have granted. Shared by all clones of a client.
 #[derive(Default)]

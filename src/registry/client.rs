@@ -28,7 +28,7 @@ struct Inner {
     auth: Auth,
     /// By host, for those that may speak HTTP.
     schemes: Mutex<HashMap<String, Arc<OnceCell<Tls>>>>,
-    /// Mirrors that could not be used, so that each is waited for and complained about only once.
+    /// Mirrors (whole hosts, or repositories of them) that could not be used, so that each is waited for and complained about only once.
     dead_mirrors: Mutex<HashSet<String>>,
 }
 
@@ -49,7 +49,7 @@ impl Client {
 
     /// Asks the mirrors of a name and then its origin until one does not fail. A mirror that lacks what is wanted is
     /// passed over in silence; one that is broken, with a warning.
-    pub(super) async fn from_any<T, F>(
+    pub(super) async fn ask_in_turn<T, F>(
         &self,
         reference: &Reference,
         mut ask: impl FnMut(Endpoint, Attempts) -> F,
@@ -59,10 +59,9 @@ impl Client {
     {
         let (origin, mirrors) = self.places(reference)?;
         for mirror in mirrors {
-            let name = mirror.registry.clone();
-            match ask(mirror, self.mirror_attempts()).await {
+            match ask(mirror.clone(), self.mirror_attempts()).await {
                 Ok(found) => return Ok(found),
-                Err(error) => self.mirror_failed(&name, error)?,
+                Err(error) => self.mirror_failed(&mirror, error)?,
             }
         }
         ask(origin, self.attempts()).await
@@ -73,18 +72,19 @@ impl Client {
         let mut places = self.inner.settings.registries.endpoints(reference, Access::Read)?;
         let origin = places.pop().expect("the origin is always among them");
         let dead = self.inner.dead_mirrors.lock().expect("nobody panics while holding it");
-        places.retain(|mirror| !dead.contains(&mirror.registry));
+        places.retain(|mirror| !dead.contains(&mirror.registry) && !dead.contains(&mirror.name()));
         Ok((origin, places))
     }
 
     /// Notes that a mirror failed, or gives the error back where no other place could do better.
-    pub(super) fn mirror_failed(&self, mirror: &str, error: RegistryError) -> Result<(), RegistryError> {
+    pub(super) fn mirror_failed(&self, mirror: &Endpoint, error: RegistryError) -> Result<(), RegistryError> {
         if matches!(error, RegistryError::Abandoned { .. } | RegistryError::Setup { .. }) {
             return Err(error);
         }
         if !matches!(error, RegistryError::NotFound { .. }) {
             let mut dead = self.inner.dead_mirrors.lock().expect("nobody panics while holding it");
-            if dead.insert(mirror.to_owned()) {
+            let gone = matches!(error, RegistryError::Unreachable { .. } | RegistryError::Stalled { .. });
+            if dead.insert(if gone { mirror.registry.clone() } else { mirror.name() }) {
                 self.inner.events.warn(format!("mirror not used: {error}"));
             }
         }

@@ -4,11 +4,11 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 
+use super::call::{Call, Target};
 use super::client::Client;
 use super::error::RegistryError;
 use super::registries::Endpoint;
 use super::retry::Attempts;
-use super::transport::{Call, Target};
 use crate::image::{Digest, Document, MAX_DOCUMENT, ManifestError, Reference, media_type};
 
 /// A manifest or an index as a registry sent it.
@@ -29,7 +29,7 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 impl Client {
     /// Fetches a manifest or an index by the reference's digest, else by its tag. Mirrors are asked first.
     pub async fn fetch_document(&self, reference: &Reference) -> Result<Fetched, RegistryError> {
-        self.from_any(reference, |endpoint, mut attempts| async move {
+        self.ask_in_turn(reference, |endpoint, mut attempts| async move {
             loop {
                 match self.fetch_document_from(&endpoint, reference).await {
                     Ok(fetched) => return Ok(fetched),
@@ -42,7 +42,7 @@ impl Client {
 
     /// The digest a name stands for; none if there is no such thing. Registries do not count this as a pull.
     pub async fn head_manifest(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-        let found = self.from_any(reference, |endpoint, attempts| async move {
+        let found = self.ask_in_turn(reference, |endpoint, attempts| async move {
             self.head_manifest_at(&endpoint, reference, attempts).await
         });
         match found.await {
@@ -68,7 +68,7 @@ impl Client {
             return Err(RegistryError::WrongDigest { asked: call.asked(), expected, found: digest });
         }
         let (document, media_type) = parse(&call, &bytes)?;
-        let endpoint = format!("{}/{}", endpoint.registry, endpoint.repository);
+        let endpoint = endpoint.name();
         Ok(Fetched { bytes, digest, media_type, document, endpoint })
     }
 

@@ -8,11 +8,11 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
+use super::call::{Call, Target};
 use super::client::Client;
 use super::error::RegistryError;
 use super::registries::Endpoint;
 use super::retry::Attempts;
-use super::transport::{Call, Target};
 use crate::image::{Descriptor, Hasher, MAX_DOCUMENT, Reference};
 
 /// Hears how many of a blob's bytes have been moved so far. The count falls when an upload begins anew.
@@ -67,7 +67,7 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, RegistryError> {
-        self.from_any(reference, |endpoint, mut attempts| async move {
+        self.ask_in_turn(reference, |endpoint, mut attempts| async move {
             let call = blob_call(&endpoint, descriptor, Method::GET);
             if descriptor.size > MAX_DOCUMENT {
                 return Err(RegistryError::TooLarge { asked: call.asked(), limit: MAX_DOCUMENT });
@@ -98,7 +98,7 @@ impl Client {
                     let call = blob_call(&mirror, descriptor, Method::GET);
                     return download.finish(&call).await.map(drop);
                 }
-                Err(error) => self.mirror_failed(&mirror.registry, error)?,
+                Err(error) => self.mirror_failed(&mirror, error)?,
             }
         }
         self.download(&origin, &mut download, &mut self.attempts()).await?;

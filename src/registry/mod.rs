@@ -11,6 +11,7 @@
 
 mod answer;
 mod auth;
+mod call;
 mod challenge;
 mod client;
 mod credentials;

@@ -168,6 +168,10 @@ impl Endpoint {
         Self { registry: registry.to_owned(), repository: repository.to_owned(), security }
     }
 
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
     /// What a token must allow for reading.
     pub(super) fn pull_scope(&self) -> String {
         format!("repository:{}:pull", self.repository)

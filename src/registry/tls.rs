@@ -32,14 +32,18 @@ type Made = Result<reqwest::Client, (&'static str, String)>;
 
 impl HttpClients {
     pub(super) fn get(&self, tls: Tls, settings: &Settings) -> Result<&reqwest::Client, RegistryError> {
-        let (cell, config): (_, fn(&Trust) -> Result<ClientConfig, rustls::Error>) = match tls {
-            Tls::None => (&self.plain, |_| trusting(RootCertStore::empty())),
-            Tls::Verified => (&self.verified, |trust| trusting(roots(trust))),
-            Tls::Unverified => (&self.unverified, |_| trusting_anybody()),
+        let cell = match tls {
+            Tls::None => &self.plain,
+            Tls::Verified => &self.verified,
+            Tls::Unverified => &self.unverified,
         };
         let made = cell.get_or_init(|| {
-            let config = config(&settings.trust).map_err(|error| ("TLS", error.to_string()))?;
-            make(config, settings)
+            let config = match tls {
+                Tls::None => trusting(RootCertStore::empty()),
+                Tls::Verified => trusting(roots(&settings.trust)),
+                Tls::Unverified => trusting_anybody(),
+            };
+            make(config.map_err(|error| ("TLS", error.to_string()))?, settings)
         });
         made.as_ref().map_err(|(what, problem)| RegistryError::Setup { what, problem: problem.clone() })
     }

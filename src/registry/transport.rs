@@ -2,56 +2,19 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::answer;
+use super::call::{Activity, Call, Target};
 use super::challenge::Challenge;
 use super::client::Client;
-use super::credentials::Credential;
-use super::error::{Answer, Asked, Reason, RegistryError};
+use super::error::{Reason, RegistryError};
 use super::registries::{Endpoint, Security, is_loopback};
 use super::tls::Tls;
-
-/// A request to an endpoint, which can be sent any number of times.
-pub(super) struct Call<'a> {
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) what: String,
-    pub(super) method: Method,
-    pub(super) target: Target,
-    pub(super) headers: Vec<(HeaderName, String)>,
-    /// What a token must allow, as `repository:NAME:pull,push`.
-    pub(super) scopes: Vec<String>,
-    pub(super) body: Option<&'a (dyn Fn() -> Result<Outgoing, RegistryError> + Send + Sync)>,
-}
-
-pub(super) enum Target {
-    /// Below `/v2/NAME/`.
-    Path(String),
-    /// Where an earlier answer said.
-    Url(Url),
-}
-
-/// The body of one sending.
-pub(super) struct Outgoing {
-    pub(super) body: reqwest::Body,
-    pub(super) length: u64,
-    /// For bodies that take a while.
-    pub(super) activity: Option<Arc<Activity>>,
-}
-
-/// What a streaming body tells the one who waits for the answer.
-pub(super) struct Activity(Mutex<Progress>);
-
-struct Progress {
-    last: Instant,
-    sent_all: bool,
-    fault: Option<io::Error>,
-}
 
 const MOST_REDIRECTS: usize = 10;
 
@@ -70,6 +33,9 @@ impl Client {
         };
         // An upload may have been sent elsewhere, where credentials must not follow.
         if !is_at(&url, call.endpoint) {
+            if url.scheme() != "https" && call.endpoint.security == Security::Verified {
+                return Err(call.protocol("the registry sends an upload to an insecure address"));
+            }
             return self.follow(call, url, None).await;
         }
         let credential = self.settings().credentials.find(&call.endpoint.registry, &call.endpoint.repository);
@@ -257,77 +223,6 @@ impl Client {
     }
 }
 
-impl Call<'_> {
-    pub(super) fn asked(&self) -> Box<Asked> {
-        let endpoint = self.endpoint;
-        Box::new(Asked {
-            registry: endpoint.registry.clone(),
-            repository: endpoint.repository.clone(),
-            what: self.what.clone(),
-        })
-    }
-
-    pub(super) fn protocol(&self, problem: &'static str) -> RegistryError {
-        RegistryError::Protocol { asked: self.asked(), problem }
-    }
-
-    pub(super) fn refused(&self, answer: Answer, credential: &Credential) -> RegistryError {
-        let asked = self.asked();
-        let logged_in = match credential {
-            Credential::Helper(helper) if matches!(answer.status, 401 | 403) => {
-                return RegistryError::CredentialHelper { asked, answer, helper: helper.clone() };
-            }
-            Credential::Anonymous | Credential::Helper(_) => false,
-            Credential::Password { .. } | Credential::Identity(_) | Credential::Bearer(_) => true,
-        };
-        match answer.status {
-            401 | 403 => RegistryError::Denied { asked, answer, logged_in },
-            404 => RegistryError::NotFound { asked, answer },
-            _ => RegistryError::Status { asked, answer },
-        }
-    }
-}
-
-impl Outgoing {
-    pub(super) fn small(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self { length: bytes.len() as u64, body: bytes.into(), activity: None }
-    }
-}
-
-impl Activity {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Progress { last: Instant::now(), sent_all: false, fault: None }))
-    }
-
-    pub(super) fn moved(&self) {
-        self.lock().last = Instant::now();
-    }
-
-    pub(super) fn finished(&self) {
-        let mut progress = self.lock();
-        progress.last = Instant::now();
-        progress.sent_all = true;
-    }
-
-    pub(super) fn failed(&self, fault: io::Error) {
-        self.lock().fault = Some(fault);
-    }
-
-    fn state(&self) -> (Instant, bool) {
-        let progress = self.lock();
-        (progress.last, progress.sent_all)
-    }
-
-    fn fault(&self) -> Option<io::Error> {
-        self.lock().fault.take()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.0.lock().expect("nobody panics while holding it")
-    }
-}
-
 /// The address an answer points to, which may be relative.
 pub(super) fn location(response: &Response) -> Option<Url> {
     let text = response.headers().get(LOCATION)?.to_str().ok()?;
@@ -361,7 +256,7 @@ fn is_host_of(url: &Url, endpoint: &Endpoint) -> bool {
     own.is_ok_and(|own| own.host() == url.host())
 }
 
-fn reason(error: &reqwest::Error) -> Reason {
+pub(super) fn reason(error: &reqwest::Error) -> Reason {
     if error.is_dns() {
         return Reason::Name;
     }

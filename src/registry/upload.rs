@@ -11,11 +11,12 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
+use super::call::{Activity, Call, Outgoing, Target};
 use super::client::Client;
 use super::download::{Progress, blob_call};
 use super::error::RegistryError;
 use super::registries::Endpoint;
-use super::transport::{Activity, Call, Outgoing, Target, location};
+use super::transport::location;
 use crate::image::{Descriptor, Digest, Reference};
 
 /// The bytes of a blob, which may have to be sent more than once.

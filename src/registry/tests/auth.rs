@@ -1,5 +1,7 @@
 //! Proving who we are, to those who ask and to nobody else.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::server::{ALWAYS, Reply, Request, Server, State};
 use super::*;
 use crate::image::{Digest, media_type};
@@ -61,25 +63,24 @@ async fn an_anonymous_token_is_fetched_once_for_many() {
 async fn a_password_goes_to_the_token_service_and_a_stale_token_is_renewed() {
     let server = Server::start().await;
     server.add_manifest("app", "1", media_type::OCI_MANIFEST, MANIFEST);
-    demand_token(&server);
-    server
-        .instead("GET", "/token", 1, |_, _| Some(Reply::body(200, r#"{"token":"good","expires_in":9999}"#)));
+    let current = Arc::new(AtomicUsize::new(1));
+    let (realm, valid) = (format!("http://{}/token", server.address), current.clone());
+    server.instead("GET", "/v2/app", ALWAYS, move |request, _| {
+        let wanted = format!("Bearer t{}", valid.load(Ordering::Relaxed));
+        (request.header("authorization") != wanted)
+            .then(|| Reply::status(401).header("WWW-Authenticate", format!("Bearer realm={realm}")))
+    });
+    let given = current.clone();
+    server.instead("GET", "/token", ALWAYS, move |_, _| {
+        Some(Reply::body(200, format!(r#"{{"token":"t{}"}}"#, given.load(Ordering::Relaxed))))
+    });
     let client = client(login(&server));
-    let reference = server.reference("app:1");
-    client.fetch_document(&reference).await.unwrap();
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
     assert_eq!(server.seen("GET", "/token")[0].header("authorization"), "Basic bWU6c2VjcmV0");
     // The registry forgets the token before its time.
-    server.instead("GET", "/token", ALWAYS, |_, _| Some(Reply::body(200, r#"{"token":"good"}"#)));
-    let first = std::sync::atomic::AtomicBool::new(true);
-    server.after("GET", "/manifests/", ALWAYS, move |_, reply| {
-        if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            let challenge = "Bearer realm=\"http://127.0.0.1:1/\"";
-            *reply = Reply::status(401).header("WWW-Authenticate", challenge);
-        }
-    });
-    // The new challenge names a service that is not there, so the failure is that one's.
-    let error = client.fetch_document(&reference).await.unwrap_err();
-    assert!(error.to_string().contains("token from 127.0.0.1"), "{error}");
+    current.store(2, Ordering::Relaxed);
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    assert_eq!(server.count("GET", "/token"), 2);
 }
 
 #[tokio::test]
@@ -140,4 +141,21 @@ async fn a_needed_credential_helper_is_named() {
         matches!(&error, RegistryError::CredentialHelper { helper, .. } if helper == "gcloud"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn proxies_are_used_but_not_for_this_machine() {
+    let (proxy, server) = (Server::start().await, Server::start().await);
+    for server in [&proxy, &server] {
+        server.instead("GET", "/v2/app/manifests/", ALWAYS, |_, _| Some(Reply::body(200, MANIFEST)));
+    }
+    let mut settings = mirrored("[[registry]]\nlocation = \"reg.example\"\ninsecure = true\n");
+    settings.proxies.http = Some(Secret::new(format!("http://me:hunter2@{}", proxy.address)));
+    settings.proxies.https = Some(Secret::new("http://127.0.0.1:1"));
+    let client = client(settings);
+    client.fetch_document(&"reg.example/app:1".parse().unwrap()).await.unwrap();
+    assert_eq!(proxy.count("GET", "http://reg.example/v2/app/manifests/1"), 1);
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    assert_eq!(server.count("GET", "/manifests/1"), 1);
+    assert!(!format!("{client:?}").contains("hunter2"));
 }

@@ -86,11 +86,9 @@ async fn a_blob_of_another_length_is_refused() {
     let chunked = "4\r\ngood\r\n4\r\nness\r\n0\r\n\r\n";
     server.after("GET", "/blobs/", 1, move |_, reply| {
         *reply = Reply::body(200, chunked).header("Transfer-Encoding", "chunked");
-        reply.headers.push(("Content-Length".to_owned(), String::new()));
-        reply.headers.pop();
     });
     let (sent, _) = download(&client(quick()), &reference, &descriptor).await;
-    assert!(sent.is_err(), "{sent:?}");
+    assert!(matches!(sent, Err(RegistryError::WrongSize { expected: 4, found: 8, .. })), "{sent:?}");
 }
 
 #[tokio::test]

@@ -7,13 +7,15 @@ use bytes::Bytes;
 
 use super::*;
 use crate::image::{Config, Digest, Manifest, Platform, media_type};
+use crate::registry::tls::Tls;
+use crate::registry::transport::reason;
 
 const BINARY: &str = "/usr/bin/docker-registry";
 
 struct Running {
     child: Child,
     address: String,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Drop for Running {
@@ -23,8 +25,7 @@ impl Drop for Running {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a skip must be seen")]
-fn start() -> Option<Running> {
+fn start(tls: bool) -> Option<Running> {
     if !Path::new(BINARY).exists() {
         eprintln!("skipped: {BINARY} is not installed (package docker-registry)");
         return None;
@@ -33,8 +34,18 @@ fn start() -> Option<Running> {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
+    let certificate = directory.path().join("certificate.pem");
+    let key = directory.path().join("key.pem");
+    if tls && !make_certificate(&certificate, &key) {
+        eprintln!("skipped: openssl is not installed");
+        return None;
+    }
+    let tls = match tls {
+        true => format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display()),
+        false => String::new(),
+    };
     let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"{tls}}}\n",
         directory.path().join("data").display()
     );
     let path = directory.path().join("config.yml");
@@ -52,12 +63,20 @@ fn start() -> Option<Running> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Some(Running { child, address, _directory: directory })
+    Some(Running { child, address, directory })
+}
+
+fn make_certificate(certificate: &Path, key: &Path) -> bool {
+    let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    let mut command = Command::new("openssl");
+    command.args(arguments.split_whitespace()).arg("-out").arg(certificate).arg("-keyout").arg(key);
+    command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 #[tokio::test]
 async fn an_image_survives_a_real_registry() {
-    let Some(registry) = start() else { return };
+    let Some(registry) = start(false) else { return };
     let reference: Reference = format!("{}/group/app:1", registry.address).parse().unwrap();
     let client = client(Settings::default());
     let layer_bytes = noise(5 << 20);
@@ -66,7 +85,7 @@ async fn an_image_survives_a_real_registry() {
     let config =
         Descriptor::new(media_type::OCI_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);
 
-    let file = registry._directory.path().join("layer");
+    let file = registry.directory.path().join("layer");
     fs::write(&file, &layer_bytes).unwrap();
     let pushed = client.push_blob(&reference, &layer, &FileSource(file), &[], &unheard()).await.unwrap();
     assert_eq!(pushed, Pushed::Uploaded);
@@ -87,4 +106,24 @@ async fn an_image_survives_a_real_registry() {
     let error =
         client.fetch_document(&format!("{}/none", registry.address).parse().unwrap()).await.unwrap_err();
     assert!(matches!(&error, RegistryError::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn tls_is_found_out_on_loopback_and_verified_elsewhere() {
+    let Some(registry) = start(true) else { return };
+    let reference: Reference = format!("{}/app:1", registry.address).parse().unwrap();
+    let bytes = Bytes::from_static(b"blob");
+    let blob = Descriptor::new(media_type::OCI_LAYER, Digest::of(&bytes), 4);
+    let client = client(Settings::default());
+    client.push_blob(&reference, &blob, &bytes, &[], &unheard()).await.unwrap();
+    assert_eq!(client.fetch_blob_bytes(&reference, &blob).await.unwrap(), bytes);
+
+    // What a registry elsewhere would have to show.
+    let url = format!("https://{}/v2/", registry.address);
+    let error = client.http(Tls::Verified).unwrap().get(&url).send().await.unwrap_err();
+    assert_eq!(reason(&error), Reason::Tls);
+    let mut settings = Settings::default();
+    settings.trust.file = Some(registry.directory.path().join("certificate.pem"));
+    let trusting = self::client(settings);
+    assert!(trusting.http(Tls::Verified).unwrap().get(&url).send().await.unwrap().status().is_success());
 }

@@ -160,7 +160,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
             return;
         }
         let mut head = format!("HTTP/1.1 {} Status\r\n", reply.status);
-        if !reply.headers.iter().any(|(name, _)| name == "Content-Length") {
+        if !reply.headers.iter().any(|(name, _)| name == "Transfer-Encoding") {
             head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
         }
         for (name, value) in &reply.headers {
