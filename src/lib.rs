@@ -4,6 +4,7 @@ pub mod context;
 pub mod event;
 pub mod image;
 pub mod layer;
+pub mod registry;
 pub mod sandbox;
 pub mod snapshot;
 pub mod store;
