@@ -72,7 +72,7 @@ impl Client {
         Ok(Fetched { bytes, digest, media_type, document, endpoint })
     }
 
-    async fn head_manifest_at(
+    pub(super) async fn head_manifest_at(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,
@@ -134,7 +134,7 @@ fn manifest_call<'a>(endpoint: &'a Endpoint, reference: &Reference, method: Meth
     }
 }
 
-fn claimed_digest(response: &Response) -> Option<Digest> {
+pub(super) fn claimed_digest(response: &Response) -> Option<Digest> {
     response.headers().get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 

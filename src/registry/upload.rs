@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::call::{Activity, Call, Outgoing, Target};
 use super::client::Client;
+use super::document::claimed_digest;
 use super::download::{Progress, blob_call};
 use super::error::RegistryError;
 use super::registries::Endpoint;
@@ -115,15 +116,23 @@ impl Client {
         loop {
             let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
             match self.expect(&call, &wanted).await {
-                Ok(_) => return Ok(digest),
+                Ok(response) => match claimed_digest(&response) {
+                    Some(found) if found != digest => {
+                        return Err(RegistryError::WrongDigest {
+                            asked: call.asked(),
+                            expected: digest,
+                            found,
+                        });
+                    }
+                    _ => return Ok(digest),
+                },
                 // Replicas of a registry learn of a blob at different times.
                 Err(error) if mentions(&error, "BLOB_UNKNOWN") => attempts.pause_anyway(error).await?,
                 // A tag that must not change is no trouble where it would not change.
                 Err(error) if mentions(&error, "TAG_") || mentions(&error, "ImageTagAlreadyExists") => {
-                    return match self.head_manifest(&Reference { digest: None, ..to.clone() }).await {
-                        Ok(Some(there)) if there == digest => Ok(digest),
-                        _ => Err(error),
-                    };
+                    let tagged = Reference { digest: None, ..to.clone() };
+                    let there = self.head_manifest_at(&endpoint, &tagged, self.attempts()).await;
+                    return if there.is_ok_and(|there| there == digest) { Ok(digest) } else { Err(error) };
                 }
                 Err(error) => attempts.pause(error).await?,
             }

@@ -65,6 +65,11 @@ async fn download(
     (sent.await.unwrap(), read.await.unwrap())
 }
 
+/// Compiles only for what may move between the runtime's threads.
+fn movable<T: Send>(future: T) -> T {
+    future
+}
+
 /// Bytes that compress and repeat badly, so that a wrong piece in the wrong place is noticed.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u32;

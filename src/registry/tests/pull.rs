@@ -31,7 +31,7 @@ async fn an_image_is_resolved_by_tag_digest_and_index() {
     let (manifest, index) = image(&server, &platform);
     let client = client(quick());
 
-    let image = resolve(&client, &server.reference("app:1"), &platform).await.unwrap();
+    let image = movable(resolve(&client, &server.reference("app:1"), &platform)).await.unwrap();
     assert_eq!((image.index_digest, image.manifest_digest), (None, manifest));
     assert_eq!(image.config.architecture, "arm64");
     assert_eq!(image.reference.digest, Some(manifest));

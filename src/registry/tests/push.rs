@@ -16,7 +16,8 @@ async fn push(
     blob: &(Descriptor, Bytes),
     mount_from: &[&str],
 ) -> Result<Pushed, RegistryError> {
-    client(quick()).push_blob(&server.reference("app:1"), &blob.0, &blob.1, mount_from, &unheard()).await
+    let (client, to, progress) = (client(quick()), server.reference("app:1"), unheard());
+    movable(client.push_blob(&to, &blob.0, &blob.1, mount_from, &progress)).await
 }
 
 fn has(server: &Server, blob: &(Descriptor, Bytes)) -> bool {
@@ -136,6 +137,10 @@ async fn a_tag_that_must_not_change_may_stay() {
     let server = Server::start().await;
     let bytes = br#"{"schemaVersion":2}"#;
     server.add_manifest("app", "1", media_type::OCI_MANIFEST, bytes);
+    server.after("PUT", "/manifests/", 1, |_, reply| reply.headers[0].1 = Digest::of(b"other").to_string());
+    let error =
+        client(quick()).push_manifest(&server.reference("app:1"), media_type::OCI_MANIFEST, bytes).await;
+    assert!(matches!(error, Err(RegistryError::WrongDigest { .. })), "{error:?}");
     server.instead("PUT", "/manifests/", ALWAYS, |_, _| {
         Some(Reply::body(400, r#"{"errors":[{"code":"TAG_INVALID","message":"immutable"}]}"#))
     });
