@@ -175,9 +175,8 @@ impl Ignore {
         if path.is_empty() {
             return None;
         }
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
         let mut last = None;
-        for end in slashes.chain([path.len()]) {
+        for end in slashes(&path).chain([path.len()]) {
             last = self.last_hit(last, &path[..end]).or(last);
         }
         let last = &self.rules[last?];
@@ -195,6 +194,12 @@ impl Ignore {
             }
         }
         Inherited { hits }
+    }
+
+    /// What the directory at a path hands down, all its parents considered.
+    pub(super) fn enter_along(&self, path: &[u8]) -> Inherited {
+        let ends = slashes(path).chain((!path.is_empty()).then_some(path.len()));
+        ends.fold(Inherited::default(), |inherited, end| self.enter(&inherited, &path[..end]))
     }
 
     /// Whether an entry of a directory is hidden, given what the directory hands down.
@@ -283,6 +288,10 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, IoError> {
         return Err(Errno::FBIG).at("read ignore file", path);
     }
     Ok(text)
+}
+
+fn slashes(path: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index)
 }
 
 /// Without the blanks at both ends; only ASCII ones where the line is no UTF-8.

@@ -156,9 +156,9 @@ impl Selector {
             for (path, directory) in level {
                 for entry in tree.list(&directory, |name| glob.matches(name))? {
                     let path = join(&path, last(&entry.place.inside));
-                    let entry = tree.detach(entry);
-                    if index + 1 == globs.len() || entry.metadata.kind == FileType::Directory {
-                        next.push((path, entry));
+                    let descend = entry.metadata.kind == FileType::Directory && !tree.prunes(&entry);
+                    if index + 1 == globs.len() || descend {
+                        next.push((path, tree.detach(entry)));
                     }
                 }
             }
