@@ -69,3 +69,55 @@ impl LocalContext {
         self.tree
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn open(path: &Path) -> Result<LocalContext, ContextError> {
+        LocalContext::open(path, IgnoreFrom::Files { dockerfile: None })
+    }
+
+    #[test]
+    fn a_context_is_read_through_its_ignore_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("kept"), "").unwrap();
+        fs::write(dir.path().join("hidden"), "").unwrap();
+        fs::write(dir.path().join(".dockerignore"), "hidden\n").unwrap();
+        let context = open(dir.path()).unwrap();
+        assert!(context.tree().find(Path::new("kept")).unwrap().is_some());
+        assert!(context.tree().find(Path::new("hidden")).unwrap().is_none());
+        assert!(context.tree().find_hidden(Path::new("hidden")).unwrap().is_some());
+        let context = LocalContext::open(dir.path(), IgnoreFrom::Given(Ignore::nothing())).unwrap();
+        assert!(context.tree().find(Path::new("hidden")).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_a_context_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, missing) = (dir.path().join("file"), dir.path().join("missing"));
+        fs::write(&file, "").unwrap();
+        assert!(matches!(open(&missing), Err(ContextError::Missing { .. })));
+        assert!(matches!(open(&file), Err(ContextError::NotADirectory { .. })));
+        let locked = dir.path().join("locked");
+        fs::create_dir(&locked).unwrap();
+        rustix::fs::chmod(&locked, rustix::fs::Mode::empty()).unwrap();
+        let opened = open(&locked);
+        // Nothing is locked for the superuser.
+        if !rustix::process::geteuid().is_root() {
+            assert!(matches!(opened, Err(ContextError::Unreadable { .. })));
+        }
+    }
+
+    #[test]
+    fn a_malformed_ignore_file_is_reported_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".dockerignore"), "ok\n[\n").unwrap();
+        let error = open(dir.path()).unwrap_err();
+        let ContextError::Ignore(IgnoreError::Malformed { line: 2, origin: Some(_), .. }) = error else {
+            panic!("{error}");
+        };
+    }
+}

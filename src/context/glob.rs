@@ -27,7 +27,7 @@ impl Glob {
     }
 
     pub fn matches(&self, name: &[u8]) -> bool {
-        run(&self.steps, name, Accept::Whole)
+        run(&self.steps, name)
     }
 }
 
@@ -66,14 +66,6 @@ pub(super) enum Step {
 pub(super) enum Deep {
     Plain,
     Crossing,
-}
-
-/// What a match has to cover.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accept {
-    Whole,
-    /// The whole path or one of its parent directories.
-    WholeOrParent,
 }
 
 pub(super) fn parse(mut text: &[u8], deep: Deep) -> Result<Vec<Step>, Malformed> {
@@ -161,7 +153,7 @@ fn character(bytes: &[u8]) -> (u32, usize) {
 
 /// Runs the steps over the path, keeping the set of all positions a prefix of the steps can end at. The work is bounded
 /// by steps times path length, whatever the pattern.
-pub(super) fn run(steps: &[Step], path: &[u8], accept: Accept) -> bool {
+pub(super) fn run(steps: &[Step], path: &[u8]) -> bool {
     let mut from = vec![false; path.len() + 1];
     let mut to = vec![false; path.len() + 1];
     from[0] = true;
@@ -172,12 +164,7 @@ pub(super) fn run(steps: &[Step], path: &[u8], accept: Accept) -> bool {
         }
         std::mem::swap(&mut from, &mut to);
     }
-    match accept {
-        Accept::Whole => from[path.len()],
-        Accept::WholeOrParent => {
-            from[path.len()] || (1..path.len()).any(|position| from[position] && path[position] == b'/')
-        }
-    }
+    from[path.len()]
 }
 
 /// Carries the reachable positions over one step; false when none is left.

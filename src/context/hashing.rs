@@ -40,7 +40,7 @@ pub(super) fn digests<T, E: From<IoError>>(
             digests: Vec::new(),
             batch: Vec::new(),
             batch_size: 0,
-            at_work: false,
+            threads: None,
         };
         let collected = collect(&mut hashing);
         let mut digests = hashing.finish(collected.is_err());
@@ -63,7 +63,8 @@ pub(super) struct Hashing<'scope, 'env> {
     digests: Vec<Option<Digest>>,
     batch: Vec<Job>,
     batch_size: u64,
-    at_work: bool,
+    /// How many are at work, once there was enough for them.
+    threads: Option<usize>,
 }
 
 struct Shared<'env> {
@@ -113,16 +114,12 @@ impl Hashing<'_, '_> {
     }
 
     fn send(&mut self) {
-        if !self.at_work {
-            self.at_work = true;
-            let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-            for _ in 0..threads {
-                let (shared, jobs, done) = (self.shared, self.jobs, self.done.clone());
-                self.scope.spawn(move || shared.work(jobs, &done));
-            }
-        }
         self.batch_size = 0;
         let batch = std::mem::take(&mut self.batch);
+        if *self.threads.get_or_insert_with(|| start(self.scope, self.shared, self.jobs, &self.done)) == 0 {
+            self.shared.take(batch, &mut Buffers::default(), &self.done);
+            return;
+        }
         let queue = self.queue.as_ref().expect("only finishing closes the queue");
         queue.send(batch).expect("the receiver outlives the threads");
     }
@@ -131,7 +128,7 @@ impl Hashing<'_, '_> {
     fn finish(mut self, given_up: bool) -> Vec<Option<Digest>> {
         if given_up {
             self.shared.failed.store(true, Ordering::Relaxed);
-        } else if self.at_work {
+        } else if self.threads.is_some() {
             self.send();
         } else {
             self.shared.take(std::mem::take(&mut self.batch), &mut Buffers::default(), &self.done);
@@ -139,6 +136,21 @@ impl Hashing<'_, '_> {
         drop(self.queue.take());
         self.digests
     }
+}
+
+/// Starts as many threads as are useful and to be had.
+fn start<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared<'_>,
+    jobs: &'scope Mutex<Receiver<Vec<Job>>>,
+    done: &Sender<Answer>,
+) -> usize {
+    let useful = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let started = (0..useful).map(|_| {
+        let done = done.clone();
+        thread::Builder::new().spawn_scoped(scope, move || shared.work(jobs, &done))
+    });
+    started.filter(Result::is_ok).count()
 }
 
 impl Shared<'_> {

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::glob::Malformed;
 use super::lexical::{self, clean};
-use super::pattern::PathPattern;
+use super::pattern::{Ends, Gate, PathPattern};
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError};
 
@@ -23,6 +23,8 @@ use crate::sys::{At, IoError};
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
+    /// Of each rule's pattern.
+    gates: Vec<Gate>,
     /// Where the rules were read from, for messages.
     origin: Option<PathBuf>,
 }
@@ -61,6 +63,11 @@ impl Ignore {
     /// Hides nothing.
     pub fn nothing() -> Self {
         Self::default()
+    }
+
+    fn new(rules: Vec<Rule>, origin: Option<PathBuf>) -> Self {
+        let gates = rules.iter().map(|rule| rule.pattern.gate()).collect();
+        Self { rules, gates, origin }
     }
 
     /// The rules for a context: those of `<Dockerfile>.dockerignore` if there is one, else of the context's
@@ -112,7 +119,7 @@ impl Ignore {
             };
             rules.push(Rule::compile(index + 1, written, negated, relative, origin.as_deref())?);
         }
-        Ok(Self { rules, origin })
+        Ok(Self::new(rules, origin))
     }
 
     /// Compiles a list of patterns, as `--exclude` gives them. Unlike in a file, a leading slash is part of the pattern
@@ -131,12 +138,12 @@ impl Ignore {
             };
             rules.push(Rule::compile(index + 1, written.as_bytes(), negated, pattern, None)?);
         }
-        Ok(Self { rules, origin: None })
+        Ok(Self::new(rules, None))
     }
 
     /// One pattern that has been cleaned, whatever it begins with.
     pub(super) fn only(pattern: &[u8]) -> Result<Self, IgnoreError> {
-        Ok(Self { rules: vec![Rule::compile(1, pattern, false, pattern, None)?], origin: None })
+        Ok(Self::new(vec![Rule::compile(1, pattern, false, pattern, None)?], None))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -168,7 +175,11 @@ impl Ignore {
         if path.is_empty() {
             return None;
         }
-        let last = self.rules.iter().rev().find(|rule| rule.pattern.matches_or_parent(&path))?;
+        let mut last = None;
+        for end in slashes(&path).chain([path.len()]) {
+            last = self.last_hit(last, &path[..end]).or(last);
+        }
+        let last = &self.rules[last?];
         (!last.negated).then_some(last)
     }
 
@@ -176,20 +187,36 @@ impl Ignore {
     pub fn enter(&self, inherited: &Inherited, path: &[u8]) -> Inherited {
         let mut hits = inherited.hits.clone();
         hits.resize(self.rules.len().div_ceil(64), 0);
-        for (index, rule) in self.rules.iter().enumerate() {
-            if !inherited.has(index) && rule.pattern.matches(path) {
+        let ends = Ends::of(path);
+        for (index, gate) in self.gates.iter().enumerate() {
+            if gate.admits(ends) && self.rules[index].pattern.matches(path) {
                 hits[index / 64] |= 1 << (index % 64);
             }
         }
         Inherited { hits }
     }
 
+    /// What the directory at a path hands down, all its parents considered.
+    pub(super) fn enter_along(&self, path: &[u8]) -> Inherited {
+        let ends = slashes(path).chain((!path.is_empty()).then_some(path.len()));
+        ends.fold(Inherited::default(), |inherited, end| self.enter(&inherited, &path[..end]))
+    }
+
     /// Whether an entry of a directory is hidden, given what the directory hands down.
     pub fn hides(&self, inherited: &Inherited, path: &[u8]) -> bool {
-        let mut rules = self.rules.iter().enumerate().rev();
-        rules
-            .find(|(index, rule)| inherited.has(*index) || rule.pattern.matches(path))
-            .is_some_and(|(_, rule)| !rule.negated)
+        let inherited = inherited.last();
+        let last = self.last_hit(inherited, path).or(inherited);
+        last.is_some_and(|index| !self.rules[index].negated)
+    }
+
+    /// The last rule that matches the path itself, of those after a given one.
+    fn last_hit(&self, after: Option<usize>, path: &[u8]) -> Option<usize> {
+        let first = after.map_or(0, |index| index + 1);
+        let ends = Ends::of(path);
+        let mut gates = self.gates.iter().enumerate().skip(first).rev();
+        gates
+            .find(|(index, gate)| gate.admits(ends) && self.rules[*index].pattern.matches(path))
+            .map(|hit| hit.0)
     }
 
     /// Whether the directory that hands this down is hidden with all that could ever lie below it, so that a walk need
@@ -217,6 +244,12 @@ impl Ignore {
 impl Inherited {
     fn has(&self, index: usize) -> bool {
         self.hits.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// The last rule that has hit.
+    fn last(&self) -> Option<usize> {
+        let (index, word) = self.hits.iter().enumerate().rfind(|(_, word)| **word != 0)?;
+        Some(index * 64 + word.ilog2() as usize)
     }
 }
 
@@ -255,6 +288,10 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, IoError> {
         return Err(Errno::FBIG).at("read ignore file", path);
     }
     Ok(text)
+}
+
+fn slashes(path: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index)
 }
 
 /// Without the blanks at both ends; only ASCII ones where the line is no UTF-8.

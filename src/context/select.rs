@@ -80,10 +80,6 @@ pub struct HiddenBy {
     pub text: String,
 }
 
-fn because(hidden_by: Option<&HiddenBy>) -> String {
-    hidden_by.map(|rule| format!(", {rule}")).unwrap_or_default()
-}
-
 impl Selector {
     /// A source as it stands in the Dockerfile after expansion, with the patterns of its `--exclude` flags.
     pub fn parse(source: &str, exclude: Option<&Ignore>, parents: Parents) -> Result<Self, SelectError> {
@@ -156,9 +152,9 @@ impl Selector {
             for (path, directory) in level {
                 for entry in tree.list(&directory, |name| glob.matches(name))? {
                     let path = join(&path, last(&entry.place.inside));
-                    let entry = tree.detach(entry);
-                    if index + 1 == globs.len() || entry.metadata.kind == FileType::Directory {
-                        next.push((path, entry));
+                    let descend = entry.metadata.kind == FileType::Directory && !tree.prunes(&entry);
+                    if index + 1 == globs.len() || descend {
+                        next.push((path, tree.detach(entry)));
                     }
                 }
             }
@@ -232,6 +228,10 @@ impl<'a> Source<'a> {
     pub(super) fn all_entries(&self) -> Result<Option<Walk<'a>>, IoError> {
         if self.is_directory() { self.tree.walk(&self.entry).map(Some) } else { Ok(None) }
     }
+}
+
+fn because(hidden_by: Option<&HiddenBy>) -> String {
+    hidden_by.map(|rule| format!(", {rule}")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -128,6 +128,12 @@ impl Tree {
         Ok(!hidden || (directory && self.walk(entry)?.next().transpose()?.is_some()))
     }
 
+    /// Whether a directory is ignored with all that could lie below it.
+    pub(super) fn prunes(&self, entry: &Entry) -> bool {
+        let inside = &entry.place.inside;
+        self.ignore.prunes(&self.ignore.enter_along(inside), inside)
+    }
+
     /// The entry, held by the tree's root alone: safe to collect, and opened by its path from there.
     pub(super) fn detach(&self, mut entry: Entry) -> Entry {
         entry.place.directory = self.root.clone();
@@ -210,7 +216,7 @@ impl Tree {
         let place = Place { directory: directory.clone(), inside, name_at, root: self.path.clone() };
         let stat = match fs::statat(directory, place.name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
             Err(error) => return Err(error).at("stat", place.shown()),
         };
         let metadata = Metadata::new(&stat, self.owner);

@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
         let filters = [Filter::Ignore(tree.ignore()), Filter::Include(include), Filter::Exclude(exclude)];
         let paths = Paths { from_start: Vec::new(), from_root: start.place.inside.clone() };
         let mut inherited = filters.map(|filter| filter.enter(&Inherited::default(), &paths));
-        inherited[0] = inherited_along(tree.ignore(), &paths.from_root);
+        inherited[0] = tree.ignore().enter_along(&paths.from_root);
         let mut walk = Self { filters, tree, frames: Vec::new(), ready: VecDeque::new() };
         walk.open(start, paths, inherited)?;
         Ok(walk)
@@ -189,14 +189,4 @@ impl Paths {
     fn below(&self, name: &[u8]) -> Self {
         Self { from_start: join(&self.from_start, name), from_root: join(&self.from_root, name) }
     }
-}
-
-/// What the directory at a path hands down, all its parents considered.
-fn inherited_along(rules: &Ignore, path: &[u8]) -> Inherited {
-    let mut inherited = Inherited::default();
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
-    for end in slashes.chain((!path.is_empty()).then_some(path.len())) {
-        inherited = rules.enter(&inherited, &path[..end]);
-    }
-    inherited
 }

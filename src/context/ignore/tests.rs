@@ -3,8 +3,8 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::{Ignore, IgnoreError, Inherited};
-use crate::context::pattern::PathPattern;
+use super::{Ignore, IgnoreError, Inherited, Rule};
+use crate::context::pattern::{Ends, PathPattern};
 use crate::sys::rooted::Root;
 
 #[test]
@@ -101,13 +101,23 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_hits_what_it_matches_and_all_below(pattern in pattern(), path in path()) {
-        if let Ok(pattern) = PathPattern::parse(pattern.as_bytes()) {
-            let expected = with_parents(&path).any(|path| pattern.matches(path));
-            prop_assert_eq!(pattern.matches_or_parent(path.as_bytes()), expected);
+    fn gates_and_pruning_turn_no_match_away(pattern in pattern(), path in path()) {
+        if let Ok(pattern) = PathPattern::parse(pattern.as_bytes())
+            && pattern.matches(path.as_bytes())
+        {
+            prop_assert!(pattern.gate().admits(Ends::of(path.as_bytes())));
             for parent in with_parents(&path).filter(|parent| parent.len() < path.len()) {
-                prop_assert!(!pattern.matches(path.as_bytes()) || pattern.may_match_below(parent));
+                prop_assert!(pattern.may_match_below(parent));
             }
+        }
+    }
+
+    #[test]
+    fn the_last_rule_that_hits_a_path_or_a_parent_decides(text in file(), path in path()) {
+        if let Ok(ignore) = Ignore::parse(text.as_bytes(), None) {
+            let hits = |rule: &&Rule| with_parents(&path).any(|path| rule.pattern.matches(path));
+            let last = ignore.rules().iter().rfind(hits);
+            prop_assert_eq!(ignore.matches(Path::new(&path)), last.is_some_and(|rule| !rule.negated));
         }
     }
 
