@@ -1,6 +1,7 @@
 //! rbuild: a rootless, daemonless image builder.
 
 pub mod context;
+pub mod dockerfile;
 pub mod event;
 pub mod image;
 pub mod layer;
