@@ -94,6 +94,15 @@ impl TestEnv {
         to
     }
 
+    /// Asserts that no half-written blob or tree lies in the store.
+    #[track_caller]
+    pub(crate) fn has_no_leftovers(&self) {
+        let left =
+            fs::read_dir(self.store().join("tmp")).map(|entries| entries.flatten().map(|entry| entry.path()));
+        let left: Vec<_> = left.into_iter().flatten().collect();
+        assert!(left.is_empty(), "left in the store: {left:?}");
+    }
+
     pub(crate) fn registries_conf(&self, text: &str) {
         fs::write(self.path("registries.conf"), text).unwrap();
     }

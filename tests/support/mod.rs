@@ -20,4 +20,4 @@ pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
 pub(crate) use output::Output;
 pub(crate) use registry::Registry;
-pub(crate) use skip::{require_tool, skip};
+pub(crate) use skip::{require_busybox, require_tool, skip};

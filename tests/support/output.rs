@@ -4,6 +4,8 @@ use std::fmt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+const OUTCOMES: [&str; 4] = ["CACHED", "DONE", "ERROR", "CANCELED"];
+
 #[must_use = "a result that nobody checks proves nothing"]
 pub(crate) struct Output {
     line: String,
@@ -22,6 +24,11 @@ impl Output {
     #[track_caller]
     pub(crate) fn success(self) -> Finished {
         self.code(0)
+    }
+
+    /// For asking what the machine can do, not for judging rbuild.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.status.success()
     }
 
     #[track_caller]
@@ -72,15 +79,24 @@ impl Finished {
         self
     }
 
-    /// How the progress says a step went, by a text of its headline: `CACHED`, `DONE 0.1s`, `ERROR: ...`; none while it
-    /// says nothing of that step.
+    /// The steps that the progress names, in order of first mention, each as headline and outcome: `CACHED`, `DONE 0.1s`,
+    /// `ERROR: ...`; the outcome is empty while nothing is said of it.
+    pub(crate) fn steps(&self) -> Vec<(&str, &str)> {
+        let mut steps: Vec<(&str, &str, &str)> = Vec::new();
+        for (number, rest) in self.stderr().lines().filter_map(|line| line.strip_prefix('#')?.split_once(' '))
+        {
+            match steps.iter_mut().find(|(known, ..)| *known == number) {
+                None => steps.push((number, rest, "")),
+                Some(step) if OUTCOMES.iter().any(|outcome| rest.starts_with(outcome)) => step.2 = rest,
+                Some(_) => {}
+            }
+        }
+        steps.into_iter().map(|(_, headline, outcome)| (headline, outcome)).collect()
+    }
+
+    /// How the step went whose headline has a text; none where no step has it.
     pub(crate) fn outcome(&self, headline: &str) -> Option<&str> {
-        let title = self.stderr().lines().find(|line| line.starts_with('#') && line.contains(headline))?;
-        let number = title.split(' ').next()?;
-        let outcomes = self.stderr().lines().filter_map(|line| line.strip_prefix(number)?.strip_prefix(' '));
-        outcomes
-            .filter(|rest| ["CACHED", "DONE", "ERROR", "CANCELED"].iter().any(|word| rest.starts_with(word)))
-            .next_back()
+        self.steps().into_iter().find(|(name, _)| name.contains(headline)).map(|(_, outcome)| outcome)
     }
 }
 

@@ -24,6 +24,16 @@ macro_rules! require_tool {
 }
 pub(crate) use require_tool;
 
+/// Leaves the test where the busybox base image cannot be made.
+macro_rules! require_busybox {
+    () => {
+        if !$crate::support::BaseImage::busybox().is_possible() {
+            $crate::support::skip!("there is no static /bin/busybox");
+        }
+    };
+}
+pub(crate) use require_busybox;
+
 /// Writes the skip down; panics where skips are failures and this one is not on the list of those that may be.
 pub(crate) fn record(why: &str) {
     let thread = std::thread::current();

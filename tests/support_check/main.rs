@@ -6,16 +6,14 @@ mod support;
 
 use std::fs;
 
-use support::{BaseImage, Image, Kind, Registry, TestEnv, require_tool, skip};
+use support::{BaseImage, Image, Kind, Registry, TestEnv, require_busybox, require_tool, skip};
 
 #[test]
 fn an_image_that_peers_pushed_is_read_back_whole() {
     for tool in ["docker-registry", "umoci", "skopeo"] {
         require_tool!(tool);
     }
-    if !BaseImage::busybox().is_possible() {
-        skip!("there is no static /bin/busybox");
-    }
+    require_busybox!();
     let env = TestEnv::new();
     let registry = Registry::start();
     let reference = BaseImage::busybox().push_by_peers(&env, &registry);
