@@ -41,8 +41,7 @@ fn an_untagged_image_is_kept_under_the_id_that_was_said() {
     env.busybox_image("base:1");
     env.dockerfile("FROM base:1\nCMD [\"echo\", \"kept\"]\n");
     let built = env.rbuild(&["."]).run().success();
-    let words = built.stderr().split_whitespace().chain(built.stdout().split_whitespace());
-    let mut words = words;
+    let mut words = built.stderr().split_whitespace().chain(built.stdout().split_whitespace());
     let id = words.rfind(|word| word.parse::<Digest>().is_ok()).unwrap_or_else(|| panic!("no id\n{built}"));
     env.rbuild(&["run", "--rm", id]).run().success().prints("kept\n");
 }
