@@ -4,7 +4,7 @@
 //! nobody listens any more, events are dropped.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A step of a build as progress shows it, numbered in order of first mention.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -28,6 +28,7 @@ pub enum DigestError {
 }
 
 /// Hashes a stream into a [`Digest`].
+#[derive(Clone)]
 pub struct Hasher(aws_lc_rs::digest::Context);
 
 impl Digest {

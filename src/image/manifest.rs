@@ -73,6 +73,7 @@ pub struct Index {
 
 /// What a registry answers when asked for an image.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, never in a list")]
 pub enum Document {
     Manifest(Manifest),
     Index(Index),

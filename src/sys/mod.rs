@@ -3,8 +3,17 @@
 //! Each file is about one kernel subject. What rustix offers is used as it is; what it lacks stands here.
 //!
 //! Not here: policy. Nothing in this module knows images, Dockerfiles or the store.
+#![allow(
+    unsafe_code,
+    reason = "system calls that rustix does not wrap; each block states what makes it sound"
+)]
 
 mod error;
+pub mod mount;
+pub mod namespace;
+pub mod network;
+pub mod process;
 pub mod rooted;
+pub mod socket;
 
 pub use error::{At, IoError};

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, ResolveFlags, Stat};
 
@@ -107,6 +107,36 @@ impl Root {
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
+    /// Where a path leads although its last parts may be missing, without a symlink in it: `/etc/resolv.conf` is often a
+    /// link to nowhere.
+    pub fn final_place(&self, path: &Path) -> Result<PathBuf, IoError> {
+        let mut place = PathBuf::from("/");
+        let mut ahead = components_backwards(path);
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                place.pop();
+                continue;
+            }
+            let next = place.join(name);
+            match self.try_lstat(&next)? {
+                Some(stat) if fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::Symlink => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(rustix::io::Errno::LOOP).at("resolve", self.shown(path));
+                    }
+                    let target = self.read_link(&next)?;
+                    if target.is_absolute() {
+                        place = PathBuf::from("/");
+                    }
+                    ahead.extend(components_backwards(&target));
+                }
+                Some(_) | None => place = next,
+            }
+        }
+        Ok(place)
+    }
+
     fn shown(&self, path: &Path) -> PathBuf {
         self.path.join(relative(path))
     }
@@ -141,6 +171,19 @@ pub fn read_entries(directory: impl AsFd) -> rustix::io::Result<Vec<Entry>> {
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
+}
+
+/// As many symlinks as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// The names of a path, to be popped in order; `.` and the root are left out.
+fn components_backwards(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    names.rev().collect()
 }
 
 /// A path as openat wants it: the root itself is `.`.
@@ -183,10 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn links_to_nowhere_have_a_final_place() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::os::unix::fs::symlink("../run/resolve/stub", dir.path().join("etc/resolv.conf")).unwrap();
+        std::os::unix::fs::symlink("/loop", dir.path().join("loop")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let place = |path: &str| root.final_place(Path::new(path));
+        assert_eq!(place("/etc/resolv.conf").unwrap(), Path::new("/run/resolve/stub"));
+        assert_eq!(place("/etc/../../x/./y").unwrap(), Path::new("/x/y"));
+        assert_eq!(place("/loop").unwrap_err().errno(), Some(rustix::io::Errno::LOOP));
+    }
+
+    #[test]
     fn a_fifo_is_not_opened_as_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        rustix::fs::mkfifoat(&root, "pipe", Mode::from_raw_mode(0o600)).unwrap();
+        fs::mkfifoat(&root, "pipe", Mode::from_raw_mode(0o600)).unwrap();
         assert!(root.open_file(Path::new("pipe")).is_err());
     }
 

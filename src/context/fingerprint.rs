@@ -1,0 +1,212 @@
+//! The digest of what a step reads from a tree: equal content, equal digest, on every machine.
+//!
+//! It is BuildKit's, bit for bit. A selection is hashed in one of two ways. A plain path has the digest of the entry it
+//! leads to; that of a directory covers its own metadata and, child by child, names and digests. A selection through
+//! wildcards, `--exclude` or `--parents` is a flat list of all entries it takes in, each with its path.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+
+use rustix::fs::FileType;
+
+use super::hashing::{self, Hashing};
+use super::ignore::{Ignore, Inherited};
+use super::lexical::{join, last};
+use super::remembered::Remembered;
+use super::select::{SelectError, Selector, Source};
+use super::tree::{Owner, Tree};
+use crate::image::{Digest, Hasher};
+use crate::sys::IoError;
+
+/// The content digest of an input: of all that the selectors of a step select in it. Without selectors, of the whole.
+pub fn fingerprint(
+    tree: &Tree,
+    selectors: &[Selector],
+    remembered: &dyn Remembered,
+) -> Result<Digest, SelectError> {
+    let whole = [Selector::literal("/".as_ref())];
+    let selectors = if selectors.is_empty() { &whole } else { selectors };
+    let mut text = String::new();
+    for selector in without_covered(selectors) {
+        if !text.is_empty() {
+            text.push('\0');
+        }
+        text.push_str(&selector.fingerprint(tree, remembered)?.to_string());
+    }
+    Ok(Digest::of(text.as_bytes()))
+}
+
+/// The selectors sorted by path, without plain paths that lie below other plain paths.
+fn without_covered(selectors: &[Selector]) -> Vec<&Selector> {
+    let paths: BTreeSet<&[u8]> =
+        selectors.iter().filter(|selector| selector.is_plain()).map(|selector| &*selector.path).collect();
+    let parents = |path: &[u8]| {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
+        (!path.is_empty()).then_some(0).into_iter().chain(slashes).collect::<Vec<_>>()
+    };
+    let mut plain = BTreeSet::new();
+    let mut kept: Vec<&Selector> = selectors
+        .iter()
+        .filter(|selector| {
+            let path = &*selector.path;
+            !selector.is_plain()
+                || (plain.insert(path) && !parents(path).into_iter().any(|end| paths.contains(&path[..end])))
+        })
+        .collect();
+    kept.sort_by_key(|selector| &selector.path);
+    kept
+}
+
+impl Selector {
+    /// The digest of what this selector alone selects.
+    pub fn fingerprint(&self, tree: &Tree, remembered: &dyn Remembered) -> Result<Digest, SelectError> {
+        let sources = self.select(tree)?;
+        let (listed, digests) = hashing::digests(remembered, tree.owner(), |hashing| {
+            let list = |source| Listing::of(self, source, hashing);
+            sources.iter().map(list).collect::<Result<Vec<_>, _>>()
+        })?;
+        let root =
+            |source: &Source<'_>| tree.owner() == Owner::Zeroed && source.entry.path.as_os_str().is_empty();
+        let listed = sources.iter().zip(&listed);
+        if self.is_plain() {
+            let digest = listed.map(|(source, listing)| listing.contents(&digests, root(source))).next();
+            return Ok(digest.expect("a plain path selects one entry or is an error"));
+        }
+        let mut lines: Vec<(Vec<u8>, Digest)> = Vec::new();
+        for (source, listing) in listed {
+            let path = source.path.as_os_str().as_bytes();
+            if source.linked || !source.is_directory() {
+                lines.push((path.to_vec(), listing.contents(&digests, root(source))));
+                continue;
+            }
+            // The root's own metadata never counts in a list.
+            if listing.own_shown && !path.is_empty() {
+                lines.push((path.to_vec(), digests[listing.own]));
+            }
+            lines.extend(listing.below.iter().map(|child| (join(path, &child.path), digests[child.ticket])));
+        }
+        Ok(self.digest_of_list(&lines))
+    }
+
+    /// Whether it selects just what a path leads to.
+    fn is_plain(&self) -> bool {
+        self.path == self.prefix && self.include.is_none() && self.exclude.is_none()
+    }
+
+    fn digest_of_list(&self, lines: &[(Vec<u8>, Digest)]) -> Digest {
+        if let [(path, digest)] = lines
+            && last(path) == last(&self.path)
+        {
+            return *digest;
+        }
+        let mut hasher = Hasher::new();
+        for (path, digest) in lines {
+            let relative = path.strip_prefix(self.prefix.as_slice()).unwrap_or(path);
+            let relative = relative.strip_prefix(b"/").unwrap_or(relative);
+            hasher.update(&key(relative));
+            hasher.update(digest.to_string().as_bytes());
+        }
+        hasher.finish()
+    }
+}
+
+/// A source with all its entries, whose digests are being taken.
+struct Listing {
+    own: usize,
+    directory: bool,
+    /// Whether a directory's own metadata belongs to the list.
+    own_shown: bool,
+    below: Vec<Child>,
+}
+
+struct Child {
+    path: Vec<u8>,
+    directory: bool,
+    ticket: usize,
+}
+
+impl Listing {
+    fn of(selector: &Selector, source: &Source<'_>, hashing: &mut Hashing<'_, '_>) -> Result<Self, IoError> {
+        let own = hashing.add(source.entry.clone())?;
+        // A link's target is hashed as a whole: flags are about what lies below the path as written.
+        let whole = source.linked || selector.is_plain();
+        let walk = if whole { source.all_entries()? } else { source.entries()? };
+        let mut below = Vec::new();
+        for entry in walk.into_iter().flatten() {
+            let entry = entry?;
+            let path = entry.path.as_os_str().as_bytes().to_vec();
+            let directory = entry.metadata.kind == FileType::Directory;
+            below.push(Child { path, directory, ticket: hashing.add(entry)? });
+            if hashing.failed() {
+                break;
+            }
+        }
+        // A directory the filters pass over is listed all the same when something below it passes.
+        let takes_in = |filter: &Ignore| filter.hides(&Inherited::default(), b"");
+        let own_shown = !below.is_empty()
+            || (selector.include.as_ref().is_none_or(takes_in)
+                && !selector.exclude.as_ref().is_some_and(takes_in));
+        Ok(Self { own, directory: source.is_directory(), own_shown, below })
+    }
+
+    /// The digest of the entry: of a directory, over all that lies below.
+    fn contents(&self, digests: &[Digest], root_of_local: bool) -> Digest {
+        // BuildKit never learns the metadata of the directory a client sends.
+        let own = if root_of_local { Digest::of(b"") } else { digests[self.own] };
+        if !self.directory {
+            return own;
+        }
+        // Directories that are not finished, from the outermost on.
+        let mut open: Vec<(&[u8], Hasher)> = vec![(b"", begin(own))];
+        for child in &self.below {
+            while !open.last().is_some_and(|(path, _)| is_below(&child.path, path)) {
+                close(&mut open);
+            }
+            if child.directory {
+                open.push((&child.path, begin(digests[child.ticket])));
+            } else if let Some((_, parent)) = open.last_mut() {
+                append(parent, last(&child.path), digests[child.ticket]);
+            }
+        }
+        while open.len() > 1 {
+            close(&mut open);
+        }
+        open.pop().expect("the outermost is never closed").1.finish()
+    }
+}
+
+/// A directory's digest begins with its own metadata.
+fn begin(own: Digest) -> Hasher {
+    let mut hasher = Hasher::new();
+    append(&mut hasher, b"", own);
+    hasher
+}
+
+fn append(parent: &mut Hasher, name: &[u8], digest: Digest) {
+    parent.update(b"\0");
+    parent.update(name);
+    parent.update(digest.to_string().as_bytes());
+}
+
+/// Finishes the innermost directory, for its parent.
+fn close(open: &mut Vec<(&[u8], Hasher)>) {
+    if let Some((path, hasher)) = open.pop()
+        && let Some((_, parent)) = open.last_mut()
+    {
+        append(parent, last(path), hasher.finish());
+    }
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// A path as a key: components, each after a NUL.
+fn key(path: &[u8]) -> Vec<u8> {
+    let mut key = vec![0];
+    key.extend(path.iter().map(|&byte| if byte == b'/' { 0 } else { byte }));
+    key
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! The digest of one entry, and many of them at once.
+//!
+//! An entry's digest covers its metadata (no name, no times) and, for a file, its bytes: the sum that docker took over a
+//! tar header long ago and that BuildKit's cache keys still rest on.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Scope};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{self, FileType};
+use rustix::io::Errno;
+
+use super::remembered::{Remembered, StatKey};
+use super::tree::{Entry, Instant, Metadata, Owner};
+use crate::image::{Digest, Hasher};
+use crate::sys::{At, IoError};
+
+/// Takes the digests of all entries that `collect` hands over; the answer has them in the order of their tickets.
+pub(super) fn digests<T, E: From<IoError>>(
+    remembered: &dyn Remembered,
+    owner: Owner,
+    collect: impl FnOnce(&mut Hashing<'_, '_>) -> Result<T, E>,
+) -> Result<(T, Vec<Digest>), E> {
+    let shared = Shared { remembered, owner, failed: AtomicBool::new(false) };
+    let (queue, jobs) = mpsc::sync_channel(WAITING_BATCHES);
+    let jobs = Mutex::new(jobs);
+    thread::scope(|scope| {
+        let (done, results) = mpsc::channel();
+        let mut hashing = Hashing {
+            scope,
+            shared: &shared,
+            jobs: &jobs,
+            queue: Some(queue),
+            done,
+            digests: Vec::new(),
+            batch: Vec::new(),
+            batch_size: 0,
+            threads: None,
+        };
+        let collected = collect(&mut hashing);
+        let mut digests = hashing.finish(collected.is_err());
+        for (ticket, digest) in results {
+            digests[ticket] = Some(digest?);
+        }
+        let collected = collected?;
+        let digests = digests.into_iter().collect::<Option<Vec<_>>>();
+        Ok((collected, digests.expect("without an error, every ticket has got its digest")))
+    })
+}
+
+/// Takes in entries while threads hash those before. A handful of small files is hashed on the spot.
+pub(super) struct Hashing<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    shared: &'scope Shared<'env>,
+    jobs: &'scope Mutex<Receiver<Vec<Job>>>,
+    queue: Option<SyncSender<Vec<Job>>>,
+    done: Sender<Answer>,
+    digests: Vec<Option<Digest>>,
+    batch: Vec<Job>,
+    batch_size: u64,
+    /// How many are at work, once there was enough for them.
+    threads: Option<usize>,
+}
+
+struct Shared<'env> {
+    remembered: &'env dyn Remembered,
+    owner: Owner,
+    failed: AtomicBool,
+}
+
+struct Job {
+    ticket: usize,
+    entry: Entry,
+}
+
+type Answer = (usize, Result<Digest, IoError>);
+
+/// Entries that go to a thread together, unless their bytes are many.
+const BATCH: usize = 16;
+const BATCH_SIZE: u64 = 1 << 20;
+/// Batches that wait for a thread. Each entry may hold a descriptor, so this bounds them.
+const WAITING_BATCHES: usize = 2;
+const MAX_THREADS: usize = 16;
+
+impl Hashing<'_, '_> {
+    /// Takes an entry; its digest will stand at the ticket this returns.
+    pub(super) fn add(&mut self, entry: Entry) -> Result<usize, IoError> {
+        let ticket = self.digests.len();
+        let known = match entry.metadata.kind {
+            FileType::RegularFile => self.shared.remembered.get(&StatKey::new(&entry.metadata)),
+            // Its attributes have to be read.
+            FileType::Directory => None,
+            _ => Some(header(&entry, &entry.metadata, &[]).finish()),
+        };
+        self.digests.push(known);
+        if known.is_none() {
+            self.batch_size += entry.metadata.size;
+            self.batch.push(Job { ticket, entry });
+        }
+        if self.batch.len() >= BATCH || self.batch_size >= BATCH_SIZE {
+            self.send();
+        }
+        Ok(ticket)
+    }
+
+    /// Whether an entry taken in earlier could not be read: no need to go on.
+    pub(super) fn failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    fn send(&mut self) {
+        self.batch_size = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if *self.threads.get_or_insert_with(|| start(self.scope, self.shared, self.jobs, &self.done)) == 0 {
+            self.shared.take(batch, &mut Buffers::default(), &self.done);
+            return;
+        }
+        let queue = self.queue.as_ref().expect("only finishing closes the queue");
+        queue.send(batch).expect("the receiver outlives the threads");
+    }
+
+    /// Closes the queue and hands out what is known; the rest comes as answers, until the last thread is through.
+    fn finish(mut self, given_up: bool) -> Vec<Option<Digest>> {
+        if given_up {
+            self.shared.failed.store(true, Ordering::Relaxed);
+        } else if self.threads.is_some() {
+            self.send();
+        } else {
+            self.shared.take(std::mem::take(&mut self.batch), &mut Buffers::default(), &self.done);
+        }
+        drop(self.queue.take());
+        self.digests
+    }
+}
+
+/// Starts as many threads as are useful and to be had.
+fn start<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared<'_>,
+    jobs: &'scope Mutex<Receiver<Vec<Job>>>,
+    done: &Sender<Answer>,
+) -> usize {
+    let useful = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let started = (0..useful).map(|_| {
+        let done = done.clone();
+        thread::Builder::new().spawn_scoped(scope, move || shared.work(jobs, &done))
+    });
+    started.filter(Result::is_ok).count()
+}
+
+impl Shared<'_> {
+    fn work(&self, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Answer>) {
+        let mut buffers = Buffers::default();
+        loop {
+            let batch = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(batch) = batch else { return };
+            self.take(batch, &mut buffers, done);
+        }
+    }
+
+    fn take(&self, batch: Vec<Job>, buffers: &mut Buffers, done: &Sender<Answer>) {
+        for Job { ticket, entry } in batch {
+            if self.failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let digest = self.digest(&entry, buffers);
+            if digest.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            // Nobody listens any more when the collecting failed.
+            let _ = done.send((ticket, digest));
+        }
+    }
+
+    fn digest(&self, entry: &Entry, buffers: &mut Buffers) -> Result<Digest, IoError> {
+        let began = now();
+        let file = entry.place.open(entry.metadata.kind)?;
+        // Of what was opened, not of what was listed a moment ago.
+        let metadata = entry.place.metadata(&file, self.owner)?;
+        let attributes = buffers.attributes(&file).at("read attributes", entry.place.shown())?;
+        let mut hasher = header(entry, &metadata, &attributes);
+        if metadata.kind != FileType::RegularFile {
+            return Ok(hasher.finish());
+        }
+        buffers.read(&file, &mut hasher).at("read", entry.place.shown())?;
+        let digest = hasher.finish();
+        let key = StatKey::new(&metadata);
+        if key.settled(began) && StatKey::new(&entry.place.metadata(&file, self.owner)?) == key {
+            self.remembered.put(key, digest);
+        }
+        Ok(digest)
+    }
+}
+
+/// The digest's first part: key and value of each field, one after the other.
+fn header(entry: &Entry, metadata: &Metadata, attributes: &[(Vec<u8>, Vec<u8>)]) -> Hasher {
+    let (flag, size) = match metadata.kind {
+        FileType::Directory => (5, 0),
+        FileType::Symlink => (2, 0),
+        FileType::CharacterDevice => (3, 0),
+        FileType::BlockDevice => (4, 0),
+        FileType::Fifo => (6, 0),
+        FileType::RegularFile => (0, metadata.size),
+        // A socket is copied as an empty file.
+        FileType::Socket | FileType::Unknown => (0, 0),
+    };
+    let Metadata { mode, uid, gid, special, .. } = *metadata;
+    let (major, minor) = match metadata.kind {
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            ((special >> 8) & 0xfff, (special & 0xff) | ((special >> 12) & 0xfff00))
+        }
+        _ => (0, 0),
+    };
+    let mut hasher = Hasher::new();
+    hasher.update(format!("namemode{mode}uid{uid}gid{gid}size{size}typeflag{flag}linkname").as_bytes());
+    if let Some(target) = &entry.target {
+        hasher.update(target.as_os_str().as_bytes());
+    }
+    hasher.update(format!("unamegnamedevmajor{major}devminor{minor}").as_bytes());
+    for (name, value) in attributes {
+        hasher.update(name);
+        hasher.update(value);
+    }
+    hasher
+}
+
+fn now() -> Instant {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed())
+}
+
+struct Buffers {
+    bytes: Vec<u8>,
+    names: Vec<u8>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { bytes: vec![0; 128 << 10], names: vec![0; MAX_ATTRIBUTE] }
+    }
+}
+
+/// The kernel's bound for one attribute, and for the list of their names.
+const MAX_ATTRIBUTE: usize = 64 << 10;
+
+impl Buffers {
+    /// The attributes that count, sorted by name.
+    fn attributes(&mut self, file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let length = match fs::flistxattr(file, self.names.as_mut_slice()) {
+            Ok(length) => length,
+            Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut attributes = Vec::new();
+        for name in self.names[..length].split(|&byte| byte == 0).filter(|name| counts(name)) {
+            // An error means: gone meanwhile, or not for us to read.
+            if let Ok(length) = fs::fgetxattr(file, name, self.bytes.as_mut_slice()) {
+                attributes.push((name.to_vec(), self.bytes[..length].to_vec()));
+            }
+        }
+        attributes.sort();
+        Ok(attributes)
+    }
+
+    fn read(&mut self, mut file: &File, hasher: &mut Hasher) -> std::io::Result<()> {
+        loop {
+            match file.read(&mut self.bytes) {
+                Ok(0) => return Ok(()),
+                Ok(length) => hasher.update(&self.bytes[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Labels and ACLs belong to the host, except for capabilities.
+fn counts(name: &[u8]) -> bool {
+    let of_host = [&b"security."[..], b"system.", b"com.apple."];
+    name == b"security.capability"
+        || (!name.is_empty() && !of_host.iter().any(|prefix| name.starts_with(prefix)))
+}

@@ -1,0 +1,34 @@
+//! Where build inputs come from, and what they contain.
+//!
+//! Flow: a [`LocalContext`] is a [`Tree`]: a directory seen through an [`Ignore`] file. (A stage or image is a tree too,
+//! with its owners kept and nothing ignored.) A [`Selector`] is one source of COPY; what it selects in a tree is a list of
+//! [`Source`]s, whose entries a copier creates elsewhere and [`fingerprint`] turns into the content part of a cache key.
+//!
+//! Invariants: nothing is read from outside a tree's root, whatever links say and however the tree changes meanwhile;
+//! what is ignored is absent for every caller; fingerprints are BuildKit's, bit for bit, and depend on names, modes,
+//! owners and bytes, never on times.
+//!
+//! Not here: copying (`exec`), and keeping digests on disk (`store` implements [`Remembered`]).
+
+mod dir;
+mod fingerprint;
+mod glob;
+mod hashing;
+mod ignore;
+mod lexical;
+mod pattern;
+mod remembered;
+mod select;
+mod suggest;
+mod tree;
+mod walk;
+
+pub use dir::{ContextError, IgnoreFrom, LocalContext};
+pub use fingerprint::fingerprint;
+pub use glob::{Glob, Malformed, has_wildcard};
+pub use ignore::{Ignore, IgnoreError, Inherited, Rule};
+pub use pattern::PathPattern;
+pub use remembered::{Forgetful, InMemory, Remembered, StatKey};
+pub use select::{HiddenBy, Parents, SelectError, Selector, Source};
+pub use tree::{Entry, Instant, Metadata, Owner, Tree};
+pub use walk::Walk;

@@ -1,0 +1,75 @@
+//! What is wrong with a file, said with places.
+
+use std::fmt;
+
+use super::lint::Lint;
+use super::source::{Source, Span};
+
+/// One error of a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    pub message: String,
+    /// The narrowest place that is wrong.
+    pub span: Span,
+    /// Other places that explain it.
+    pub notes: Vec<Note>,
+    /// What to do about it, each a sentence of its own.
+    pub hints: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    pub message: String,
+    pub span: Span,
+}
+
+/// Every independent error of a file, in the order of the file; never empty.
+#[derive(Clone, Debug)]
+pub struct ParseErrors {
+    pub source: Source,
+    pub errors: Vec<Diagnostic>,
+    /// What was noticed in the parts that could be read.
+    pub lints: Vec<Lint>,
+}
+
+impl Diagnostic {
+    pub fn new(message: impl Into<String>, span: Span) -> Self {
+        Self { message: message.into(), span, notes: Vec::new(), hints: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn note(mut self, message: impl Into<String>, span: Span) -> Self {
+        self.notes.push(Note { message: message.into(), span });
+        self
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// One line for each error, in the words that users know from other builders.
+impl fmt::Display for ParseErrors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                out.write_str("\n")?;
+            }
+            let line = self.source.line_of(error.span.start);
+            write!(out, "dockerfile parse error on line {line}: {}", error.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParseErrors {}

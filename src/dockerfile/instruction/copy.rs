@@ -1,0 +1,115 @@
+//! COPY: files from the context, another stage or an image.
+
+use super::argument::{Arguments, Words};
+use crate::dockerfile::diagnostic::Diagnostic;
+use crate::dockerfile::flag::FlagSpec;
+use crate::dockerfile::heredoc::{self, Heredoc};
+use crate::dockerfile::source::Word;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copy {
+    /// Never empty.
+    pub sources: Vec<CopySource>,
+    pub destination: Word,
+    /// A stage's name or number, a named context or an image; the context if none. Expanded, unlike elsewhere.
+    pub from: Option<Word>,
+    pub chown: Option<Word>,
+    pub chmod: Option<Word>,
+    pub link: bool,
+    /// Keep the sources' directories below the destination.
+    pub parents: bool,
+    /// A literal source that does not exist is left out instead of failing the build. An extension of ours.
+    pub if_exists: bool,
+    /// Not expanded.
+    pub excludes: Vec<Word>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CopySource {
+    Path(Word),
+    /// A file with the heredoc's content under its name.
+    Heredoc(Heredoc),
+}
+
+const FLAGS: &[FlagSpec] = &[
+    FlagSpec::text("from"),
+    FlagSpec::text("chown"),
+    FlagSpec::text("chmod"),
+    FlagSpec::boolean("link"),
+    FlagSpec::boolean("parents"),
+    FlagSpec::boolean("if-exists"),
+    FlagSpec::list("exclude"),
+];
+
+impl Copy {
+    pub(super) fn parse(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        let mut flags = arguments.flags(FLAGS);
+        let (sources, destination) = sources_and_destination(arguments)?;
+        for source in &sources {
+            refuse_remote(source)?;
+        }
+        Ok(Self {
+            sources,
+            destination,
+            from: flags.text("from"),
+            chown: flags.text("chown"),
+            chmod: flags.text("chmod"),
+            link: flags.boolean("link").unwrap_or(false),
+            parents: flags.boolean("parents").unwrap_or(false),
+            if_exists: flags.boolean("if-exists").unwrap_or(false),
+            excludes: flags.list("exclude"),
+        })
+    }
+}
+
+/// What COPY and ADD share: all arguments but the last are sources.
+pub(super) fn sources_and_destination(
+    arguments: &mut Arguments<'_>,
+) -> Result<(Vec<CopySource>, Word), Diagnostic> {
+    let keyword = arguments.keyword().name();
+    let Words { mut words, json } = arguments.json_or_words()?;
+    let destination = match words.pop() {
+        Some(destination) if !words.is_empty() => destination,
+        one_or_none => {
+            let span = one_or_none.map_or_else(|| arguments.span(), |word| word.span);
+            let message = format!(
+                "{keyword} requires at least two arguments, but only one was provided. Destination could not be determined"
+            );
+            return Err(Diagnostic::new(message, span).hint(format!("write {keyword} source... destination")));
+        }
+    };
+    if !json && heredoc::opener(&destination.text).is_some() {
+        let message = format!("{keyword} cannot accept a heredoc as a destination");
+        return Err(Diagnostic::new(message, destination.span));
+    }
+    let mut heredocs = arguments.take_heredocs().into_iter().peekable();
+    let sources = words.into_iter().map(|word| {
+        // Heredocs were opened from left to right, so the next one is this word's, if the word opened one.
+        match heredocs.next_if(|heredoc| !json && heredoc.span.start == word.span.start) {
+            Some(heredoc) => CopySource::Heredoc(heredoc),
+            None => CopySource::Path(word),
+        }
+    });
+    Ok((sources.collect(), destination))
+}
+
+fn refuse_remote(source: &CopySource) -> Result<(), Diagnostic> {
+    let path = match source {
+        CopySource::Path(path) => path,
+        CopySource::Heredoc(_) => return Ok(()),
+    };
+    let text = path.text.as_str();
+    let url = text.starts_with("http://") || text.starts_with("https://");
+    let path_of_url = text.split(['#', '?']).next().unwrap_or_default();
+    let git = text.starts_with("git://")
+        || text.starts_with("ssh://")
+        || text.starts_with("git@")
+        || url && path_of_url.ends_with(".git");
+    let kind = match (git, url) {
+        (true, _) => "git ref",
+        (false, true) => "URL",
+        (false, false) => return Ok(()),
+    };
+    let article = format!("source can't be a {kind} for COPY");
+    Err(Diagnostic::new(article, path.span).hint("ADD fetches URLs and git repositories"))
+}

@@ -1,0 +1,29 @@
+//! What can go wrong with a layer.
+
+use std::path::PathBuf;
+
+use crate::image::{Compression, DiffId};
+use crate::store::StoreError;
+use crate::sys::IoError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the layer's tar is damaged: {0}")]
+    Tar(std::io::Error),
+    #[error("the layer's tar contains {}, which leads out of the layer", .0.display())]
+    Escape(PathBuf),
+    #[error("the layer's tar contains {}, a link to {}, which is not in the layer", .path.display(), .target.display())]
+    DeadLink { path: PathBuf, target: PathBuf },
+    #[error("the layer unpacks to {found}, but its image says {expected}")]
+    DiffId { expected: DiffId, found: DiffId },
+    #[error("layers with {0:?} compression are not supported yet")]
+    Compression(Compression),
+    #[error("a blob of media type {0:?} is not a layer")]
+    MediaType(String),
+    #[error("{} cannot be written into a layer: {reason}", .path.display())]
+    Unrepresentable { path: PathBuf, reason: &'static str },
+}

@@ -1,0 +1,29 @@
+//! Layers: between a directory of changes and the tar that images are made of.
+//!
+//! [`seal`] packs a directory into a deterministic tar, hashed and compressed in one pass; [`unpack`] makes a directory
+//! from a tar that nobody has to trust. Both know whiteouts: in a directory a deletion is a character device 0/0 and a
+//! replaced directory carries `user.overlay.opaque`; in a tar they are `.wh.` names.
+//!
+//! Invariants: the same directory gives the same bytes on every machine, whatever the number of cores. Nothing from a tar
+//! is created, followed or changed outside the directory it is unpacked into.
+
+mod compress;
+mod error;
+mod pack;
+mod receive;
+mod seal;
+mod tar_writer;
+mod unpack;
+
+pub use error::LayerError;
+pub use pack::pack;
+pub use receive::{receive, unpack_blob};
+pub use seal::{Sealed, seal};
+pub use unpack::{Unpacked, unpack};
+
+/// The prefix that marks a deletion in a tar.
+pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
+/// The entry that marks a directory as replacing the one below.
+pub(crate) const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
+/// The extended attribute with which an overlay marks the same.
+pub(crate) const OPAQUE_XATTR: &str = "user.overlay.opaque";

@@ -1,0 +1,117 @@
+//! Sealing: tar, diff id, compression and digest in one streaming pass over several threads.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::compress::{self, BLOCK};
+use super::error::LayerError;
+use super::pack::pack;
+use crate::image::{Compression, Descriptor, DiffId, Hasher};
+use crate::store::Store;
+use crate::sys::IoError;
+
+/// A directory of changes as a layer.
+#[derive(Debug)]
+pub struct Sealed {
+    pub diff_id: DiffId,
+    /// The blob in the store, when one was asked for.
+    pub blob: Option<Descriptor>,
+    /// How many sockets were left out; a tar has no place for them.
+    pub sockets: u64,
+}
+
+/// Packs `directory`, which applies to the chain `below`; compresses it only if somebody wants the blob.
+pub fn seal(
+    store: &Store,
+    directory: &Path,
+    below: &[PathBuf],
+    compression: Option<Compression>,
+) -> Result<Sealed, LayerError> {
+    let (hash_sender, to_hash) = sync_channel::<Arc<[u8]>>(2);
+    thread::scope(|scope| {
+        let hashing = scope.spawn(move || hash(to_hash));
+        let (blob, sockets) = match compression {
+            None => (None, pack_into(directory, below, vec![hash_sender])?),
+            Some(compression) => {
+                let (blob_sender, to_blob) = sync_channel(2);
+                let senders = vec![hash_sender, blob_sender];
+                let packing = scope.spawn(move || pack_into(directory, below, senders));
+                let blob = write_blob(store, compression, to_blob);
+                // When the blob cannot be written the packer stops, too, and the writer's error says why.
+                let packed = packing.join().expect("packing does not panic");
+                (Some(blob?), packed?)
+            }
+        };
+        let diff_id = hashing.join().expect("hashing does not panic");
+        Ok(Sealed { diff_id, blob, sockets })
+    })
+}
+
+fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
+    let mut hasher = Hasher::new();
+    for block in blocks {
+        hasher.update(&block);
+    }
+    DiffId(hasher.finish())
+}
+
+fn pack_into(directory: &Path, below: &[PathBuf], to: Vec<SyncSender<Arc<[u8]>>>) -> Result<u64, LayerError> {
+    let mut blocks = Blocks { to, filling: Vec::with_capacity(BLOCK) };
+    let sockets = pack(directory, below, &mut blocks)?;
+    blocks.send().map_err(|source| IoError { operation: "pack", path: directory.to_owned(), source })?;
+    Ok(sockets)
+}
+
+fn write_blob(
+    store: &Store,
+    compression: Compression,
+    blocks: Receiver<Arc<[u8]>>,
+) -> Result<Descriptor, LayerError> {
+    let mut writer = store.blobs().writer()?;
+    let written = match compression {
+        Compression::None => blocks.into_iter().try_for_each(|block| writer.write_all(&block)),
+        Compression::Gzip => compress::gzip(blocks, &mut writer),
+        Compression::Zstd => return Err(LayerError::Compression(compression)),
+    };
+    written.map_err(|source| IoError { operation: "write", path: "layer blob".into(), source })?;
+    let (digest, size) = writer.complete()?;
+    Ok(Descriptor::new(compression.layer_media_type(), digest, size))
+}
+
+/// Cuts a stream into blocks of fixed size for several readers.
+struct Blocks {
+    to: Vec<SyncSender<Arc<[u8]>>>,
+    filling: Vec<u8>,
+}
+
+impl Blocks {
+    fn send(&mut self) -> io::Result<()> {
+        if self.filling.is_empty() {
+            return Ok(());
+        }
+        let block: Arc<[u8]> = Arc::from(&self.filling[..]);
+        self.filling.clear();
+        for reader in &self.to {
+            reader.send(Arc::clone(&block)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(BLOCK - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..taken]);
+        if self.filling.len() == BLOCK {
+            self.send()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

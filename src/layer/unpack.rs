@@ -1,0 +1,379 @@
+//! A tar that nobody has to trust, as a directory of changes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
+    futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+use tar::EntryType;
+
+use super::error::LayerError;
+use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
+use crate::sys::At;
+use crate::sys::rooted::Root;
+
+/// What could not be kept as it was, because this process may not.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Entries whose owner is root now.
+    pub flattened: u64,
+    /// Device nodes that were left out.
+    pub devices: u64,
+}
+
+/// Unpacks into `directory`, which is empty.
+pub fn unpack(from: impl Read, directory: &Path) -> Result<Unpacked, LayerError> {
+    let root = Root::open(directory)?;
+    let mut unpacker = Unpacker { root, parent: None, directories: Vec::new(), lost: Unpacked::default() };
+    let mut archive = tar::Archive::new(from);
+    for entry in archive.entries().map_err(LayerError::Tar)? {
+        unpacker.entry(entry.map_err(LayerError::Tar)?)?;
+    }
+    unpacker.set_directory_times()?;
+    Ok(unpacker.lost)
+}
+
+struct Unpacker {
+    root: Root,
+    /// The directory that the last entry went to: entries mostly come directory by directory.
+    parent: Option<(PathBuf, OwnedFd)>,
+    /// Their times are set last, because making entries changes them.
+    directories: Vec<(PathBuf, Timestamps)>,
+    lost: Unpacked,
+}
+
+struct Metadata {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    times: Timestamps,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Unpacker {
+    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), LayerError> {
+        let path = clean(OsStr::from_bytes(&entry.path_bytes()).as_ref())?;
+        let metadata = read_metadata(&mut entry).map_err(LayerError::Tar)?;
+        let kind = entry.header().entry_type();
+        let Some(name) = path.file_name() else {
+            // The root directory itself.
+            return if kind == EntryType::Directory { self.directory(&path, &metadata) } else { Ok(()) };
+        };
+        if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX) {
+            return self.whiteout(&path, name, OsStr::from_bytes(hidden));
+        }
+        match kind {
+            EntryType::Directory => self.directory(&path, &metadata),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.file(&path, name, &mut entry, &metadata)
+            }
+            EntryType::Symlink => {
+                let target = link_target(&entry)?;
+                let parent = self.free_place(&path)?;
+                symlinkat(&target, parent, name).at("create link", &path)?;
+                self.finish_special(&path, name, &metadata, false)
+            }
+            EntryType::Link => self.hard_link(&path, name, &link_target(&entry)?),
+            EntryType::Fifo => self.node(&path, name, FileType::Fifo, 0, &metadata),
+            EntryType::Char | EntryType::Block => {
+                let kind =
+                    if kind == EntryType::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
+                let number = |part: io::Result<Option<u32>>| {
+                    part.map_err(LayerError::Tar).map(Option::unwrap_or_default)
+                };
+                let (major, minor) =
+                    (number(entry.header().device_major())?, number(entry.header().device_minor())?);
+                self.node(&path, name, kind, rustix::fs::makedev(major, minor), &metadata)
+            }
+            // Global headers and whatever vendors invented say nothing about files.
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(&mut self, path: &Path, metadata: &Metadata) -> Result<(), LayerError> {
+        if let Some(name) = path.file_name() {
+            let parent = self.parent_of(path)?;
+            match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    let stat =
+                        rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", path)?;
+                    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                        unlinkat(parent, name, AtFlags::empty()).at("replace", path)?;
+                        mkdirat(parent, name, Mode::from_raw_mode(0o700)).at("create directory", path)?;
+                    }
+                }
+                Err(error) => Err(error).at("create directory", path)?,
+            }
+        }
+        let fd =
+            self.root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        self.finish(&fd, path, metadata)?;
+        self.directories.push((path.to_owned(), metadata.times.clone()));
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        name: &OsStr,
+        content: &mut impl Read,
+        metadata: &Metadata,
+    ) -> Result<(), LayerError> {
+        let parent = self.free_place(path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file =
+            File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", path)?);
+        copy(content, &mut file, path)?;
+        let fd = OwnedFd::from(file);
+        self.finish(&fd, path, metadata)?;
+        Ok(futimens(&fd, &metadata.times).at("set times of", path)?)
+    }
+
+    fn hard_link(&mut self, path: &Path, name: &OsStr, target: &Path) -> Result<(), LayerError> {
+        let target = clean(target)?;
+        let dead = || LayerError::DeadLink { path: path.to_owned(), target: target.clone() };
+        let target_name = target.file_name().ok_or_else(dead)?;
+        let target_parent = target.parent().unwrap_or(Path::new(""));
+        let from = match self.root.open_at(target_parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Err(dead()),
+            answer => answer?,
+        };
+        if target == path {
+            return Ok(());
+        }
+        let parent = self.free_place(path)?;
+        match linkat(from, target_name, parent, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Err(dead()),
+            answer => Ok(answer.at("create link", path)?),
+        }
+    }
+
+    fn node(
+        &mut self,
+        path: &Path,
+        name: &OsStr,
+        kind: FileType,
+        device: u64,
+        metadata: &Metadata,
+    ) -> Result<(), LayerError> {
+        let parent = self.free_place(path)?;
+        match mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device) {
+            // Only real root may make devices; /dev is mounted over whenever something runs.
+            Err(Errno::PERM) if kind != FileType::Fifo => {
+                self.lost.devices += 1;
+                Ok(())
+            }
+            answer => {
+                answer.at("create node", path)?;
+                self.finish_special(path, name, metadata, true)
+            }
+        }
+    }
+
+    fn whiteout(&mut self, path: &Path, name: &OsStr, hidden: &OsStr) -> Result<(), LayerError> {
+        if name.as_bytes() == OPAQUE_MARK {
+            let directory = path.parent().unwrap_or(Path::new(""));
+            self.parent_of(path)?;
+            let fd = self.root.open_at(
+                directory,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW,
+                Mode::empty(),
+            )?;
+            return Ok(
+                rustix::fs::fsetxattr(&fd, OPAQUE_XATTR, b"y", XattrFlags::empty()).at("mark", directory)?
+            );
+        }
+        if hidden.is_empty() || hidden == "." || hidden == ".." || hidden.as_bytes().starts_with(b".wh.") {
+            // Left-overs of old storage drivers that mean nothing.
+            return Ok(());
+        }
+        let place = path.with_file_name(hidden);
+        let parent = match self.parent_of(&place) {
+            // Something inside a directory that this layer replaces by a file: gone with it.
+            Err(LayerError::Io(error)) if error.errno() == Some(Errno::NOTDIR) => return Ok(()),
+            answer => answer?,
+        };
+        match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
+            // The same layer has an entry of that name: it replaces what is below anyhow.
+            Err(Errno::EXIST) => Ok(()),
+            answer => Ok(answer.at("create whiteout", &place)?),
+        }
+    }
+
+    /// The parent directory, with whatever this layer put at the place of `path` before removed.
+    fn free_place(&mut self, path: &Path) -> Result<&OwnedFd, LayerError> {
+        let name = path.file_name().expect("the root is handled before");
+        let parent = self.parent_of(path)?;
+        match unlinkat(parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR | Errno::PERM) => {
+                // A directory that a later entry of the same layer replaces. Named through the descriptor: the whole
+                // path could lead through links that the layer brought along.
+                let inner = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
+                std::fs::remove_dir_all(&inner).at("replace", path)?;
+            }
+            Err(error) => Err(error).at("replace", path)?,
+        }
+        Ok(parent)
+    }
+
+    /// Opens the parent of `path`, making directories that the tar left out.
+    fn parent_of(&mut self, path: &Path) -> Result<&OwnedFd, LayerError> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if self.parent.as_ref().is_none_or(|(known, _)| known != parent) {
+            let fd = self.open_directory(parent)?;
+            self.parent = Some((parent.to_owned(), fd));
+        }
+        Ok(self.parent.as_ref().map(|(_, fd)| fd).expect("set above"))
+    }
+
+    fn open_directory(&self, path: &Path) -> Result<OwnedFd, LayerError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        match self.root.open_at(path, flags, Mode::empty()) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {
+                let (parent, Some(name)) = (path.parent().unwrap_or(Path::new("")), path.file_name()) else {
+                    return Err(error.into());
+                };
+                let above = self.open_directory(parent)?;
+                match mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => Err(error).at("create directory", path)?,
+                }
+                Ok(self.root.open_at(path, flags, Mode::empty())?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Owner, then mode, then attributes: a change of owner clears both later ones.
+    fn finish(&mut self, fd: &OwnedFd, path: &Path, metadata: &Metadata) -> Result<(), LayerError> {
+        let owner = fchown(fd, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)));
+        self.count_flattened(owner).at("change owner of", path)?;
+        fchmod(fd, Mode::from_raw_mode(metadata.mode)).at("change mode of", path)?;
+        for (name, value) in &metadata.xattrs {
+            match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
+                // A file system or namespace that does not take an attribute: best effort, as everywhere.
+                Ok(()) | Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {}
+                Err(error) => Err(error).at("set attribute of", path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// As `finish`, for what cannot be opened.
+    fn finish_special(
+        &mut self,
+        path: &Path,
+        name: &OsStr,
+        metadata: &Metadata,
+        has_mode: bool,
+    ) -> Result<(), LayerError> {
+        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        let parent = self.parent_of(path)?;
+        let owner = chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        if has_mode {
+            // Made just now and no link, so there is nothing to be followed.
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(metadata.mode), AtFlags::empty())
+                .at("change mode of", path)?;
+        }
+        utimensat(parent, name, &metadata.times, AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?;
+        Ok(self.count_flattened(owner).at("change owner of", path)?)
+    }
+
+    fn count_flattened(&mut self, answer: Result<(), Errno>) -> Result<(), Errno> {
+        match answer {
+            // The namespace does not map the id: the file stays root's.
+            Err(Errno::INVAL | Errno::PERM) => {
+                self.lost.flattened += 1;
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
+    fn set_directory_times(&self) -> Result<(), LayerError> {
+        for (path, times) in self.directories.iter().rev() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            match self.root.open_at(path, flags, Mode::empty()) {
+                Ok(fd) => futimens(&fd, times).at("set times of", path)?,
+                // Replaced by a later entry.
+                Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path as it is inside the layer: relative, without `.`; one with `..` is refused.
+fn clean(path: &Path) -> Result<PathBuf, LayerError> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(LayerError::Escape(path.to_owned())),
+        }
+    }
+    Ok(clean)
+}
+
+fn link_target<R: Read>(entry: &tar::Entry<'_, R>) -> Result<PathBuf, LayerError> {
+    let target = entry.link_name_bytes().unwrap_or_default();
+    Ok(PathBuf::from(OsStr::from_bytes(&target)))
+}
+
+fn read_metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Metadata> {
+    let header = entry.header();
+    let id = |number: u64| {
+        u32::try_from(number).map_err(|_| io::Error::other("an owner's id is larger than 32 bits"))
+    };
+    let (uid, gid, mode) = (id(header.uid()?)?, id(header.gid()?)?, header.mode()? & 0o7777);
+    let mut seconds = i64::try_from(header.mtime()?).unwrap_or(0);
+    let mut nanoseconds = 0;
+    let mut xattrs = Vec::new();
+    if let Some(records) = entry.pax_extensions()? {
+        for record in records {
+            let record = record?;
+            if let Some(name) = record.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+                if !name.starts_with(b"user.overlay.") && !name.starts_with(b"trusted.") {
+                    xattrs.push((name.to_owned(), record.value_bytes().to_owned()));
+                }
+            } else if record.key_bytes() == b"mtime"
+                && let Some((whole, fraction)) = record.value().ok().and_then(parse_time)
+            {
+                (seconds, nanoseconds) = (whole, fraction);
+            }
+        }
+    }
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    Ok(Metadata { uid, gid, mode, times: Timestamps { last_access: time, last_modification: time }, xattrs })
+}
+
+/// `seconds[.fraction]`, as PAX writes times.
+fn parse_time(text: &str) -> Option<(i64, i64)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    Some((whole.parse().ok()?, digits.parse().ok()?))
+}
+
+fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), LayerError> {
+    use std::io::Write;
+    let mut buffer = [0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length]).at("write", path)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LayerError::Tar(error)),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A request as a value, which can be sent any number of times.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use reqwest::header::HeaderName;
+use reqwest::{Method, Url};
+
+use super::credentials::Credential;
+use super::error::{Answer, Asked, RegistryError};
+use super::registries::Endpoint;
+
+/// A request to an endpoint.
+pub(super) struct Call<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) what: String,
+    pub(super) method: Method,
+    pub(super) target: Target,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    /// What a token must allow, as `repository:NAME:pull,push`.
+    pub(super) scopes: Vec<String>,
+    pub(super) body: Option<&'a (dyn Fn() -> Result<Outgoing, RegistryError> + Send + Sync)>,
+}
+
+pub(super) enum Target {
+    /// Below `/v2/NAME/`.
+    Path(String),
+    /// Where an earlier answer said.
+    Url(Url),
+}
+
+/// The body of one sending.
+pub(super) struct Outgoing {
+    pub(super) body: reqwest::Body,
+    pub(super) length: u64,
+    /// For bodies that take a while.
+    pub(super) activity: Option<Arc<Activity>>,
+}
+
+/// What a streaming body tells the one who waits for the answer.
+pub(super) struct Activity(Mutex<Progress>);
+
+struct Progress {
+    last: Instant,
+    sent_all: bool,
+    fault: Option<io::Error>,
+}
+
+impl Call<'_> {
+    pub(super) fn asked(&self) -> Box<Asked> {
+        let endpoint = self.endpoint;
+        Box::new(Asked {
+            registry: endpoint.registry.clone(),
+            repository: endpoint.repository.clone(),
+            what: self.what.clone(),
+        })
+    }
+
+    pub(super) fn protocol(&self, problem: &'static str) -> RegistryError {
+        RegistryError::Protocol { asked: self.asked(), problem }
+    }
+
+    pub(super) fn refused(&self, answer: Answer, credential: &Credential) -> RegistryError {
+        let asked = self.asked();
+        let logged_in = match credential {
+            Credential::Helper(helper) if matches!(answer.status, 401 | 403) => {
+                return RegistryError::CredentialHelper { asked, answer, helper: helper.clone() };
+            }
+            Credential::Anonymous | Credential::Helper(_) => false,
+            Credential::Password { .. } | Credential::Identity(_) | Credential::Bearer(_) => true,
+        };
+        match answer.status {
+            401 | 403 => RegistryError::Denied { asked, answer, logged_in },
+            404 => RegistryError::NotFound { asked, answer },
+            _ => RegistryError::Status { asked, answer },
+        }
+    }
+}
+
+impl Outgoing {
+    pub(super) fn small(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { length: bytes.len() as u64, body: bytes.into(), activity: None }
+    }
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Progress { last: Instant::now(), sent_all: false, fault: None }))
+    }
+
+    pub(super) fn moved(&self) {
+        self.lock().last = Instant::now();
+    }
+
+    pub(super) fn finished(&self) {
+        let mut progress = self.lock();
+        progress.last = Instant::now();
+        progress.sent_all = true;
+    }
+
+    pub(super) fn failed(&self, fault: io::Error) {
+        self.lock().fault = Some(fault);
+    }
+
+    pub(super) fn state(&self) -> (Instant, bool) {
+        let progress = self.lock();
+        (progress.last, progress.sent_all)
+    }
+
+    pub(super) fn fault(&self) -> Option<io::Error> {
+        self.lock().fault.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().expect("nobody panics while holding it")
+    }
+}

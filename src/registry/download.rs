@@ -1,0 +1,265 @@
+//! Blobs, verified while they stream.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use super::call::{Call, Target};
+use super::client::Client;
+use super::error::RegistryError;
+use super::registries::Endpoint;
+use super::retry::Attempts;
+use crate::image::{Descriptor, Hasher, MAX_DOCUMENT, Reference};
+
+/// Hears how many of a blob's bytes have been moved so far. The count falls when an upload begins anew.
+pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// The sending end of a download, for [`Client::fetch_blob`].
+#[derive(Debug)]
+pub struct BlobSender(mpsc::Sender<Message>);
+
+/// The reading end, for a blocking thread. It reports the end only after length and digest have proved right; a
+/// download that fails is an error of `read`, never a short file.
+#[derive(Debug)]
+pub struct BlobReader {
+    messages: mpsc::Receiver<Message>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Message {
+    Chunk(Bytes),
+    Verified,
+}
+
+/// Connects a download with its reader; at most `depth` chunks wait in between.
+pub fn blob_channel(depth: usize) -> (BlobSender, BlobReader) {
+    let (sender, messages) = mpsc::channel(depth);
+    (BlobSender(sender), BlobReader { messages, chunk: Bytes::new(), ended: false })
+}
+
+impl io::Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() && !self.ended {
+            match self.messages.blocking_recv() {
+                Some(Message::Chunk(chunk)) => self.chunk = chunk,
+                Some(Message::Verified) => self.ended = true,
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download did not finish"));
+                }
+            }
+        }
+        let size = self.chunk.len().min(buffer.len());
+        buffer[..size].copy_from_slice(&self.chunk.split_to(size));
+        Ok(size)
+    }
+}
+
+impl Client {
+    /// Fetches a small blob, such as a config, into memory.
+    pub async fn fetch_blob_bytes(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<u8>, RegistryError> {
+        self.ask_in_turn(reference, |endpoint, mut attempts| async move {
+            let call = blob_call(&endpoint, descriptor, Method::GET);
+            if descriptor.size > MAX_DOCUMENT {
+                return Err(RegistryError::TooLarge { asked: call.asked(), limit: MAX_DOCUMENT });
+            }
+            let unheard: Progress = Arc::new(|_| {});
+            let mut download = Download::new(descriptor, Sink::Memory(Vec::new()), &unheard);
+            self.download(&endpoint, &mut download, &mut attempts).await?;
+            download.finish(&call).await
+        })
+        .await
+    }
+
+    /// Streams a blob to the reader at the other end of `sink`, resuming after cuts. `progress` hears how many bytes
+    /// have been delivered so far. The reader must read to the end: if it goes away earlier, this fails.
+    pub async fn fetch_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        sink: BlobSender,
+        progress: &Progress,
+    ) -> Result<(), RegistryError> {
+        let mut download = Download::new(descriptor, Sink::Reader(sink), progress);
+        let (origin, mirrors) = self.places(reference)?;
+        for mirror in mirrors {
+            // Where one place breaks off, the next goes on: the digest at the end is of all of it.
+            match self.download(&mirror, &mut download, &mut self.mirror_attempts()).await {
+                Ok(()) => {
+                    let call = blob_call(&mirror, descriptor, Method::GET);
+                    return download.finish(&call).await.map(drop);
+                }
+                Err(error) => self.mirror_failed(&mirror, error)?,
+            }
+        }
+        self.download(&origin, &mut download, &mut self.attempts()).await?;
+        download.finish(&blob_call(&origin, descriptor, Method::GET)).await.map(drop)
+    }
+
+    /// Whether the place to push to has a blob.
+    pub async fn blob_exists(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        let endpoint = self.destination(reference)?;
+        let call = blob_call(&endpoint, descriptor, Method::HEAD);
+        let mut attempts = self.attempts();
+        loop {
+            match self.expect(&call, &[StatusCode::OK]).await {
+                Ok(_) => return Ok(true),
+                Err(RegistryError::NotFound { .. }) => return Ok(false),
+                Err(error) => attempts.pause(error).await?,
+            }
+        }
+    }
+
+    /// Brings in what is missing from one place, as often as it breaks off.
+    async fn download(
+        &self,
+        endpoint: &Endpoint,
+        download: &mut Download<'_>,
+        attempts: &mut Attempts,
+    ) -> Result<(), RegistryError> {
+        while download.received < download.descriptor.size || download.unasked {
+            let before = download.received;
+            if let Err(error) = self.download_once(endpoint, download).await {
+                if download.received - before >= MUCH {
+                    attempts.start_over();
+                }
+                attempts.pause(error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn download_once(
+        &self,
+        endpoint: &Endpoint,
+        download: &mut Download<'_>,
+    ) -> Result<(), RegistryError> {
+        let mut call = blob_call(endpoint, download.descriptor, Method::GET);
+        if download.received > 0 {
+            call.headers.push((RANGE, format!("bytes={}-", download.received)));
+        }
+        let mut response = self.expect(&call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
+        download.unasked = false;
+        let start = start(&response, download.received)
+            .ok_or_else(|| call.protocol("the registry sent another part of the blob than was asked for"))?;
+        let expected = download.descriptor.size;
+        // Part of a part is allowed; a whole of another size is another blob.
+        if response.status() == StatusCode::OK
+            && let Some(found) = number(&response, CONTENT_LENGTH).filter(|found| *found != expected)
+        {
+            return Err(RegistryError::WrongSize { asked: call.asked(), expected, found });
+        }
+        // A registry that ignores ranges sends again what has been delivered already.
+        let mut repeated = download.received - start;
+        while let Some(mut chunk) = self.chunk(&call, &mut response).await? {
+            let again = usize::try_from(repeated).unwrap_or(usize::MAX).min(chunk.len());
+            let _ = chunk.split_to(again);
+            repeated -= again as u64;
+            if !chunk.is_empty() {
+                download.take(&call, chunk).await?;
+            }
+        }
+        match download.received {
+            received if received == expected => Ok(()),
+            received => Err(RegistryError::Cut { asked: call.asked(), received, expected }),
+        }
+    }
+}
+
+/// After this many bytes earlier failures do not count any more.
+const MUCH: u64 = 1 << 20;
+
+/// A blob on its way; it outlives connections and even endpoints.
+struct Download<'a> {
+    descriptor: &'a Descriptor,
+    received: u64,
+    /// Even an empty blob is asked for once.
+    unasked: bool,
+    hasher: Hasher,
+    sink: Sink,
+    progress: &'a Progress,
+}
+
+enum Sink {
+    Memory(Vec<u8>),
+    Reader(BlobSender),
+}
+
+impl<'a> Download<'a> {
+    fn new(descriptor: &'a Descriptor, sink: Sink, progress: &'a Progress) -> Self {
+        Self { descriptor, received: 0, unasked: true, hasher: Hasher::new(), sink, progress }
+    }
+
+    async fn take(&mut self, call: &Call<'_>, chunk: Bytes) -> Result<(), RegistryError> {
+        let length = chunk.len() as u64;
+        let (expected, found) = (self.descriptor.size, self.received + length);
+        if found > expected {
+            return Err(RegistryError::WrongSize { asked: call.asked(), expected, found });
+        }
+        self.hasher.update(&chunk);
+        match &mut self.sink {
+            Sink::Memory(bytes) => bytes.extend_from_slice(&chunk),
+            Sink::Reader(sender) => sender.send(call, Message::Chunk(chunk)).await?,
+        }
+        self.received = found;
+        (self.progress)(found);
+        Ok(())
+    }
+
+    async fn finish(self, call: &Call<'_>) -> Result<Vec<u8>, RegistryError> {
+        let (expected, found) = (self.descriptor.digest, self.hasher.finish());
+        if expected != found {
+            return Err(RegistryError::WrongDigest { asked: call.asked(), expected, found });
+        }
+        match self.sink {
+            Sink::Memory(bytes) => Ok(bytes),
+            Sink::Reader(sender) => sender.send(call, Message::Verified).await.map(|()| Vec::new()),
+        }
+    }
+}
+
+impl BlobSender {
+    async fn send(&self, call: &Call<'_>, message: Message) -> Result<(), RegistryError> {
+        self.0.send(message).await.map_err(|_| RegistryError::Abandoned { asked: call.asked() })
+    }
+}
+
+pub(super) fn blob_call<'a>(endpoint: &'a Endpoint, descriptor: &Descriptor, method: Method) -> Call<'a> {
+    let scope = if method == Method::HEAD { endpoint.push_scope() } else { endpoint.pull_scope() };
+    Call {
+        endpoint,
+        what: format!("blob {}", descriptor.digest),
+        method,
+        target: Target::Path(format!("blobs/{}", descriptor.digest)),
+        headers: Vec::new(),
+        scopes: vec![scope],
+        body: None,
+    }
+}
+
+/// Where in the blob an answer begins; none if that is after the place that was asked for.
+fn start(response: &Response, asked_for: u64) -> Option<u64> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Some(0);
+    }
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    let start = range.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()?;
+    (start <= asked_for).then_some(start)
+}
+
+fn number(response: &Response, name: reqwest::header::HeaderName) -> Option<u64> {
+    response.headers().get(name)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,40 @@
+//! Registries: pulling and pushing over the OCI distribution protocol.
+//!
+//! Flow: a [`Client`] turns a name into endpoints (`registries`: mirrors, then the origin), sends requests to one of
+//! them (`transport`: scheme, redirects; `auth`: challenges and tokens), tries again what is temporary (`retry`), and
+//! verifies every byte against its digest (`document`, `download`). `upload` pushes, `pull` chooses a platform.
+//!
+//! Invariants: credentials go to the host they are for and nowhere else; neither they nor the queries of signed
+//! addresses appear in a message or a debug print; nothing foreign is read without a limit.
+//!
+//! Not here: reading files, variables or home directories ([`Settings`] comes ready-made); keeping blobs (`store`).
+
+mod answer;
+mod auth;
+mod call;
+mod challenge;
+mod client;
+mod credentials;
+mod document;
+mod download;
+mod error;
+mod pull;
+mod registries;
+mod retry;
+mod settings;
+mod tls;
+mod transport;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use credentials::Credentials;
+pub use document::Fetched;
+pub use download::{BlobReader, BlobSender, Progress, blob_channel};
+pub use error::{Answer, Asked, Reason, RegistryError};
+pub use pull::{ResolvedImage, resolve};
+pub use registries::Registries;
+pub use settings::{Proxies, Retries, Secret, Settings, SettingsError, Timeouts, Trust};
+pub use upload::{BlobSource, FileSource, Pushed};

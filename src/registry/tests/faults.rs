@@ -1,0 +1,146 @@
+//! What goes wrong on the way, and how it is mended or told.
+
+use std::time::Instant;
+
+use super::server::{ALWAYS, Reply, Server};
+use super::*;
+use crate::image::{Digest, media_type};
+
+#[tokio::test]
+async fn temporary_failures_are_tried_again() {
+    let server = Server::start().await;
+    let descriptor = server.add_blob("app", b"blob");
+    server.instead("GET", "/blobs/", 1, |_, _| Some(Reply::status(500)));
+    server.instead("GET", "/blobs/", 1, |_, _| Some(Reply::status(429).header("Retry-After", 60)));
+    server.instead("GET", "/blobs/", 1, |_, _| Some(Reply::default()));
+    let begun = Instant::now();
+    let bytes = client(quick()).fetch_blob_bytes(&server.reference("app:1"), &descriptor).await.unwrap();
+    assert_eq!(bytes, b"blob");
+    assert_eq!(server.count("GET", "/blobs/"), 4);
+    assert!(begun.elapsed() >= Duration::from_millis(300), "Retry-After counts, up to the longest pause");
+}
+
+#[tokio::test]
+async fn failures_that_stay_are_told_after_five_tries() {
+    let server = Server::start().await;
+    let page = "<html><title>502 Bad Gateway</title><script>x()</script><h1>oops</h1></html>";
+    server.instead("GET", "/manifests/", ALWAYS, move |_, _| Some(Reply::body(502, page)));
+    let error = client(quick()).fetch_document(&server.reference("app:1")).await.unwrap_err();
+    let text = format!(
+        "{}/app: manifest 1: the registry answered 502 Bad Gateway: 502 Bad Gateway oops",
+        server.address
+    );
+    assert_eq!(error.to_string(), text);
+    assert_eq!(server.count("GET", "/manifests/"), 5);
+}
+
+#[tokio::test]
+async fn a_cut_body_is_resumed() {
+    let server = Server::start().await;
+    let blob = noise(300_000);
+    let descriptor = server.add_blob("app", &blob);
+    server.after("GET", "/blobs/", 2, |_, reply| reply.cut = Some(100_000));
+    let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+    sent.unwrap();
+    assert_eq!(read.unwrap(), blob);
+    let ranges: Vec<_> =
+        server.seen("GET", "/blobs/").iter().map(|seen| seen.header("range").to_owned()).collect();
+    assert_eq!(ranges, ["", "bytes=100000-", "bytes=200000-"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_ignores_ranges_is_coped_with() {
+    let server = Server::start().await;
+    let blob = noise(300_000);
+    let descriptor = server.add_blob("app", &blob);
+    server.after("GET", "/blobs/", 1, |_, reply| reply.cut = Some(100_000));
+    let whole = blob.clone();
+    server.after("GET", "/blobs/", ALWAYS, move |_, reply| {
+        (reply.status, reply.body) = (200, whole.clone());
+    });
+    let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+    sent.unwrap();
+    assert_eq!(read.unwrap(), blob);
+}
+
+#[tokio::test]
+async fn a_blob_with_another_digest_never_ends_well() {
+    let server = Server::start().await;
+    let descriptor = server.add_blob("app", b"good");
+    server.after("GET", "/blobs/", ALWAYS, |_, reply| reply.body = b"evil".to_vec());
+    let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+    assert!(matches!(sent, Err(RegistryError::WrongDigest { .. })), "{sent:?}");
+    assert!(read.is_err(), "the reader must not take it for whole");
+}
+
+#[tokio::test]
+async fn a_blob_of_another_length_is_refused() {
+    let server = Server::start().await;
+    let descriptor = server.add_blob("app", b"good");
+    server.after("GET", "/blobs/", 1, |_, reply| reply.body = b"goodness".to_vec());
+    let reference = server.reference("app:1");
+    let (sent, read) = download(&client(quick()), &reference, &descriptor).await;
+    assert!(matches!(sent, Err(RegistryError::WrongSize { expected: 4, found: 8, .. })), "{sent:?}");
+    assert!(read.is_err());
+    // The same when the length is not announced but only turns out.
+    let chunked = "4\r\ngood\r\n4\r\nness\r\n0\r\n\r\n";
+    server.after("GET", "/blobs/", 1, move |_, reply| {
+        *reply = Reply::body(200, chunked).header("Transfer-Encoding", "chunked");
+    });
+    let (sent, _) = download(&client(quick()), &reference, &descriptor).await;
+    assert!(matches!(sent, Err(RegistryError::WrongSize { expected: 4, found: 8, .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_fetched_too() {
+    let server = Server::start().await;
+    let descriptor = server.add_blob("app", b"");
+    let bytes = client(quick()).fetch_blob_bytes(&server.reference("app:1"), &descriptor).await.unwrap();
+    assert!(bytes.is_empty());
+    assert_eq!(server.count("GET", "/blobs/"), 1);
+}
+
+#[tokio::test]
+async fn a_stalled_transfer_is_noticed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut settings = quick();
+    settings.timeouts.stall = Duration::from_millis(50);
+    settings.retries.tries = 2;
+    let reference = format!("{address}/app:1").parse().unwrap();
+    let error = client(settings).fetch_document(&reference).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
+    drop(listener);
+}
+
+#[tokio::test]
+async fn nobody_listening_is_told_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error =
+        client(quick()).fetch_document(&format!("{address}/app:1").parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{address}/app: manifest 1: cannot connect"));
+    assert_eq!(error.hint().unwrap(), format!("is a registry running at {address}?"));
+}
+
+#[tokio::test]
+async fn documents_without_end_are_not_read() {
+    let server = Server::start().await;
+    server.add_manifest("app", "1", "x", &vec![b' '; (17 << 20) as usize]);
+    let error = client(quick()).fetch_document(&server.reference("app:1")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    let huge = Descriptor::new(media_type::OCI_CONFIG, Digest::of(b""), 1 << 40);
+    let error = client(quick()).fetch_blob_bytes(&server.reference("app:1"), &huge).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_download() {
+    let server = Server::start().await;
+    let descriptor = server.add_blob("app", &noise(1000));
+    let (sender, reader) = blob_channel(1);
+    drop(reader);
+    let sent = client(quick()).fetch_blob(&server.reference("app:1"), &descriptor, sender, &unheard()).await;
+    assert!(matches!(sent, Err(RegistryError::Abandoned { .. })), "{sent:?}");
+}

@@ -1,0 +1,121 @@
+//! What parent and child say to each other: frames of a length and JSON.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::spec::{Network, Process};
+use super::steps::Step;
+
+/// The first frame to the child: everything it will do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub network: Network,
+    pub steps: Vec<Step>,
+    pub process: Process,
+}
+
+/// Later frames to the child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    Signal(i32),
+}
+
+/// Frames from the child, in this order: notices, at most one failure, and the end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// Something the user should know.
+    Notice(String),
+    /// The sandbox could not be made, or the program not be started; the end follows.
+    Failed(Failure),
+    Ended(Outcome),
+}
+
+/// How a sandboxed process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// Why a sandboxed process never ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// A step of making the sandbox failed.
+    Step { step: String, error: String },
+    /// The user to become is not known inside.
+    User { error: String },
+    /// There is no such program.
+    NotFound { program: String },
+    /// The program is there but cannot be executed.
+    NotExecutable { program: String, error: String },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step { step, error } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
+            Self::User { error } => out.write_str(error),
+            Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
+            Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
+        }
+    }
+}
+
+impl Failure {
+    /// The exit code that shells and docker give this.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Step { .. } | Self::User { .. } => 125,
+            Self::NotExecutable { .. } => 126,
+            Self::NotFound { .. } => 127,
+        }
+    }
+}
+
+impl Outcome {
+    /// The exit code that a shell would report.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A frame is bounded, so that a confused peer cannot make the other allocate without end.
+const MAX_FRAME: usize = 16 << 20;
+
+pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
+    let body = serde_json::to_vec(message).expect("messages have only string keys");
+    let length = u32::try_from(body.len()).expect("a message is far below 4 GiB");
+    [&length.to_le_bytes()[..], &body].concat()
+}
+
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(body).map_err(io::Error::other)
+}
+
+/// The length of the frame that starts with these bytes.
+pub(super) fn frame_length(header: [u8; 4]) -> io::Result<usize> {
+    let length = u32::from_le_bytes(header) as usize;
+    if length <= MAX_FRAME { Ok(length) } else { Err(io::Error::other("a message is too long")) }
+}
+
+pub(super) fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    to.write_all(&encode(message))
+}
+
+/// The next message; none when the other side is gone.
+pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut header = [0; 4];
+    match from.read_exact(&mut header) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        answer => answer?,
+    }
+    let mut body = vec![0; frame_length(header)?];
+    from.read_exact(&mut body)?;
+    decode(&body).map(Some)
+}

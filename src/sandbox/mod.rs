@@ -1,0 +1,39 @@
+//! Processes apart from the host: their own root file system, ids, processes and devices.
+//!
+//! Flow: a command that touches trees first moves itself as a whole into a user namespace ([`enter`], before any
+//! thread). For each process to be run, [`parent`] starts this program again; a [`Spec`] becomes a list of [`Step`]s
+//! ([`plan`], pure), which travels over a socket; [`child`] makes the namespaces, [`init`] carries the steps out as
+//! the first process inside and finally becomes the program asked for.
+//!
+//! ```text
+//!  rbuild (threads)       rbuild __sandbox (child)            pid 1 of the sandbox (init)
+//!  parent::spawn ──job──▶ unshare, fork ───────────────────▶  steps: mounts, pivot, limits
+//!                ◀─failed / notice─────────────────────────── (typed, or nothing)
+//!                ──signal──▶ passes it on ─────────────────▶  exec program
+//!                ◀─ended──── waits; kills when the socket closes
+//! ```
+//!
+//! Invariants: whoever dies, everything below it dies with it. Nothing from inside a root file system is resolved
+//! outside of it. Every file says in its name which process its code runs in.
+//!
+//! Not here: what an image or a Dockerfile is.
+
+mod capabilities;
+pub mod child;
+mod init;
+mod isolation;
+mod message;
+mod mountpoints;
+pub mod parent;
+mod ranges;
+mod spec;
+mod steps;
+mod users;
+
+pub use isolation::{Entered, Host, IsolationError, Rung, enter};
+pub use message::{Failure, Outcome};
+pub use parent::{Finished, Running, Stdio, spawn};
+pub use ranges::{IdRange, parse_ranges};
+pub use spec::{Network, Process, RootFs, Session, Spec};
+pub use steps::{Step, plan};
+pub use users::{Account, UserError, find_account};

@@ -1,0 +1,107 @@
+//! Mount points that an image lacks: made in an extra layer below the changes, so that no trace of them is left.
+//! Runs in the sandbox's first process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
+
+use super::spec::RootFs;
+use super::steps::{MountPoint, MountPointKind};
+use crate::sys::mount::{self, MountError, Overlay};
+use crate::sys::rooted::Root;
+use crate::sys::{At, IoError};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RootError {
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// Mounts the root file system with every mount point in it, attached at the staging directory.
+pub(super) fn mount_root(root: &RootFs, points: &[MountPoint]) -> Result<Root, RootError> {
+    let mut lowers = root.lowers.clone();
+    let mut mounted = mount_overlay(root, &lowers)?;
+    let mut missing = Vec::new();
+    for point in points {
+        let place = mounted.final_place(Path::new(&point.path))?;
+        if mounted.try_stat(&place)?.is_none() {
+            missing.push((place, point.kind));
+        }
+    }
+    if !missing.is_empty() {
+        for (place, kind) in &missing {
+            make_stub(&mounted, &root.stubs, place, *kind)?;
+        }
+        drop(mounted);
+        // A `volatile` overlay marks its work directory against being mounted twice.
+        remove_volatile_mark(&root.work)?;
+        lowers.insert(0, root.stubs.clone());
+        mounted = mount_overlay(root, &lowers)?;
+    }
+    let staging = Root::open(&root.staging)?;
+    mount::attach(mounted.as_fd(), staging.as_fd()).at("attach the root file system to", &root.staging)?;
+    Ok(mounted)
+}
+
+fn mount_overlay(root: &RootFs, lowers: &[PathBuf]) -> Result<Root, RootError> {
+    let tree = mount::overlay(Overlay { lowers, changes: Some((&root.upper, &root.work)) })?;
+    Ok(Root::from_fd(tree, PathBuf::from("/")))
+}
+
+fn remove_volatile_mark(work: &Path) -> Result<(), IoError> {
+    match std::fs::remove_dir(work.join("work/incompat/volatile")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove mark in", work),
+        _ => Ok(()),
+    }
+}
+
+/// Makes one mount point in the stub layer. Its parents are copies of what the image has, because in a merged
+/// directory the uppermost one decides about owner, mode and times.
+fn make_stub(image: &Root, stubs: &Path, place: &Path, kind: MountPointKind) -> Result<(), IoError> {
+    let inside = place.strip_prefix("/").unwrap_or(place);
+    let mut parents: Vec<&Path> = inside.ancestors().skip(1).collect();
+    parents.reverse();
+    let mut copied: Vec<(PathBuf, Stat)> = Vec::new();
+    for parent in parents {
+        let stub = stubs.join(parent);
+        let known = image.try_stat(parent)?;
+        match std::fs::create_dir(&stub) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            answer => answer.at("create directory", &stub)?,
+        }
+        if let Some(stat) = known {
+            copied.push((stub, stat));
+        }
+    }
+    let stub = stubs.join(inside);
+    match kind {
+        MountPointKind::Directory => std::fs::create_dir(&stub).at("create directory", &stub)?,
+        MountPointKind::File => std::fs::write(&stub, "").at("create", &stub)?,
+    }
+    // Deepest first: making an entry changes its parent's times.
+    copied.iter().rev().try_for_each(|(stub, stat)| copy_metadata(stub, stat))
+}
+
+fn copy_metadata(stub: &Path, stat: &Stat) -> Result<(), IoError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(stub, flags, Mode::empty()).at("open", stub)?;
+    let own = rustix::fs::fstat(&fd).at("stat", stub)?;
+    if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+        rustix::fs::fchown(&fd, Some(uid), Some(gid)).at("change owner of", stub)?;
+    }
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(stat.st_mode & 0o7777)).at("change mode of", stub)?;
+    let times = Timestamps {
+        last_access: timespec(stat.st_atime, stat.st_atime_nsec),
+        last_modification: timespec(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    rustix::fs::utimensat(&fd, "", &times, AtFlags::EMPTY_PATH).at("set times of", stub)
+}
+
+fn timespec(seconds: i64, nanoseconds: u64) -> Timespec {
+    Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) }
+}

@@ -1,0 +1,151 @@
+//! Users and groups as an image's own files define them. Pure: works on the text of the files.
+
+/// Who a process runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
+    /// Further groups, without `gid`.
+    pub groups: Vec<u32>,
+    pub home: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    #[error("unable to find user {name}: no matching entries in passwd file{}", suggestion(.nearest.as_deref()))]
+    User { name: String, nearest: Option<String> },
+    #[error("unable to find group {name}: no matching entries in group file")]
+    Group { name: String },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!(" (the image has {name})")).unwrap_or_default()
+}
+
+/// Looks up `user`, `uid`, `user:group` and so on.
+///
+/// A number need not be known; then its group is 0. With `:group` there are no further groups.
+pub fn find_account(user: &str, passwd: &str, group: &str) -> Result<Account, UserError> {
+    let (name, group_name) = match user.split_once(':') {
+        Some((name, group_name)) => (name, Some(group_name).filter(|name| !name.is_empty())),
+        None => (user, None),
+    };
+    let name = if name.is_empty() { "0" } else { name };
+    let number = name.parse::<u32>().ok();
+    let entry = passwd_entries(passwd).find(|entry| match number {
+        Some(uid) => entry.uid == uid || entry.name == name,
+        None => entry.name == name,
+    });
+    let (uid, primary) = match (&entry, number) {
+        (Some(entry), _) => (entry.uid, entry.gid),
+        (None, Some(uid)) => (uid, 0),
+        // Root is root even where there is no passwd file.
+        (None, None) if name == "root" => (0, 0),
+        (None, None) => {
+            let names: Vec<&str> = passwd_entries(passwd).map(|entry| entry.name).take(8).collect();
+            let nearest = (!names.is_empty()).then(|| names.join(", "));
+            return Err(UserError::User { name: name.to_owned(), nearest });
+        }
+    };
+    let home = entry.as_ref().map(|entry| entry.home.to_owned()).filter(|home| !home.is_empty());
+    let (gid, groups) = match group_name {
+        Some(group_name) => (find_group(group_name, group)?, Vec::new()),
+        None => {
+            let member = entry.as_ref().map(|entry| entry.name);
+            let listed =
+                group_entries(group).filter(|entry| member.is_some_and(|name| entry.has_member(name)));
+            let mut groups: Vec<u32> = listed.map(|entry| entry.gid).filter(|gid| *gid != primary).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            (primary, groups)
+        }
+    };
+    Ok(Account { uid, gid, groups, home })
+}
+
+fn find_group(name: &str, text: &str) -> Result<u32, UserError> {
+    if let Some(entry) = group_entries(text).find(|entry| entry.name == name) {
+        return Ok(entry.gid);
+    }
+    match name {
+        "root" => Ok(0),
+        _ => name.parse().map_err(|_| UserError::Group { name: name.to_owned() }),
+    }
+}
+
+struct PasswdEntry<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+fn passwd_entries(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
+    text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        Some(PasswdEntry {
+            name: fields.first()?,
+            uid: fields.get(2)?.parse().ok()?,
+            gid: fields.get(3)?.parse().ok()?,
+            home: fields.get(5).unwrap_or(&""),
+        })
+    })
+}
+
+struct GroupEntry<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+impl GroupEntry<'_> {
+    fn has_member(&self, name: &str) -> bool {
+        self.members.split(',').any(|member| member.trim() == name)
+    }
+}
+
+fn group_entries(text: &str) -> impl Iterator<Item = GroupEntry<'_>> {
+    text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        Some(GroupEntry {
+            name: fields.first()?,
+            gid: fields.get(2)?.parse().ok()?,
+            members: fields.get(3).unwrap_or(&""),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nbroken\n";
+    const GROUP: &str = "root:x:0:\nstaff:x:50:app,other\nwheel:x:10:root\napp:x:1001:app\n";
+
+    #[track_caller]
+    fn check(user: &str, uid: u32, gid: u32, groups: &[u32], home: Option<&str>) {
+        let account = find_account(user, PASSWD, GROUP).unwrap();
+        let expected = Account { uid, gid, groups: groups.to_vec(), home: home.map(str::to_owned) };
+        assert_eq!(account, expected, "{user}");
+    }
+
+    #[test]
+    fn forms_of_user() {
+        check("", 0, 0, &[10], Some("/root"));
+        check("root", 0, 0, &[10], Some("/root"));
+        check("app", 1000, 1001, &[50], Some("/home/app"));
+        check("1000", 1000, 1001, &[50], Some("/home/app"));
+        check("4711", 4711, 0, &[], None);
+        check("app:staff", 1000, 50, &[], Some("/home/app"));
+        check("app:77", 1000, 77, &[], Some("/home/app"));
+        check("4711:staff", 4711, 50, &[], None);
+    }
+
+    #[test]
+    fn unknown_names_are_errors() {
+        assert!(matches!(find_account("eve", PASSWD, GROUP), Err(UserError::User { .. })));
+        assert!(matches!(find_account("app:eve", PASSWD, GROUP), Err(UserError::Group { .. })));
+        assert!(matches!(find_account("app", "", ""), Err(UserError::User { .. })));
+        assert_eq!(find_account("root", "", "").unwrap().uid, 0);
+    }
+}

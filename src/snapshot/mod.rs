@@ -1,0 +1,88 @@
+//! Root file systems made of layers: an overlay over directories that each hold one layer's changes.
+//!
+//! A chain of layers is a list of directories, uppermost first. It can be looked at ([`view`]), written to with the
+//! changes in a directory of their own ([`Draft`]), and asked what a directory shows below its uppermost layer
+//! ([`Below`]). Mounts are detached: no place in the file system shows them, and nothing has to be unmounted.
+//!
+//! Not here: where the directories come from (`store`), and what becomes of the changes (`layer`).
+
+mod below;
+
+use std::path::{Path, PathBuf};
+
+pub use below::{Below, is_opaque, is_whiteout};
+
+use crate::sys::mount::{self, MountError, Overlay};
+use crate::sys::rooted::Root;
+use crate::sys::{At, IoError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// The merged tree of a chain, for reading. `empty` is an empty directory.
+pub fn view(chain: &[PathBuf], empty: &Path) -> Result<Root, SnapshotError> {
+    if chain.is_empty() {
+        return Ok(Root::open(empty)?);
+    }
+    // An overlay for reading wants two directories; the lowest may be an empty one.
+    let lowers = [chain, &[empty.to_owned()]].concat();
+    let tree = mount::overlay(Overlay { lowers: &lowers, changes: None })?;
+    Ok(Root::from_fd(tree, PathBuf::from("/")))
+}
+
+/// Changes in the making: directories side by side in a workspace.
+#[derive(Debug)]
+pub struct Draft {
+    directory: PathBuf,
+}
+
+impl Draft {
+    pub fn create(workspace: &Path) -> Result<Self, SnapshotError> {
+        let draft = Self { directory: workspace.to_owned() };
+        for directory in [draft.upper(), draft.work(), draft.staging(), draft.stubs()] {
+            std::fs::create_dir(&directory).at("create directory", &directory)?;
+        }
+        // The upper directory is the root of what a step sees, when nothing is below it.
+        set_mode(&draft.upper(), 0o755)?;
+        set_mode(&draft.stubs(), 0o755)?;
+        Ok(draft)
+    }
+
+    /// Receives the changes; becomes the layer.
+    pub fn upper(&self) -> PathBuf {
+        self.directory.join("diff")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
+    /// Where a sandbox attaches its root.
+    pub fn staging(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    /// For mount points that the chain lacks.
+    pub fn stubs(&self) -> PathBuf {
+        self.directory.join("stubs")
+    }
+
+    /// The merged tree of `chain` and the changes, for writing.
+    pub fn merged(&self, chain: &[PathBuf], empty: &Path) -> Result<Root, SnapshotError> {
+        let lowers = if chain.is_empty() { vec![empty.to_owned()] } else { chain.to_vec() };
+        let changes = Some((self.upper(), self.work()));
+        let changes = changes.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+        let tree = mount::overlay(Overlay { lowers: &lowers, changes })?;
+        Ok(Root::from_fd(tree, PathBuf::from("/")))
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("change mode of", path)
+}

@@ -1,0 +1,112 @@
+//! Blobs by digest.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use super::Store;
+use super::error::StoreError;
+use super::record::BlobRecord;
+use crate::image::{Digest, Hasher};
+use crate::sys::At;
+
+/// The blobs of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Blobs<'a> {
+    store: &'a Store,
+}
+
+/// A blob being written: it has no name before [`BlobWriter::complete`].
+#[derive(Debug)]
+pub struct BlobWriter<'a> {
+    store: &'a Store,
+    temporary: PathBuf,
+    file: File,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<'a> Blobs<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    pub fn path(self, digest: &Digest) -> PathBuf {
+        self.store.root.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// The size of a blob that is there and whole.
+    pub fn size(self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let Some(record) = self.store.record::<BlobRecord>(&digest.hex())? else { return Ok(None) };
+        let there = std::fs::metadata(self.path(digest)).is_ok_and(|metadata| metadata.len() == record.size);
+        Ok(there.then_some(record.size))
+    }
+
+    pub fn open(self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.path(digest);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NoBlob(*digest)),
+            answer => Ok(answer.at("open", &path)?),
+        }
+    }
+
+    /// Reads a small blob and checks it.
+    pub fn read(self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        let path = self.path(digest);
+        self.open(digest)?.take(crate::image::MAX_DOCUMENT).read_to_end(&mut bytes).at("read", &path)?;
+        match Digest::of(&bytes) {
+            found if found == *digest => Ok(bytes),
+            found => Err(StoreError::Digest { expected: *digest, found }),
+        }
+    }
+
+    /// Stores bytes that are in memory.
+    pub fn put(self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).at("write", &writer.temporary)?;
+        Ok(writer.complete()?.0)
+    }
+
+    pub fn writer(self) -> Result<BlobWriter<'a>, StoreError> {
+        let temporary = self.store.session.file()?;
+        let file = File::create(&temporary).at("create", &temporary)?;
+        Ok(BlobWriter { store: self.store, temporary, file, hasher: Hasher::new(), size: 0 })
+    }
+}
+
+impl BlobWriter<'_> {
+    /// Gives the blob its name.
+    pub fn complete(self) -> Result<(Digest, u64), StoreError> {
+        let digest = self.hasher.finish();
+        let path = self.store.blobs().path(&digest);
+        std::fs::rename(&self.temporary, &path).at("rename to", &path)?;
+        self.store.put_record(&digest.hex(), &BlobRecord { size: self.size })?;
+        Ok((digest, self.size))
+    }
+
+    /// As [`BlobWriter::complete`], if it is what was expected.
+    pub fn complete_as(self, expected: &Digest) -> Result<u64, StoreError> {
+        match self.hasher.clone().finish() {
+            found if found == *expected => Ok(self.complete()?.1),
+            found => {
+                // The session's directory is removed at the end; this only frees the space earlier.
+                let _ = std::fs::remove_file(&self.temporary);
+                Err(StoreError::Digest { expected: *expected, found })
+            }
+        }
+    }
+}
+
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

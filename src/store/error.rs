@@ -1,0 +1,42 @@
+//! What can go wrong with the store.
+
+use std::path::PathBuf;
+
+use crate::image::Digest;
+use crate::sys::IoError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error("the store at {} has format {found}, but this program knows only up to {known}", .root.display())]
+    Version { root: PathBuf, found: u32, known: u32 },
+    #[error("{} is not a store of rbuild: its file `format` is not readable as one", .root.display())]
+    Foreign { root: PathBuf },
+    #[error("content does not match its digest: expected {expected}, got {found}")]
+    Digest { expected: Digest, found: Digest },
+    #[error("blob {0} is not in the store")]
+    NoBlob(Digest),
+}
+
+impl StoreError {
+    /// What would help.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io(error) => match error.errno() {
+                Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+                    Some("free some space, or choose another place with --root or RBUILD_ROOT".to_owned())
+                }
+                Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {
+                    Some("choose a writable place with --root or RBUILD_ROOT".to_owned())
+                }
+                _ => None,
+            },
+            Self::Version { .. } => {
+                Some("use a newer rbuild, or another store with --root or RBUILD_ROOT".to_owned())
+            }
+            Self::Foreign { .. } => Some("choose another place with --root or RBUILD_ROOT".to_owned()),
+            Self::Digest { .. } | Self::NoBlob(_) => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What rbuild keeps on disk, shared by any number of processes without a daemon.
+//!
+//! ```text
+//! <root>/
+//!   format                   {"version":1}: refused when newer than this program
+//!   blobs/sha256/<hex>       compressed layers, configs, manifests, as they came or were sent
+//!   snapshots/<id>/          one layer's tree: just its own changes, immutable
+//!   records/<kind>/<key>     small JSON answers: step key ▸ snapshot, diff id ▸ snapshot and blobs, …
+//!   records/synced           until when the records of which boot have reached the disk
+//!   locks/<name>             held while something is made that another process may want too
+//!   tmp/<session>/           one process's unfinished work, locked by it; swept when its owner is gone
+//!   empty/                   an empty directory, for overlays that need one more
+//! ```
+//!
+//! Invariants: everything is made under `tmp/` and renamed into place, so whatever has a name is whole. Nothing waits
+//! for the disk step by step: a record names the boot it was written in and counts in that boot; [`Store::sync`] makes
+//! all of them count for good. A process may be killed at any moment.
+//!
+//! Not here: what the trees and blobs mean (`layer`, `image`), and when a step may be reused (`solve`, `cache`).
+
+mod blob;
+mod error;
+mod lock;
+mod record;
+mod session;
+mod snapshots;
+mod tag;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use blob::{BlobWriter, Blobs};
+pub use error::StoreError;
+pub use lock::Lock;
+pub use record::{BlobRecord, ImageRecord, LayerRecord, Record, SealRecord, StepRecord};
+pub use session::{Session, Workspace};
+pub use snapshots::SnapshotId;
+pub use tag::Tag;
+
+use crate::sys::{At, IoError};
+
+const VERSION: u32 = 1;
+
+/// An opened store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    session: Session,
+    records: record::Records,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    version: u32,
+}
+
+impl Store {
+    /// Opens the store, making it when it is missing.
+    pub fn ensure(root: &Path) -> Result<Self, StoreError> {
+        make_directory(root)?;
+        // A store holds whatever images hold, setuid programs too: it is nobody else's business.
+        for directory in ["blobs/sha256", "snapshots", "records", "locks", "tmp", "empty"] {
+            make_directory(&root.join(directory))?;
+        }
+        check_format(root)?;
+        let session = Session::begin(&root.join("tmp"))?;
+        Ok(Self { root: root.to_owned(), session, records: record::Records::open(root)? })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs::new(self)
+    }
+
+    /// An empty directory that nobody writes to.
+    pub fn empty(&self) -> PathBuf {
+        self.root.join("empty")
+    }
+
+    /// A directory for unfinished work, gone with the value.
+    pub fn workspace(&self) -> Result<Workspace, StoreError> {
+        self.session.workspace()
+    }
+
+    /// Removes what processes that are gone have left. May take long; nothing waits for it.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        session::sweep(&self.root.join("tmp"))
+    }
+
+    /// Reads a record; one that is missing, damaged or lost its boot is none.
+    pub fn record<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        self.records.read(key)
+    }
+
+    pub fn put_record<T: Record>(&self, key: &str, value: &T) -> Result<(), StoreError> {
+        self.records.write(&self.session, key, value)
+    }
+
+    /// Makes every record written so far count after a loss of power, too. Free when nothing was written.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.records.sync(&self.session)
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), IoError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at("create directory", path)
+}
+
+fn check_format(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("format");
+    match std::fs::read(&path) {
+        Ok(bytes) => match serde_json::from_slice::<Format>(&bytes) {
+            Ok(format) if format.version == VERSION => Ok(()),
+            Ok(format) => {
+                Err(StoreError::Version { root: root.to_owned(), found: format.version, known: VERSION })
+            }
+            Err(_) => Err(StoreError::Foreign { root: root.to_owned() }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = serde_json::to_vec(&Format { version: VERSION }).expect("a number serialises");
+            // Two processes may both find it missing; they write the same.
+            let temporary = root.join("tmp").join(format!("format.{}", session::random_name()?));
+            std::fs::write(&temporary, text).at("write", &temporary)?;
+            Ok(std::fs::rename(&temporary, &path).at("rename to", &path)?)
+        }
+        Err(error) => Err(error).at("read", &path)?,
+    }
+}
+
+#[cfg(test)]
+mod tests;

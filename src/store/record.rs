@@ -1,0 +1,173 @@
+//! Records: small JSON answers that count only if they surely reached the disk, or were written in this boot.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::session::Session;
+use super::snapshots::SnapshotId;
+use crate::image::{Descriptor, DiffId, Timestamp};
+use crate::sys::namespace::read_setting;
+use crate::sys::{At, IoError};
+
+/// A kind of record.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The directory below `records/`.
+    const KIND: &'static str;
+}
+
+/// The result of a step, by its key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub snapshot: SnapshotId,
+    pub created: Timestamp,
+}
+
+/// Where a layer can be had, by its diff id.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LayerRecord {
+    pub snapshot: Option<SnapshotId>,
+    /// Compressed forms that are known, in the store or in a registry.
+    pub blobs: Vec<Descriptor>,
+    /// Names of images in registries that have the blobs.
+    pub sources: Vec<String>,
+}
+
+/// What a snapshot is as a layer, by its id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SealRecord {
+    pub diff_id: DiffId,
+}
+
+/// What is known of an image, by its id; its config is a blob.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageRecord {
+    pub manifest: Option<Descriptor>,
+}
+
+/// That a blob is whole, by its digest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BlobRecord {
+    pub size: u64,
+}
+
+impl Record for StepRecord {
+    const KIND: &'static str = "steps";
+}
+impl Record for LayerRecord {
+    const KIND: &'static str = "layers";
+}
+impl Record for SealRecord {
+    const KIND: &'static str = "seals";
+}
+impl Record for ImageRecord {
+    const KIND: &'static str = "images";
+}
+impl Record for BlobRecord {
+    const KIND: &'static str = "blobs";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    boot: String,
+    /// Nanoseconds since that boot.
+    at: u64,
+    value: T,
+}
+
+#[derive(Debug)]
+pub(super) struct Records {
+    root: PathBuf,
+    boot: String,
+    /// Until when the records of each boot are known to be on disk.
+    synced: BTreeMap<String, u64>,
+    written: AtomicBool,
+}
+
+impl Records {
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let path = root.join("records");
+        let synced = match std::fs::read(path.join("synced")) {
+            // Damaged: then nothing of earlier boots counts, which is safe.
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => Err(error).at("read", path.join("synced"))?,
+        };
+        let boot = read_setting("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Ok(Self { root: path, boot, synced, written: AtomicBool::new(false) })
+    }
+
+    pub(super) fn read<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let path = self.root.join(T::KIND).join(key);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            answer => answer.at("read", &path)?,
+        };
+        // A damaged record is as good as none: what it answered is made again.
+        let Ok(envelope) = serde_json::from_slice::<Envelope<T>>(&bytes) else { return Ok(None) };
+        Ok(self.counts(&envelope.boot, envelope.at).then_some(envelope.value))
+    }
+
+    /// The same records as another boot would see them.
+    #[cfg(test)]
+    pub(super) fn in_boot(self, boot: &str) -> Self {
+        Self { boot: boot.to_owned(), ..self }
+    }
+
+    fn counts(&self, boot: &str, at: u64) -> bool {
+        boot == self.boot || self.synced.get(boot).is_some_and(|until| at <= *until)
+    }
+
+    pub(super) fn write<T: Record>(&self, session: &Session, key: &str, value: &T) -> Result<(), StoreError> {
+        let envelope = Envelope { boot: self.boot.clone(), at: since_boot(), value };
+        let text = serde_json::to_vec(&envelope).expect("records have only string keys");
+        let directory = self.root.join(T::KIND);
+        let temporary = session.file()?;
+        std::fs::write(&temporary, text).at("write", &temporary)?;
+        self.written.store(true, Ordering::Relaxed);
+        let path = directory.join(key);
+        match std::fs::rename(&temporary, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+                Ok(std::fs::rename(&temporary, &path).at("rename to", &path)?)
+            }
+            answer => Ok(answer.at("rename to", &path)?),
+        }
+    }
+
+    pub(super) fn sync(&self, session: &Session) -> Result<(), StoreError> {
+        if !self.written.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let until = since_boot();
+        let directory = File::open(&self.root).at("open", &self.root)?;
+        rustix::fs::syncfs(&directory).at("sync", &self.root)?;
+        let path = self.root.join("synced");
+        // Read again: another process may have added to it meanwhile. Losing a race costs only knowledge.
+        let mut synced: BTreeMap<String, u64> = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let entry = synced.entry(self.boot.clone()).or_default();
+        *entry = until.max(*entry);
+        Ok(write_durably(&session.file()?, &path, &serde_json::to_vec(&synced).expect("string keys"))?)
+    }
+}
+
+fn write_durably(temporary: &Path, path: &Path, text: &[u8]) -> Result<(), IoError> {
+    let mut file = File::create(temporary).at("create", temporary)?;
+    file.write_all(text).and_then(|()| file.sync_data()).at("write", temporary)?;
+    std::fs::rename(temporary, path).at("rename to", path)
+}
+
+fn since_boot() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanoseconds = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    u64::try_from(nanoseconds).unwrap_or(0)
+}

@@ -1,0 +1,122 @@
+//! One process's unfinished work: a locked directory, so that others can tell left-overs from work going on.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use crate::sys::{At, IoError};
+
+/// This process's part of `tmp/`, removed at the end.
+#[derive(Debug)]
+pub struct Session {
+    path: PathBuf,
+    /// Locked as long as the process lives, however it ends.
+    _lock: File,
+}
+
+impl Session {
+    pub(super) fn begin(tmp: &Path) -> Result<Self, StoreError> {
+        let path = tmp.join(random_name()?);
+        // Locked under a name that sweepers skip, so that none takes it for a left-over in between.
+        let hidden = path.with_extension("new");
+        std::fs::create_dir(&hidden).at("create directory", &hidden)?;
+        let lock = File::open(&hidden).at("open", &hidden)?;
+        lock.lock().at("lock", &hidden)?;
+        std::fs::rename(&hidden, &path).at("rename to", &path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn workspace(&self) -> Result<Workspace, StoreError> {
+        let path = self.path.join(random_name()?);
+        std::fs::create_dir(&path).at("create directory", &path)?;
+        Ok(Workspace { path })
+    }
+
+    /// A name for a file that is about to be written and renamed.
+    pub(super) fn file(&self) -> Result<PathBuf, StoreError> {
+        Ok(self.path.join(random_name()?))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by a later process.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A directory for one piece of work, removed with the value unless it was moved away.
+#[derive(Debug)]
+pub struct Workspace {
+    path: PathBuf,
+}
+
+impl Workspace {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a directory in it.
+    pub fn directory(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.path.join(name);
+        std::fs::create_dir(&path).at("create directory", &path)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by a later process.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the sessions of processes that are gone.
+pub(super) fn sweep(tmp: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
+        let path = entry.at("read directory", tmp)?.path();
+        if is_abandoned(&path)? {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_abandoned(path: &Path) -> Result<bool, IoError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        answer => answer.at("open", path)?,
+    };
+    if path.extension().is_some() {
+        // Being set up just now, or abandoned in that moment: an hour tells.
+        let age = file
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        return Ok(age.is_some_and(|age| age.as_secs() > 3600));
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).at("lock", path),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), IoError> {
+    let answer = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match answer {
+        // Another process sweeps, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        answer => answer.at("remove", path),
+    }
+}
+
+/// 128 random bits as hexadecimal digits.
+pub(super) fn random_name() -> Result<String, IoError> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .at("read", "random numbers")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,33 @@
+//! Tags: names that lead to images.
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::error::StoreError;
+use super::record::Record;
+use crate::image::{Digest, ImageId, Reference};
+
+/// What a name leads to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tag {
+    /// The full name; the file is named by its digest, because names can be longer than file names.
+    pub name: String,
+    pub image: ImageId,
+}
+
+impl Record for Tag {
+    const KIND: &'static str = "tags";
+}
+
+impl Store {
+    pub fn set_tag(&self, reference: &Reference, image: ImageId) -> Result<(), StoreError> {
+        let name = reference.to_string();
+        self.put_record(&Digest::of(name.as_bytes()).hex(), &Tag { name, image })
+    }
+
+    pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
+        let name = reference.to_string();
+        let tag = self.record::<Tag>(&Digest::of(name.as_bytes()).hex())?;
+        Ok(tag.filter(|tag| tag.name == name).map(|tag| tag.image))
+    }
+}

@@ -1,0 +1,56 @@
+//! Namespaces and id maps of this process.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::{Gid, Uid};
+pub use rustix::thread::UnshareFlags as Namespaces;
+
+use super::error::{At, IoError};
+
+/// Moves this process, which must have one thread, into new namespaces.
+pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
+    // Sharing of descriptors between threads is what makes the raw call unsafe; it is never asked for.
+    assert!(!namespaces.contains(Namespaces::FILES), "descriptor tables are not unshared");
+    // SAFETY: without CLONE_FILES the call changes no descriptor that other code could rely on.
+    Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
+}
+
+/// Maps the namespace's root to one user and group outside: what every process may do for itself.
+pub fn map_single_ids(uid: u32, gid: u32) -> Result<(), IoError> {
+    // The kernel takes a group map from an ordinary user only after setgroups is given up.
+    for (file, line) in [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {uid} 1")),
+        ("/proc/self/gid_map", format!("0 {gid} 1")),
+    ] {
+        write_once(file, &line)?;
+    }
+    Ok(())
+}
+
+fn write_once(file: &str, line: &str) -> Result<(), IoError> {
+    use std::io::Write;
+    let mut open = std::fs::OpenOptions::new().write(true).open(file).at("open", file)?;
+    open.write_all(line.as_bytes()).at("write", file)
+}
+
+/// Becomes the namespace's root after its ids have been mapped.
+pub fn become_root() -> Result<(), IoError> {
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become group 0", "namespace")?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become user 0", "namespace")?;
+    // Groups from outside have no name inside. With a single id the kernel does not let go of them: they stay unmapped.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    Ok(())
+}
+
+/// Whether this process may mount.
+pub fn may_administrate() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// The text of a small kernel file, trimmed; none where it does not exist.
+pub fn read_setting(file: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,141 @@
+//! Processes: forking while there is one thread, waiting, dying with the parent.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use super::error::{At, IoError};
+use super::mount;
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Fork {
+    Child,
+    Parent(Pid),
+}
+
+/// Forks this process, which must have one thread: in the child of a threaded process only async-signal-safe calls are
+/// allowed, and callers go on in Rust. More than one thread is an error, not undefined behaviour.
+pub fn fork() -> io::Result<Fork> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("cannot fork a process with several threads"));
+    }
+    // SAFETY: the check above shows that this is the only thread, so no lock can be held by another one, and only this
+    // thread could start more.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(Pid::from_raw(pid).expect("fork returns -1, 0 or a pid"))),
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// Waits for a child to end.
+pub fn wait(pid: Pid) -> io::Result<Ended> {
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ended(status)),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> Ended {
+    match (status.exit_status(), status.terminating_signal()) {
+        (_, Some(signal)) => Ended::Signaled(signal),
+        (Some(code), None) => Ended::Exited(code),
+        (None, None) => Ended::Exited(255),
+    }
+}
+
+/// Asks the kernel to kill this process when its parent ends. A change of credentials undoes it.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Ends this process at once, without running destructors that belong to the process it was forked from.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes no pointers and never returns.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets the action of signals that a terminal sends to ignore (`true`) or to the default.
+pub fn ignore_terminal_signals(ignore: bool) {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGTSTP] {
+        // SAFETY: SIG_IGN and SIG_DFL install no handler, so no code of ours runs in signal context.
+        unsafe { libc::signal(signal, action) };
+    }
+}
+
+/// This program's own file, opened through a read-only mount of it. A process started from it cannot be used by what
+/// it becomes to overwrite the program through `/proc/self/exe` (CVE-2019-5736).
+pub fn read_only_self() -> Result<OwnedFd, IoError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let exe = "/proc/self/exe";
+    let file = rustix::fs::readlinkat(CWD, exe, Vec::new()).at("read link", exe)?;
+    match open_tree(CWD, file.as_c_str(), flags) {
+        Ok(tree) => {
+            mount::set_attributes(tree.as_fd(), mount::READ_ONLY, AtFlags::EMPTY_PATH)
+                .at("make read-only", exe)?;
+            Ok(tree)
+        }
+        // The file was replaced or removed while running: the copy in memory is as good.
+        Err(_) => memory_copy(exe),
+    }
+}
+
+fn memory_copy(exe: &str) -> Result<OwnedFd, IoError> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let copy =
+        memfd_create("rbuild", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).at("create", "memfd")?;
+    let mut copy = File::from(copy);
+    io::copy(&mut File::open(exe).at("open", exe)?, &mut copy).at("copy", exe)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&copy, seals).at("seal", exe)?;
+    Ok(copy.into())
+}
+
+/// Takes over standard input as an owned descriptor, leaving `/dev/null` in its place.
+pub fn take_stdin() -> io::Result<OwnedFd> {
+    let taken = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(taken)
+}
+
+/// Makes three descriptors this process's standard streams.
+pub fn install_stdio([input, output, error]: [OwnedFd; 3]) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(&input)?;
+    rustix::stdio::dup2_stdout(&output)?;
+    rustix::stdio::dup2_stderr(&error)?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` up, so that nothing leaks into a program about to be executed.
+pub fn close_on_exec_from(first: u32) {
+    // SAFETY: with CLOEXEC no descriptor is closed now, so no owner in this process loses its own; they close at exec.
+    let answer = unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    if answer == 0 {
+        return;
+    }
+    // Kernels before 5.11: mark them one by one.
+    for fd in first..1024 {
+        #[expect(clippy::cast_possible_wrap, reason = "descriptors below 1024 fit")]
+        // SAFETY: F_SETFD changes a flag of the descriptor only, and fails harmlessly when there is none.
+        unsafe {
+            libc::fcntl(fd as i32, libc::F_SETFD, libc::FD_CLOEXEC)
+        };
+    }
+}
