@@ -1,0 +1,16 @@
+//! End to end: the real program on the real kernel, as whoever runs the tests.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod cache;
+mod failure;
+mod hello;
+mod layers;
+mod registry;
+mod result;
+mod run;
+mod skeleton;
+mod stages;

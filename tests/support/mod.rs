@@ -1,0 +1,23 @@
+//! What the tests that run the real program share: a small world per test, a registry, base images, explained skips.
+//!
+//! Flow: [`TestEnv::new`] makes the world, [`TestEnv::rbuild`] runs the program in it, [`Output`] asserts,
+//! [`Registry::start`] is somewhere to push to, [`Image::fetch`] reads back what arrived, without rbuild's own registry code.
+#![allow(dead_code, unused_imports, reason = "every test crate uses its own part of this module")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and says so on stderr")]
+
+mod base;
+mod env;
+mod host;
+mod http;
+mod image;
+mod output;
+mod registry;
+pub(crate) mod skip;
+
+pub(crate) use base::BaseImage;
+pub(crate) use env::{Rbuild, TestEnv, binary, source_directory};
+pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
+pub(crate) use image::{Entry, Image, Kind};
+pub(crate) use output::Output;
+pub(crate) use registry::Registry;
+pub(crate) use skip::{require_busybox, require_tool, skip};
