@@ -1,11 +1,12 @@
 //! Base images: from the store when it has them, else from a registry.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::error::{BuildError, Place};
 use super::steps::Steps;
 use crate::dockerfile::Dockerfile;
-use crate::image::{Config, Descriptor, ImageId, Platform, Reference};
+use crate::image::{Config, Descriptor, ImageId, Platform, Reference, ReferenceError};
 use crate::plan::BaseImage;
 use crate::registry::{self, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
@@ -25,6 +26,25 @@ pub struct BaseSource {
 pub struct Found {
     pub id: ImageId,
     pub config: Config,
+}
+
+/// An image as people point at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageName {
+    Name(Reference),
+    /// One of the store's, by the id that a build has printed.
+    Id(ImageId),
+}
+
+impl FromStr for ImageName {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        match text.parse() {
+            Ok(digest) => Ok(Self::Id(ImageId(digest))),
+            Err(_) => text.parse().map(Self::Name),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +76,14 @@ impl BaseSource {
         Ok((name.to_owned(), BaseImage { name: reference.to_string(), config: found.config }))
     }
 
+    /// Finds an image by name, or by id if the store has it.
+    pub async fn find_named(&self, name: &ImageName) -> Result<Option<Found>, FindError> {
+        match name {
+            ImageName::Name(reference) => self.find(reference).await.map(Some),
+            ImageName::Id(id) => Ok(self.by_id(*id)?),
+        }
+    }
+
     /// Finds an image, and notes where its layers can be had.
     pub async fn find(&self, reference: &Reference) -> Result<Found, FindError> {
         if !self.always_ask
@@ -70,13 +98,17 @@ impl BaseSource {
 
     fn in_store(&self, reference: &Reference) -> Result<Option<Found>, StoreError> {
         let Some(id) = self.store.tag(reference)? else { return Ok(None) };
+        let found = self.by_id(id)?;
+        Ok(found.filter(|found| found.config.platform().satisfies(&self.platform)))
+    }
+
+    fn by_id(&self, id: ImageId) -> Result<Option<Found>, StoreError> {
         let bytes = match self.store.blobs().read(&id.0) {
             // A damaged config is as good as none: the registry is asked.
             Err(StoreError::NoBlob(_) | StoreError::Digest { .. }) => return Ok(None),
             answer => answer?,
         };
         let config = serde_json::from_slice::<Config>(&bytes).ok();
-        let config = config.filter(|config| config.platform().satisfies(&self.platform));
         Ok(config.map(|config| Found { id, config }))
     }
 

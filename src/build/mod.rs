@@ -10,20 +10,22 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use base::{BaseSource, FindError, Found};
+pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::event::{Events, StepId};
-use crate::exec::{Executor, HOSTNAME, Layers, Sandboxing, blocking, host_files};
+use crate::exec::{Executor, HOSTNAME, Output, Sandboxing};
 use crate::export;
 use crate::image::{Digest, ImageId, Reference};
+use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
+use crate::sandbox::host_files;
 use crate::solve::{Solution, solve};
 use crate::store::Store;
-use crate::sys::At;
+use crate::sys::{At, blocking};
 use steps::{Step, Steps};
 
 /// What is to be built, and what becomes of it.
@@ -172,7 +174,7 @@ async fn run(
     executor: &Arc<Executor>,
     jobs: usize,
     sealing: &mut seal::Sealing,
-) -> Result<Solution<crate::exec::Output>, BuildError> {
+) -> Result<Solution<Output>, BuildError> {
     let targets: Vec<_> = plan.target.into_iter().collect();
     let solved = solve(&executor.graph, &targets, executor, jobs, |vertex, solved| {
         if plan.history.iter().any(|item| item.layer == Some(vertex)) {
@@ -185,7 +187,7 @@ async fn run(
 async fn export(
     request: &Request,
     plan: &Plan,
-    solution: &Solution<crate::exec::Output>,
+    solution: &Solution<Output>,
     sealing: seal::Sealing,
     executor: &Executor,
     client: &Client,

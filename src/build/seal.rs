@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::exec::{Executor, LayerRef, blocking};
+use crate::exec::Executor;
 use crate::export::{ExportError, ImageLayer};
 use crate::image::{Compression, DiffId};
-use crate::layer;
+use crate::layer::{self, LayerRef};
 use crate::store::{LayerRecord, SealRecord, SnapshotId};
+use crate::sys::blocking;
 
 pub(super) struct Sealing {
     executor: Arc<Executor>,

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::image::Timestamp;
-use crate::solve::StepKey;
+use crate::image::{Digest, Timestamp};
 use crate::store::{SnapshotId, StepRecord, Store, StoreError};
 
 /// The records of this machine's store.
@@ -22,14 +21,14 @@ impl LocalCache {
     }
 
     /// The snapshot that a step has made, if it is still there.
-    pub fn find(&self, key: &StepKey) -> Result<Option<StepRecord>, StoreError> {
-        let record = self.store.record::<StepRecord>(&key.to_string())?;
+    pub fn find(&self, key: &Digest) -> Result<Option<StepRecord>, StoreError> {
+        let record = self.store.record::<StepRecord>(&key.hex())?;
         Ok(record.filter(|record| self.store.has_snapshot(&record.snapshot)))
     }
 
-    pub fn remember(&self, key: &StepKey, snapshot: SnapshotId) -> Result<StepRecord, StoreError> {
+    pub fn remember(&self, key: &Digest, snapshot: SnapshotId) -> Result<StepRecord, StoreError> {
         let record = StepRecord { snapshot, created: Timestamp::now() };
-        self.store.put_record(&key.to_string(), &record)?;
+        self.store.put_record(&key.hex(), &record)?;
         Ok(record)
     }
 }

@@ -10,6 +10,7 @@ use crate::context::SelectError;
 use crate::dockerfile::{Diagnostic, Source, Span};
 use crate::exec::ExecError;
 use crate::export::ExportError;
+use crate::layer::LayerError;
 use crate::registry::RegistryError;
 use crate::sandbox::{Failure, IsolationError};
 use crate::snapshot::SnapshotError;
@@ -63,9 +64,10 @@ impl Report {
         Self::new(Code::Interrupted, "interrupted")
     }
 
-    /// As `run` reports whatever kept it from starting a container.
+    /// As `run` reports whatever kept it from starting a container: with docker's codes, because the others may be the
+    /// container's own.
     pub(super) fn of_run(mut self) -> Self {
-        if matches!(self.code, Code::Isolation | Code::Store | Code::Bug | Code::StepFailed) {
+        if !matches!(self.code, Code::Usage | Code::NotExecutable | Code::NotFound | Code::Interrupted) {
             self.code = Code::ContainerFailed;
         }
         self
@@ -190,12 +192,9 @@ impl From<ExecError> for Report {
             ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
             ExecError::Select(error) => of_select(&error),
             ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
-            ExecError::Registry(error) => Self::from(error),
-            ExecError::Layer { .. } | ExecError::LostLayer { .. } => Self::new(Code::Registry, &error),
-            ExecError::Snapshot(SnapshotError::Mount(error)) => Self::new(Code::Isolation, &error).hint(
-                Some("rbuild needs overlay mounts in a user namespace: Linux 5.11 or later".to_owned()),
-            ),
-            ExecError::Snapshot(SnapshotError::Io(error)) | ExecError::Io(error) => Self::from(error),
+            ExecError::Layer(error) => Self::from(error),
+            ExecError::Snapshot(error) => Self::from(error),
+            ExecError::Io(error) => Self::from(error),
             ExecError::Store(error) => Self::from(error),
             ExecError::Unexpected(_) => Self::new(Code::Bug, &error),
         }
@@ -217,9 +216,39 @@ impl From<ExportError> for Report {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Registry(error) => Self::from(error),
-            ExportError::Layer(_) => Self::new(Code::Store, &error),
+            ExportError::Layer(error) => Self::from(error),
             ExportError::Store(error) => Self::from(error),
-            ExportError::Exec(error) => Self::from(error),
+            ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
+        }
+    }
+}
+
+impl From<LayerError> for Report {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Registry(error) => Self::from(error),
+            LayerError::Store(error) => Self::from(error),
+            LayerError::Io(error) => Self::from(error),
+            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
+            // What a registry sent is not what it should be.
+            LayerError::Damaged { .. }
+            | LayerError::Lost { .. }
+            | LayerError::Tar(_)
+            | LayerError::Escape(_)
+            | LayerError::DeadLink { .. }
+            | LayerError::DiffId { .. }
+            | LayerError::Compression(_)
+            | LayerError::MediaType(_) => Self::new(Code::Registry, &error),
+        }
+    }
+}
+
+impl From<SnapshotError> for Report {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Mount(error) => Self::new(Code::Isolation, &error)
+                .hint(Some("overlays in a user namespace need Linux 5.11 or later".to_owned())),
+            SnapshotError::Io(error) => Self::from(error),
         }
     }
 }
@@ -235,16 +264,16 @@ impl From<FindError> for Report {
 
 impl From<ContainerError> for Report {
     fn from(error: ContainerError) -> Self {
-        match &error {
+        match error {
             ContainerError::Start(Failure::NotFound { .. }) => Self::new(Code::NotFound, &error),
             ContainerError::Start(Failure::NotExecutable { .. }) => Self::new(Code::NotExecutable, &error),
             ContainerError::NoCommand | ContainerError::Platform { .. } | ContainerError::Start(_) => {
                 Self::new(Code::ContainerFailed, &error)
             }
-            ContainerError::Exec(_) => match error {
-                ContainerError::Exec(error) => Self::from(error),
-                other => Self::new(Code::Bug, other),
-            },
+            ContainerError::Layer(error) => Self::from(error),
+            ContainerError::Snapshot(error) => Self::from(error),
+            ContainerError::Store(error) => Self::from(error),
+            ContainerError::Io(error) => Self::from(error),
         }
     }
 }

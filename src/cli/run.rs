@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use super::environment::{self, Session};
-use super::report::Report;
+use super::report::{Code, Report};
 use super::{Global, signals};
-use crate::build::{BaseSource, FindError};
+use crate::build::{BaseSource, FindError, ImageName};
 use crate::container::{self, ContainerError, Request, Tools};
 use crate::event;
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::registry::Client;
 use crate::ui::{self, Style};
 
@@ -35,11 +35,9 @@ pub(super) struct RunArgs {
     /// The program to run instead of the image's; the image's command does not apply then.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
-    /// The image's name.
-    image: Reference,
-    /// What to run instead of the image's command.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// The image's name or id, and what to run instead of its command.
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    image_and_command: Vec<String>,
 }
 
 pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
@@ -48,6 +46,8 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
             "containers cannot be kept yet: add --rm, and the container is removed when it ends",
         ));
     }
+    let (image, command) = args.image_and_command.split_first().expect("an image is required");
+    let name: ImageName = image.parse().map_err(Report::usage)?;
     // Before the first thread: only then can the process move into a namespace.
     let session = environment::enter(global).map_err(Report::of_run)?;
     let (events, receiver) = event::channel();
@@ -62,7 +62,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         always_ask: false,
     };
     let request = Request {
-        command: args.command,
+        command: command.to_vec(),
         entrypoint: args.entrypoint,
         environment: variables(&args.environment),
         directory: args.workdir,
@@ -70,7 +70,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     };
     let tools = Tools { store, client, events, program: entered.program, single_id };
     let code = signals::passing_on(|signals| async {
-        let found = base.find(&args.image).await?;
+        let found = base.find_named(&name).await?.ok_or_else(|| RunError::NoImage(image.clone()))?;
         Ok::<_, RunError>(container::run(&found.config, &request, tools, signals).await?)
     });
     drop(base);
@@ -78,8 +78,9 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     code?.map_err(|error| Report::from(error).of_run())
 }
 
-/// Either half of running an image.
+/// What can keep an image from being run.
 enum RunError {
+    NoImage(String),
     Find(FindError),
     Container(ContainerError),
 }
@@ -99,6 +100,9 @@ impl From<ContainerError> for RunError {
 impl From<RunError> for Report {
     fn from(error: RunError) -> Self {
         match error {
+            RunError::NoImage(id) => {
+                Self::new(Code::ContainerFailed, format!("there is no image {id} in the store"))
+            }
             RunError::Find(error) => Self::from(error),
             RunError::Container(error) => Self::from(error),
         }

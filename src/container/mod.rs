@@ -12,12 +12,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::event::{Events, StepId};
-use crate::exec::{ExecError, LayerRef, Layers, blocking, host_files};
+
 use crate::image::{Config, Platform};
+use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Failure, Network, RootFs, Session, Spec, Stdio};
-use crate::snapshot::Draft;
-use crate::store::Store;
+use crate::sandbox::{self, Failure, Network, RootFs, Session, Spec, Stdio, host_files};
+use crate::snapshot::{Draft, SnapshotError};
+use crate::store::{Store, StoreError};
+use crate::sys::{IoError, blocking};
 
 /// What the user says about the process, over what the image says.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +53,13 @@ pub enum ContainerError {
     #[error("{0}")]
     Start(Failure),
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Io(#[from] IoError),
 }
 
 /// Runs a container of an image to its end; returns its exit code. `signals` are passed on to it.
@@ -72,10 +80,10 @@ pub async fn run(
     if lowers.is_empty() {
         lowers.push(tools.store.empty());
     }
-    let workspace = tools.store.workspace().map_err(ExecError::Store)?;
-    let draft = Draft::create(workspace.path()).map_err(ExecError::Snapshot)?;
+    let workspace = tools.store.workspace()?;
+    let draft = Draft::create(workspace.path())?;
     let hostname = hostname(workspace.path());
-    let files = host_files(workspace.path(), &hostname).map_err(ExecError::Io)?;
+    let files = host_files(workspace.path(), &hostname)?;
     let spec = Spec {
         root: RootFs {
             lowers,
@@ -92,9 +100,8 @@ pub async fn run(
         session: Session::Shared,
         single_id: tools.single_id,
     };
-    let running =
-        sandbox::spawn(tools.program.as_fd(), &spec, Stdio::Inherited).await.map_err(ExecError::Io)?;
-    let finished = running.finish(Some(signals)).await.map_err(ExecError::Io)?;
+    let running = sandbox::spawn(tools.program.as_fd(), &spec, Stdio::Inherited).await?;
+    let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
     blocking(move || drop(workspace)).await;
     match finished.failure {

@@ -9,11 +9,12 @@ use super::copy_tree::Copier;
 use super::directory::{make_directories, open_directory};
 use super::error::ExecError;
 use super::owner::{Owner, chown_owner};
-use super::{Executor, Output, blocking};
+use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
 use crate::graph::{CopyOp, CopySource};
 use crate::snapshot::{Draft, view};
 use crate::solve::StepKey;
+use crate::sys::blocking;
 use crate::sys::rooted::Root;
 
 impl Executor {

@@ -9,12 +9,12 @@ use rustix::io::Errno;
 
 use super::error::ExecError;
 use super::owner::{Owner, user_owner};
-use super::{Executor, Output, blocking};
+use super::{Executor, Output};
 use crate::graph::{MakeDirectoryOp, MakeFileOp};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
 use crate::sys::rooted::Root;
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, blocking};
 
 impl Executor {
     pub(super) async fn make_directory(

@@ -2,7 +2,6 @@
 
 use crate::context::SelectError;
 use crate::layer::LayerError;
-use crate::registry::RegistryError;
 use crate::sandbox::{Failure, Outcome, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
@@ -28,11 +27,7 @@ pub enum ExecError {
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: &'static str },
     #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error("layer {layer}: {source}")]
-    Layer { layer: String, source: LayerError },
-    #[error("layer {layer} is in no store and no known registry any more")]
-    LostLayer { layer: String },
+    Layer(#[from] LayerError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]

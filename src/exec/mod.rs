@@ -8,8 +8,6 @@ mod copy;
 mod copy_tree;
 mod directory;
 mod error;
-mod host;
-mod layers;
 mod owner;
 mod run;
 
@@ -18,16 +16,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::ExecError;
-pub use host::{HostFiles, host_files};
-pub use layers::{Chain, LayerRef, Layers};
 
 use crate::cache::LocalCache;
 use crate::context::{Forgetful, Parents, Selector, Tree, fingerprint};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{CopySource, Graph, Op, VertexId};
 use crate::image::{Digest, Timestamp};
+use crate::layer::{Chain, LayerRef, Layers};
+use crate::sandbox::HostFiles;
 use crate::solve::{Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Store, StoreError, Workspace};
+use crate::sys::blocking;
 
 /// What an operation yields: the layers of a root file system.
 #[derive(Debug, Clone)]
@@ -85,7 +84,7 @@ impl Executor {
         let record = blocking(move || -> Result<_, StoreError> {
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            cache.remember(&key, snapshot)
+            cache.remember(&key.0, snapshot)
         })
         .await?;
         Ok(extended(base, record.snapshot, record.created))
@@ -96,14 +95,6 @@ fn extended(base: Option<&Output>, snapshot: SnapshotId, created: Timestamp) -> 
     let below = base.map(|base| base.chain.as_slice()).unwrap_or_default();
     let chain = below.iter().cloned().chain([LayerRef::Made(snapshot)]).collect();
     Output { chain: Arc::new(chain), created: Some(created) }
-}
-
-/// Runs blocking work on a thread made for it.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 impl Worker for Executor {
@@ -141,7 +132,7 @@ impl Worker for Executor {
             return Ok(None);
         }
         let base = base(op, inputs);
-        Ok(self.cache().find(key)?.map(|record| extended(base, record.snapshot, record.created)))
+        Ok(self.cache().find(&key.0)?.map(|record| extended(base, record.snapshot, record.created)))
     }
 
     async fn claim(&self, key: &StepKey) -> Result<Lock, ExecError> {

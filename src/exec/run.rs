@@ -8,12 +8,13 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::error::ExecError;
-use super::{Executor, HOSTNAME, Output, blocking};
+use super::{Executor, HOSTNAME, Output};
 use crate::event::{EventKind, Events, StepId, Stream};
 use crate::graph::{NetworkMode, RunOp, VertexId};
 use crate::sandbox::{self, Network, Outcome, Process, RootFs, Session, Spec, Stdio};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
+use crate::sys::blocking;
 
 /// How many of a command's last lines an error repeats.
 const LAST_LINES: usize = 10;

@@ -6,7 +6,6 @@
 pub mod registry;
 pub mod store;
 
-use crate::exec::ExecError;
 use crate::image::{Config, Descriptor, DiffId};
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
@@ -38,6 +37,7 @@ pub enum ExportError {
     Layer(#[from] LayerError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Exec(#[from] ExecError),
+    /// A rule of the program itself is broken.
+    #[error("layer {0} was not compressed before it was pushed")]
+    NotCompressed(DiffId),
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::{ExportError, Image, ImageLayer};
-use crate::exec::{ExecError, Layers};
 use crate::image::{Descriptor, Digest, Manifest, Reference, media_type};
+use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Progress, Pushed};
 use crate::store::ImageRecord;
 
@@ -56,9 +56,8 @@ fn by_repository(names: &[Reference]) -> BTreeMap<String, Vec<&Reference>> {
 }
 
 /// The layer as an OCI manifest lists it: docker's media types mean the same bytes.
-fn descriptor(layer: &ImageLayer) -> Result<Descriptor, ExecError> {
-    let blob =
-        layer.blob.as_ref().ok_or(ExecError::Unexpected("a layer that is pushed has been compressed"))?;
+fn descriptor(layer: &ImageLayer) -> Result<Descriptor, ExportError> {
+    let blob = layer.blob.as_ref().ok_or(ExportError::NotCompressed(layer.diff_id))?;
     let media_type =
         blob.compression().map_or(&*blob.media_type, |compression| compression.layer_media_type());
     Ok(Descriptor::new(media_type, blob.digest, blob.size))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::image::{Compression, DiffId};
+use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::sys::IoError;
 
@@ -12,6 +13,13 @@ pub enum LayerError {
     Io(#[from] IoError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// What came as this layer is not it.
+    #[error("layer {layer}: {source}")]
+    Damaged { layer: String, source: Box<LayerError> },
+    #[error("layer {layer} is in no store and no known registry any more")]
+    Lost { layer: String },
     #[error("the layer's tar is damaged: {0}")]
     Tar(std::io::Error),
     #[error("the layer's tar contains {}, which leads out of the layer", .0.display())]

@@ -7,6 +7,7 @@
 //! Invariants: the same directory gives the same bytes on every machine, whatever the number of cores. Nothing from a tar
 //! is created, followed or changed outside the directory it is unpacked into.
 
+mod chain;
 mod compress;
 mod error;
 mod pack;
@@ -16,6 +17,7 @@ mod tar_reader;
 mod tar_writer;
 mod unpack;
 
+pub use chain::{Chain, LayerRef, Layers};
 pub use error::LayerError;
 pub use pack::pack;
 pub use receive::{receive, unpack_blob};

@@ -20,6 +20,7 @@
 
 mod capabilities;
 pub mod child;
+mod host;
 mod init;
 mod isolation;
 mod message;
@@ -30,6 +31,7 @@ mod spec;
 mod steps;
 mod users;
 
+pub use host::{HostFiles, host_files};
 pub use isolation::{Entered, Host, IsolationError, Rung, enter};
 pub use message::{Failure, Outcome};
 pub use parent::{Finished, Running, Stdio, spawn};

@@ -15,5 +15,7 @@ pub mod network;
 pub mod process;
 pub mod rooted;
 pub mod socket;
+mod thread;
 
 pub use error::{At, IoError};
+pub use thread::blocking;

@@ -30,7 +30,7 @@ fn a_missing_copy_source_is_named_with_its_line() {
 fn an_unknown_instruction_suggests_the_nearest() {
     let env = TestEnv::new();
     env.dockerfile("FROM scratch\n\nCOYP a /\n");
-    env.rbuild(&["."]).run().code(3).says(&["COYP", "did you mean", "COPY", "Dockerfile:3", ">>>"]);
+    env.rbuild(&["."]).run().code(3).says(&["COYP", "did you mean", "COPY", "Dockerfile:3:1", "^^^^"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Layers as directories: those of images are downloaded and unpacked when something has to look into them, not before.
+//! Chains of layers as directories: those of images are downloaded and unpacked when something has to look into them, not before.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::try_join_all;
 use tokio::sync::OnceCell;
 
-use super::blocking;
-use super::error::ExecError;
+use super::error::LayerError;
+use super::{Unpacked, receive, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
-use crate::layer::{self, LayerError, Unpacked};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
 use crate::store::{LayerRecord, SealRecord, SnapshotId, Store, StoreError};
-use crate::sys::At;
+use crate::sys::{At, blocking};
 
 /// One layer of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,7 +48,7 @@ impl Layers {
     }
 
     /// The directories of a chain, uppermost first, as overlays want them.
-    pub async fn directories(&self, chain: &[LayerRef]) -> Result<Vec<PathBuf>, ExecError> {
+    pub async fn directories(&self, chain: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
         let mut directories = try_join_all(chain.iter().map(|layer| self.directory(layer))).await?;
         directories.reverse();
         Ok(directories)
@@ -60,12 +59,12 @@ impl Layers {
     }
 
     /// Makes sure that the store has a blob, from one of the places that have it.
-    pub async fn ensure_blob(&self, blob: &Descriptor, sources: &[Reference]) -> Result<(), ExecError> {
+    pub async fn ensure_blob(&self, blob: &Descriptor, sources: &[Reference]) -> Result<(), LayerError> {
         if self.store.blobs().size(&blob.digest)?.is_some() {
             return Ok(());
         }
         let Some(source) = sources.last() else {
-            return Err(ExecError::LostLayer { layer: blob.digest.to_string() });
+            return Err(LayerError::Lost { layer: blob.digest.to_string() });
         };
         let (store, digest) = (Arc::clone(&self.store), blob.digest);
         let kept = self.fetch(blob, source, move |mut reader| -> Result<(), StoreError> {
@@ -77,7 +76,7 @@ impl Layers {
         Ok(kept.await??)
     }
 
-    async fn directory(&self, layer: &LayerRef) -> Result<PathBuf, ExecError> {
+    async fn directory(&self, layer: &LayerRef) -> Result<PathBuf, LayerError> {
         match layer {
             LayerRef::Made(snapshot) => Ok(self.store.snapshot_path(snapshot)),
             LayerRef::Image(diff_id) => {
@@ -91,7 +90,7 @@ impl Layers {
     }
 
     /// Unpacks a layer unless it is unpacked, here or by another process just now.
-    async fn ensure(&self, diff_id: DiffId) -> Result<PathBuf, ExecError> {
+    async fn ensure(&self, diff_id: DiffId) -> Result<PathBuf, LayerError> {
         if let Some(path) = self.unpacked(diff_id)? {
             return Ok(path);
         }
@@ -123,19 +122,19 @@ impl Layers {
         &self,
         diff_id: DiffId,
         record: &LayerRecord,
-    ) -> Result<(SnapshotId, Unpacked), ExecError> {
+    ) -> Result<(SnapshotId, Unpacked), LayerError> {
         for blob in &record.blobs {
             if self.store.blobs().size(&blob.digest)?.is_some() {
                 let (store, blob) = (Arc::clone(&self.store), blob.clone());
-                let unpacked = blocking(move || layer::unpack_blob(&store, &blob, diff_id)).await;
+                let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
                 return unpacked.map_err(|source| damaged(diff_id, source));
             }
         }
         let (Some(blob), Some(source)) = (record.blobs.first(), record.sources.last()) else {
-            return Err(ExecError::LostLayer { layer: diff_id.to_string() });
+            return Err(LayerError::Lost { layer: diff_id.to_string() });
         };
         let source: Reference =
-            source.parse().map_err(|_| ExecError::LostLayer { layer: diff_id.to_string() })?;
+            source.parse().map_err(|_| LayerError::Lost { layer: diff_id.to_string() })?;
         self.download(diff_id, blob, &source).await
     }
 
@@ -145,10 +144,9 @@ impl Layers {
         diff_id: DiffId,
         blob: &Descriptor,
         source: &Reference,
-    ) -> Result<(SnapshotId, Unpacked), ExecError> {
+    ) -> Result<(SnapshotId, Unpacked), LayerError> {
         let (store, layer) = (Arc::clone(&self.store), blob.clone());
-        let unpacked =
-            self.fetch(blob, source, move |reader| layer::receive(&store, &layer, diff_id, reader));
+        let unpacked = self.fetch(blob, source, move |reader| receive(&store, &layer, diff_id, reader));
         unpacked.await?.map_err(|source| damaged(diff_id, source))
     }
 
@@ -159,7 +157,7 @@ impl Layers {
         blob: &Descriptor,
         source: &Reference,
         read: impl FnOnce(BlobReader) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, ExecError> {
+    ) -> Result<Result<T, E>, LayerError> {
         let (sender, reader) = blob_channel(DEPTH);
         let (events, step, total) = (self.events.clone(), self.step, blob.size);
         let id = blob.digest.to_string();
@@ -196,6 +194,6 @@ impl Layers {
     }
 }
 
-fn damaged(diff_id: DiffId, source: LayerError) -> ExecError {
-    ExecError::Layer { layer: diff_id.to_string(), source }
+fn damaged(diff_id: DiffId, source: LayerError) -> LayerError {
+    LayerError::Damaged { layer: diff_id.to_string(), source: Box::new(source) }
 }
