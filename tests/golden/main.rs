@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` rewrites the expected files; a missing one is a failure, so that none is written unseen.
 
+#![allow(clippy::unwrap_used, reason = "clippy allows it in tests, but not in what they share")]
+
 mod dockerfile;
 
 use std::fs;
