@@ -82,12 +82,12 @@ impl Flags {
         let Flag { name, value, span } = flag;
         let Some(spec) = known.iter().find(|spec| spec.name == name) else {
             let near = suggest::suffix(&name, known.iter().map(|spec| spec.name));
-            let mut error = Diagnostic::new(format!("unknown flag: --{name}{near}"), span);
-            if !known.is_empty() {
-                let names: Vec<String> = known.iter().map(|spec| format!("--{}", spec.name)).collect();
-                error = error.hint(format!("known here: {}", names.join(", ")));
+            let error = Diagnostic::new(format!("unknown flag: --{name}{near}"), span);
+            if known.is_empty() {
+                return Err(error.hint("write -- before arguments that begin like a flag"));
             }
-            return Err(error);
+            let names: Vec<String> = known.iter().map(|spec| format!("--{}", spec.name)).collect();
+            return Err(error.hint(format!("known here: {}", names.join(", "))));
         };
         let missing = || Diagnostic::new(format!("missing a value on flag: {name}"), span);
         let seen = self.booleans.iter().any(|(seen, _)| *seen == spec.name)

@@ -67,9 +67,18 @@ pub(super) fn opener(word: &str) -> Option<Opener> {
     Some(Opener { expand: name.len() == rest.trim_start().len(), name, strip_tabs, descriptor })
 }
 
+/// How far a word that opens a heredoc reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Grammar {
+    /// To the next blank: COPY and ADD.
+    Words,
+    /// To the next blank or operator: in RUN, `cat <<A; cat <<B` has A and B.
+    Shell,
+}
+
 /// The words of a line that open heredocs, with the offsets where they begin and end. A line whose quotes do not match
 /// has none. The escape is the shell's, whatever the file's is.
-pub(super) fn openers(line: &str) -> Vec<(usize, usize, Opener)> {
+pub(super) fn openers(line: &str, grammar: Grammar) -> Vec<(usize, usize, Opener)> {
     // Few lines have any: look before cutting words.
     if memchr::memmem::find(line.as_bytes(), b"<<").is_none() {
         return Vec::new();
@@ -79,6 +88,11 @@ pub(super) fn openers(line: &str) -> Vec<(usize, usize, Opener)> {
     let mut quote = None;
     let mut letters = line.char_indices();
     let mut close = |start: usize, end: usize| {
+        let word = &line[start..end];
+        let end = match grammar {
+            Grammar::Words => end,
+            Grammar::Shell => start + before_operator(word),
+        };
         found.extend(opener(&line[start..end]).map(|opener| (start, end, opener)));
     };
     while let Some((at, letter)) = letters.next() {
@@ -105,6 +119,25 @@ pub(super) fn openers(line: &str) -> Vec<(usize, usize, Opener)> {
         close(start, line.len());
     }
     if quote.is_some() { Vec::new() } else { found }
+}
+
+/// The length of a word up to the first operator of the shell. `<` is none here: `<<<` and the like open no heredoc.
+fn before_operator(word: &str) -> usize {
+    let mut quote = None;
+    let mut letters = word.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match quote {
+            Some(open) if letter == open => quote = None,
+            Some('\'') => {}
+            Some(_) | None if letter == '\\' => {
+                letters.next();
+            }
+            Some(_) => {}
+            None if matches!(letter, ';' | '&' | '|' | '(' | ')' | '>') => return at,
+            None => quote = Some(letter).filter(|letter| matches!(letter, '\'' | '"')),
+        }
+    }
+    word.len()
 }
 
 /// The word without quotes and escapes. None if there is more than one word, nothing, or an open quote.
@@ -136,7 +169,7 @@ mod tests {
     #[test]
     fn words_that_open_heredocs_are_told_from_others() {
         let names = |line| {
-            openers(line)
+            openers(line, Grammar::Shell)
                 .into_iter()
                 .map(|(_, _, opener)| {
                     let Opener { name, expand, strip_tabs, descriptor } = opener;
@@ -151,6 +184,7 @@ mod tests {
         };
         assert_eq!(names("cat <<EOF <<-'B C' 3<<\"D\" > x"), ["EOF", "B C!-", "3D!"]);
         assert_eq!(names("cat <<E\\OF <<$X"), ["EOF!", "$X"]);
+        assert_eq!(names("cat <<A; cat <<B>x <<'C;'|y <<D)"), ["A", "B", "C;!", "D"]);
         for line in
             ["cat \"<<X\"", "cat '<<X'", "cat <<<X", "cat << X", "cat <<", "echo it's <<X", "x<<Y", "\\<<X"]
         {

@@ -62,3 +62,6 @@ pub struct Stage {
     pub from: Spanned<From>,
     pub instructions: Vec<Spanned<Instruction>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! From text to instructions.
 
 use super::diagnostic::{Diagnostic, ParseErrors};
-use super::heredoc::{self, Heredoc};
+use super::heredoc::{self, Grammar, Heredoc};
 use super::instruction::{self, Arguments, Keyword, Parsed};
 use super::line::{Line, Reader};
 use super::lint::{self, Noticed};
@@ -200,11 +200,9 @@ impl File {
 
 /// The bodies of the heredocs that a line opens, if its instruction takes any.
 fn read_heredocs(line: Text<'_>, escape: char, reader: &mut Reader<'_>) -> Result<Vec<Heredoc>, Diagnostic> {
-    if !takes_heredocs(line, escape) {
-        return Ok(Vec::new());
-    }
+    let Some(grammar) = grammar(line, escape) else { return Ok(Vec::new()) };
     let mut heredocs = Vec::new();
-    for (start, end, opener) in heredoc::openers(line.as_str()) {
+    for (start, end, opener) in heredoc::openers(line.as_str(), grammar) {
         let span = line.part(start, end).span();
         let Some((body, body_span)) = read_body(reader, &opener) else {
             return Err(unterminated(&opener, span));
@@ -215,12 +213,11 @@ fn read_heredocs(line: Text<'_>, escape: char, reader: &mut Reader<'_>) -> Resul
     Ok(heredocs)
 }
 
-fn takes_heredocs(line: Text<'_>, escape: char) -> bool {
-    let Some((keyword, rest)) = meant(line, escape) else { return false };
-    match keyword {
-        Keyword::Onbuild => meant(rest, escape).is_some_and(is_heredoc_form),
-        keyword => is_heredoc_form((keyword, rest)),
-    }
+/// How heredocs are opened on a line; None if they are not.
+fn grammar(line: Text<'_>, escape: char) -> Option<Grammar> {
+    let (keyword, rest) = meant(line, escape)?;
+    let (keyword, rest) = if keyword == Keyword::Onbuild { meant(rest, escape)? } else { (keyword, rest) };
+    keyword.heredocs().filter(|_| !word::is_json_array(rest.as_str()))
 }
 
 /// Keyword and arguments. A mistyped keyword is an error in any case; taken for what was meant, the lines of its heredocs
@@ -229,10 +226,6 @@ fn meant(line: Text<'_>, escape: char) -> Option<(Keyword, Text<'_>)> {
     let (word, rest) = line.split_first_word()?;
     let keyword = Keyword::parse(word.as_str()).or_else(|| Keyword::nearest(word.as_str()))?;
     Some((keyword, flag::scan(rest, escape).1))
-}
-
-fn is_heredoc_form((keyword, rest): (Keyword, Text<'_>)) -> bool {
-    keyword.takes_heredocs() && !word::is_json_array(rest.as_str())
 }
 
 fn read_body(reader: &mut Reader<'_>, opener: &heredoc::Opener) -> Option<(String, Span)> {
@@ -250,15 +243,8 @@ fn read_body(reader: &mut Reader<'_>, opener: &heredoc::Opener) -> Option<(Strin
 }
 
 fn unterminated(opener: &heredoc::Opener, span: Span) -> Diagnostic {
-    let name = &opener.name;
-    let error = Diagnostic::new("unterminated heredoc", span);
-    match name.find(['>', '|', ';', '&', ')']) {
-        Some(end) if end > 0 => {
-            let (word, rest) = name.split_at(end);
-            error.hint(format!("the name is {name:?}: write a blank between {word} and {rest}"))
-        }
-        Some(_) | None => error.hint(format!("nothing but {name:?} must stand on the line that ends it")),
-    }
+    let hint = format!("nothing but {:?} must stand on the line that ends it", opener.name);
+    Diagnostic::new("unterminated heredoc", span).hint(hint)
 }
 
 /// Where the line that ends a heredoc ends.

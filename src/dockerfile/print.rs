@@ -88,6 +88,10 @@ impl Printer {
             rest = &rest[at..];
         }
         out.push_str(rest);
+        if rest.ends_with(self.escape) {
+            // A blank that is neither space nor tab: dropped like them, but the escape before it continues no line.
+            out.push('\x0b');
+        }
         out.push('\n');
     }
 

@@ -94,16 +94,22 @@ impl<'a> Arguments<'a> {
     }
 
     /// The rest as one string.
-    pub(super) fn single(&self) -> Result<Word, Diagnostic> {
-        if self.rest.as_str().is_empty() {
-            let message = format!("{} requires exactly one argument", self.keyword.name());
-            return Err(Diagnostic::new(message, self.span));
-        }
+    pub(super) fn single(&mut self) -> Result<Word, Diagnostic> {
+        let message = format!("{} requires exactly one argument", self.keyword.name());
+        self.require(Diagnostic::new(message, self.span))?;
         Ok(self.rest.word())
     }
 
-    pub(super) fn require_one(&self) -> Result<(), Diagnostic> {
-        if self.rest.as_str().is_empty() { Err(self.none_given()) } else { Ok(()) }
+    pub(super) fn require_one(&mut self) -> Result<(), Diagnostic> {
+        self.require(self.none_given())
+    }
+
+    fn require(&mut self, missing: Diagnostic) -> Result<(), Diagnostic> {
+        if !self.rest.as_str().is_empty() {
+            return Ok(());
+        }
+        // What was taken for a wrong flag is probably the argument that is missing.
+        Err(self.errors.pop().unwrap_or(missing))
     }
 
     pub(super) fn none_given(&self) -> Diagnostic {

@@ -82,9 +82,9 @@ pub(super) fn sources_and_destination(
     if json {
         heredocs.clear();
     }
-    if heredocs.iter().any(|heredoc| heredoc.span.end >= destination.span.end) {
+    if let Some(heredoc) = heredocs.iter().find(|heredoc| heredoc.span.end >= destination.span.end) {
         let message = format!("{keyword} cannot accept a heredoc as a destination");
-        return Err(Diagnostic::new(message, destination.span));
+        return Err(Diagnostic::new(message, heredoc.span));
     }
     let sources = words.into_iter().filter_map(|word| {
         // The name of a heredoc may have quoted blanks, which the words know nothing of.

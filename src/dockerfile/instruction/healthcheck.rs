@@ -8,7 +8,6 @@ use super::duration;
 use crate::dockerfile::diagnostic::Diagnostic;
 use crate::dockerfile::flag::{FlagSpec, Flags};
 use crate::dockerfile::source::Word;
-use crate::dockerfile::suggest;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Healthcheck {
@@ -49,8 +48,7 @@ impl Healthcheck {
             }
             "CMD" => Ok(Self::Check(check(arguments, &mut flags, kind)?)),
             other => {
-                let near = suggest::suffix(other, ["NONE", "CMD"]);
-                let message = format!("Unknown type {other:?} in HEALTHCHECK (try CMD){near}");
+                let message = format!("Unknown type {other:?} in HEALTHCHECK (try CMD)");
                 Err(Diagnostic::new(message, kind.span))
             }
         }

@@ -1,5 +1,6 @@
 //! The table of keywords.
 
+use crate::dockerfile::heredoc::Grammar;
 use crate::dockerfile::suggest;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -75,9 +76,27 @@ impl Keyword {
         KEYWORDS[self as usize].name
     }
 
-    /// Whether `<<EOF` among its arguments opens a heredoc.
-    pub(in crate::dockerfile) fn takes_heredocs(self) -> bool {
-        matches!(self, Self::Add | Self::Copy | Self::Run)
+    /// How `<<EOF` among its arguments opens a heredoc, if it does.
+    pub(in crate::dockerfile) fn heredocs(self) -> Option<Grammar> {
+        match self {
+            Self::Add | Self::Copy => Some(Grammar::Words),
+            Self::Run => Some(Grammar::Shell),
+            Self::Arg
+            | Self::Cmd
+            | Self::Entrypoint
+            | Self::Env
+            | Self::Expose
+            | Self::From
+            | Self::Healthcheck
+            | Self::Label
+            | Self::Maintainer
+            | Self::Onbuild
+            | Self::Shell
+            | Self::Stopsignal
+            | Self::User
+            | Self::Volume
+            | Self::Workdir => None,
+        }
     }
 }
 

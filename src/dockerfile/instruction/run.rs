@@ -6,7 +6,7 @@ use super::argument::Arguments;
 use super::command::CommandLine;
 use crate::dockerfile::diagnostic::Diagnostic;
 use crate::dockerfile::flag::FlagSpec;
-use crate::dockerfile::heredoc::Heredoc;
+use crate::dockerfile::heredoc::{self, Grammar, Heredoc};
 use crate::dockerfile::mount::Mount;
 use crate::dockerfile::source::Word;
 use crate::dockerfile::suggest;
@@ -110,9 +110,9 @@ impl Run {
     }
 }
 
-/// Whether the text, which opens a heredoc, has no word besides. Blanks may stand in quotes: `<<"end of file"`.
+/// Whether the text opens a heredoc and says nothing besides.
 fn is_one_word(text: &str) -> bool {
-    crate::dockerfile::heredoc::opener(text.trim()).is_some()
+    matches!(heredoc::openers(text, Grammar::Shell)[..], [(0, end, _)] if end == text.len())
 }
 
 fn network(value: &Word) -> Result<Network, Diagnostic> {

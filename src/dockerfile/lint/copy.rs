@@ -25,7 +25,8 @@ pub(super) fn destination(
         return;
     }
     let message = format!(
-        "{keyword} with several sources should have a destination that ends with a slash, not {path:?}"
+        "{keyword} with several sources should have a destination that ends with a slash, not {:?}",
+        destination.text
     );
     findings.add(Rule::MultipleSourcesWithoutSlash, message, destination.span, &at.comments);
 }
