@@ -43,7 +43,6 @@ pub enum EventKind {
     },
     Done {
         step: StepId,
-        took: Duration,
     },
     Failed {
         step: StepId,

@@ -53,7 +53,7 @@ fn mount_overlay(root: &RootFs, lowers: &[PathBuf]) -> Result<Root, RootError> {
 }
 
 fn remove_volatile_mark(work: &Path) -> Result<(), IoError> {
-    match std::fs::remove_dir(work.join("work/incompat/volatile")) {
+    match std::fs::remove_dir_all(work.join("work/incompat")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove mark in", work),
         _ => Ok(()),
     }

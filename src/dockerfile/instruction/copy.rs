@@ -3,7 +3,7 @@
 use super::argument::{Arguments, Words};
 use crate::dockerfile::diagnostic::Diagnostic;
 use crate::dockerfile::flag::FlagSpec;
-use crate::dockerfile::heredoc::{self, Heredoc};
+use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::source::Word;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,16 +78,24 @@ pub(super) fn sources_and_destination(
             return Err(Diagnostic::new(message, span).hint(format!("write {keyword} source... destination")));
         }
     };
-    if !json && heredoc::opener(&destination.text).is_some() {
+    let mut heredocs = arguments.take_heredocs();
+    if json {
+        heredocs.clear();
+    }
+    if heredocs.iter().any(|heredoc| heredoc.span.end >= destination.span.end) {
         let message = format!("{keyword} cannot accept a heredoc as a destination");
         return Err(Diagnostic::new(message, destination.span));
     }
-    let mut heredocs = arguments.take_heredocs().into_iter().peekable();
-    let sources = words.into_iter().map(|word| {
-        // Heredocs were opened from left to right, so the next one is this word's, if the word opened one.
-        match heredocs.next_if(|heredoc| !json && heredoc.span.start == word.span.start) {
-            Some(heredoc) => CopySource::Heredoc(heredoc),
-            None => CopySource::Path(word),
+    let sources = words.into_iter().filter_map(|word| {
+        // The name of a heredoc may have quoted blanks, which the words know nothing of.
+        let opened =
+            heredocs.iter().find(|heredoc| (heredoc.span.start..heredoc.span.end).contains(&word.span.start));
+        match opened {
+            None => Some(CopySource::Path(word)),
+            Some(heredoc) if heredoc.span.start == word.span.start => {
+                Some(CopySource::Heredoc(heredoc.clone()))
+            }
+            Some(_) => None,
         }
     });
     Ok((sources.collect(), destination))

@@ -1,0 +1,71 @@
+//! What can end a build.
+
+use std::path::PathBuf;
+
+use crate::context::ContextError;
+use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Source, Span};
+use crate::event::EventKind;
+use crate::exec::{ExecError, Executor};
+use crate::export::ExportError;
+use crate::image::ReferenceError;
+use crate::registry::RegistryError;
+use crate::solve::Failed;
+use crate::store::StoreError;
+use crate::sys::IoError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("build context {} is not a directory", .path.display())]
+    NoContext { path: PathBuf },
+    #[error("there is no Dockerfile at {}", .path.display())]
+    NoDockerfile { path: PathBuf },
+    #[error("{} is not text in UTF-8", .path.display())]
+    NotText { path: PathBuf },
+    #[error("{0}")]
+    Input(IoError),
+    #[error("the Dockerfile cannot be parsed")]
+    Dockerfile(Box<ParseErrors>),
+    #[error("the Dockerfile cannot be built")]
+    Plan { text: Box<Source>, diagnostics: Vec<Diagnostic> },
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error("{error}")]
+    BaseName { error: ReferenceError, place: Place },
+    #[error("{error}")]
+    BaseImage { error: Box<RegistryError>, place: Place },
+    #[error("{error}")]
+    Step { name: String, error: Box<ExecError>, place: Place },
+    #[error(transparent)]
+    Export(ExportError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// The instruction that a failure is about.
+#[derive(Debug)]
+pub struct Place {
+    pub source: Box<Source>,
+    pub span: Option<Span>,
+}
+
+impl Place {
+    pub(super) fn new(file: &Dockerfile, span: Option<Span>) -> Self {
+        Self { source: Box::new(file.source.clone()), span }
+    }
+}
+
+impl BuildError {
+    /// The failure of a vertex, which is shown under its step, too.
+    pub(super) fn step(file: &Dockerfile, executor: &Executor, failed: Failed<ExecError>) -> Self {
+        let Failed { vertex: id, error } = failed;
+        let vertex = executor.graph.get(id);
+        executor.events.send(EventKind::Failed { step: executor.step(id), message: error.to_string() });
+        Self::Step {
+            name: vertex.name.clone(),
+            error: Box::new(error),
+            place: Place::new(file, vertex.origin),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A build from beginning to end: parse, plan, solve, seal, assemble, export.
+
+mod assemble;
+mod base;
+mod error;
+mod seal;
+mod steps;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use base::{BaseSource, FindError, Found};
+pub use error::{BuildError, Place};
+
+use crate::context::{IgnoreFrom, LocalContext};
+use crate::dockerfile::{Dockerfile, parse};
+use crate::event::{Events, StepId};
+use crate::exec::{Executor, HOSTNAME, Layers, Sandboxing, blocking, host_files};
+use crate::export;
+use crate::image::{Digest, ImageId, Reference};
+use crate::plan::{self, BaseImages, Plan, Planned};
+use crate::registry::Client;
+use crate::solve::{Solution, solve};
+use crate::store::Store;
+use crate::sys::At;
+use steps::{Step, Steps};
+
+/// What is to be built, and what becomes of it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub context: PathBuf,
+    /// `Dockerfile` in the context if none.
+    pub dockerfile: Option<PathBuf>,
+    pub tags: Vec<Reference>,
+    pub push: bool,
+    /// Ask registries for base images even when the store has them.
+    pub pull: bool,
+    pub no_cache: bool,
+    pub wanted: plan::Request,
+    /// How many steps run at the same time.
+    pub jobs: usize,
+}
+
+/// What a build works with.
+#[derive(Debug)]
+pub struct Tools {
+    pub store: Arc<Store>,
+    pub client: Client,
+    pub events: Events,
+    /// This program, safe to be started next to hostile code.
+    pub program: OwnedFd,
+    pub single_id: bool,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub image: ImageId,
+    /// The manifest that was pushed.
+    pub pushed: Option<Digest>,
+}
+
+/// Builds an image, keeps it, tags it, and pushes it if that is asked for.
+pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError> {
+    let steps = Steps::new(tools.events.clone());
+    let (file, context) = load(request, &steps).await?;
+    let plan = make_plan(&file, request, &tools, &steps).await?;
+    warn(&plan, &file, &tools.events);
+    // Lives as long as the steps that look into it.
+    let workspace = tools.store.workspace()?;
+    let host = host_files(workspace.path(), HOSTNAME)?;
+    let executor = Arc::new(Executor {
+        graph: Arc::new(plan.graph.clone()),
+        layers: Layers::new(
+            Arc::clone(&tools.store),
+            tools.client.clone(),
+            tools.events.clone(),
+            StepId(steps::DOWNLOADS),
+        ),
+        context: Arc::new(context.into_tree()),
+        sandboxing: Sandboxing { program: tools.program, single_id: tools.single_id, host },
+        store: tools.store,
+        events: tools.events,
+        first_step: steps::FIRST_VERTEX,
+        no_cache: request.no_cache,
+    });
+    let mut sealing = seal::Sealing::new(Arc::clone(&executor), request.push);
+    let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
+    let step = steps.start("exporting to image");
+    let built = export(request, &plan, &solution, sealing, &executor, &tools.client, &step).await;
+    let built = built.map_err(BuildError::Export)?;
+    let store = Arc::clone(&executor.store);
+    blocking(move || store.sync()).await?;
+    step.done();
+    Ok(built)
+}
+
+/// Reads the Dockerfile and opens the context.
+async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalContext), BuildError> {
+    let (path, shown) = find_dockerfile(request)?;
+    let step = steps.start(&format!("[internal] load build definition from {shown}"));
+    let text = std::fs::read(&path).at("read", &path).map_err(BuildError::Input)?;
+    let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.clone() })?;
+    let file = parse(&shown, &text).map_err(|errors| BuildError::Dockerfile(Box::new(errors)))?;
+    step.done();
+    let step = steps.start("[internal] load build context");
+    let directory = request.context.clone();
+    let context = blocking(move || {
+        LocalContext::open(&directory, IgnoreFrom::Files { dockerfile: Some(&path) }) //
+    });
+    let context = context.await?;
+    step.done();
+    Ok((file, context))
+}
+
+/// The Dockerfile's path and the name that messages give it.
+fn find_dockerfile(request: &Request) -> Result<(PathBuf, String), BuildError> {
+    let names = match &request.dockerfile {
+        Some(path) => vec![(path.clone(), path.display().to_string())],
+        None => ["Dockerfile", "dockerfile"].map(|name| (request.context.join(name), name.to_owned())).into(),
+    };
+    match names.iter().find(|(path, _)| path.is_file()) {
+        Some(found) => Ok(found.clone()),
+        None if request.context.is_dir() => Err(BuildError::NoDockerfile { path: names[0].0.clone() }),
+        None => Err(BuildError::NoContext { path: request.context.clone() }),
+    }
+}
+
+/// Plans, finding base images as they turn out to be needed.
+async fn make_plan(
+    file: &Dockerfile,
+    request: &Request,
+    tools: &Tools,
+    steps: &Steps,
+) -> Result<Plan, BuildError> {
+    let base = BaseSource {
+        store: Arc::clone(&tools.store),
+        client: tools.client.clone(),
+        platform: request.wanted.platform.clone(),
+        always_ask: request.pull,
+    };
+    let mut images = BaseImages::new();
+    loop {
+        match plan::plan(file, &request.wanted, &images) {
+            Ok(Planned::Ready(plan)) => return Ok(*plan),
+            Ok(Planned::Needs(names)) => {
+                let finding = names.iter().map(|name| base.find_base(name, file, steps));
+                images.extend(futures_util::future::try_join_all(finding).await?);
+            }
+            Err(diagnostics) => {
+                return Err(BuildError::Plan { text: Box::new(file.source.clone()), diagnostics });
+            }
+        }
+    }
+}
+
+fn warn(plan: &Plan, file: &Dockerfile, events: &Events) {
+    for warning in &plan.warnings {
+        let line = file.source.line_of(warning.span.start);
+        events.warn(format!("{} (line {line})", warning.message));
+    }
+    for name in &plan.unused_build_args {
+        events.warn(format!("--build-arg {name} was given, but no ARG asks for it"));
+    }
+}
+
+/// Does what the plan says; layers of the result are sealed meanwhile.
+async fn run(
+    plan: &Plan,
+    file: &Dockerfile,
+    executor: &Arc<Executor>,
+    jobs: usize,
+    sealing: &mut seal::Sealing,
+) -> Result<Solution<crate::exec::Output>, BuildError> {
+    let targets: Vec<_> = plan.target.into_iter().collect();
+    let solved = solve(&executor.graph, &targets, executor, jobs, |vertex, solved| {
+        if plan.history.iter().any(|item| item.layer == Some(vertex)) {
+            sealing.begin(&solved.output.chain);
+        }
+    });
+    solved.await.map_err(|failed| BuildError::step(file, executor, failed))
+}
+
+async fn export(
+    request: &Request,
+    plan: &Plan,
+    solution: &Solution<crate::exec::Output>,
+    sealing: seal::Sealing,
+    executor: &Executor,
+    client: &Client,
+    step: &Step,
+) -> Result<Built, export::ExportError> {
+    let chain = plan.target.map(|target| solution[&target].output.chain.to_vec()).unwrap_or_default();
+    let sealed = sealing.finish(&chain).await?;
+    let image = assemble::assemble(plan, solution, sealed);
+    let id = export::store::keep(&executor.store, &image, &request.tags)?;
+    let pushed = if request.push {
+        let watch = step.watch();
+        Some(export::registry::push(&executor.layers, client, &image, &request.tags, &watch).await?)
+    } else {
+        None
+    };
+    Ok(Built { image: id, pushed })
+}

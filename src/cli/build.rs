@@ -1,0 +1,152 @@
+//! `rbuild build`
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::environment::{self, Session};
+use super::report::Report;
+use super::{Global, signals};
+use crate::build::{self, Built, Request, Tools};
+use crate::event;
+use crate::image::{Platform, Reference};
+use crate::plan;
+use crate::registry::Client;
+use crate::ui::{self, Style};
+
+/// Build an image from a Dockerfile.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// The build context: the directory that COPY takes files from.
+    #[arg(value_name = "PATH")]
+    context: PathBuf,
+    /// The Dockerfile [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A name for the image; may be given several times.
+    #[arg(short, long = "tag", value_name = "NAME")]
+    tags: Vec<Reference>,
+    /// Push the image under each of its names.
+    #[arg(long, requires = "tags")]
+    push: bool,
+    /// Ask the registries for base images, even for those that are in the store.
+    #[arg(long)]
+    pull: bool,
+    /// Build this stage, given by name or number, and what it needs.
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// The value of an ARG; without =VALUE it is taken from the environment.
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+    /// A label for the image, over those of the Dockerfile.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Execute every step, whatever earlier builds have left.
+    #[arg(long)]
+    no_cache: bool,
+    /// The platform to build for; for now, only this machine's.
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    /// How many steps run at the same time [default: one for each core, at least 2]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// How progress is shown, on standard error.
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    progress: ProgressStyle,
+    /// Show no progress; print the digest of the image, after --push that of its manifest.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProgressStyle {
+    /// What suits standard error; for now, always plain.
+    Auto,
+    /// Numbered lines.
+    Plain,
+    /// Nothing.
+    Quiet,
+}
+
+pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
+    let style = if args.quiet || args.progress == ProgressStyle::Quiet { Style::Quiet } else { Style::Plain };
+    let quiet = args.quiet;
+    let request = request(args)?;
+    // Before the first thread: only then can the process move into a namespace.
+    let session = environment::enter(global)?;
+    let (events, receiver) = event::channel();
+    let progress = ui::show(receiver, style, std::io::stderr());
+    if let Some(notice) = &session.entered.notice {
+        events.warn(format!("all files belong to one user here, because {notice}"));
+    }
+    let single_id = session.single_id();
+    let Session { store, entered, settings } = session;
+    let client = Client::new(settings, events.clone());
+    let tools = Tools { store, client, events, program: entered.program, single_id };
+    let built = signals::until_interrupted(build::build(&request, tools));
+    // The senders are gone: what is still to be shown is shown now, before any error.
+    let _ = progress.join();
+    let built = built?.map_err(Report::from)?;
+    print_result(&request, &built, quiet);
+    Ok(0)
+}
+
+fn request(args: BuildArgs) -> Result<Request, Report> {
+    let platform = args.platform.unwrap_or_else(Platform::host);
+    if platform != Platform::host() {
+        let message = format!("building for {platform} on {} is not supported yet", Platform::host());
+        return Err(Report::usage(message));
+    }
+    if let Some(name) = args.tags.iter().find(|name| name.digest.is_some()) {
+        return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Request {
+        context: args.context,
+        dockerfile: args.file,
+        tags: args.tags,
+        push: args.push,
+        pull: args.pull,
+        no_cache: args.no_cache,
+        wanted: plan::Request {
+            build_args: build_args(&args.build_args),
+            target: args.target,
+            platform,
+            labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+        },
+        jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
+    })
+}
+
+fn build_args(given: &[String]) -> BTreeMap<String, String> {
+    let value = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), environment::text(text)?)),
+    };
+    given.iter().filter_map(value).collect()
+}
+
+fn name_and_value(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// Quiet: only the digest, for scripts. Otherwise a word to the person, beside the progress.
+fn print_result(request: &Request, built: &Built, quiet: bool) {
+    let digest = built.pushed.map_or_else(|| built.image.to_string(), |digest| digest.to_string());
+    if quiet {
+        let _ = writeln!(std::io::stdout(), "{digest}");
+        return;
+    }
+    let mut text = format!("image {}\n", built.image);
+    for tag in &request.tags {
+        let how = if request.push { "pushed" } else { "tagged" };
+        text.push_str(&format!("{how} {}\n", tag.familiar()));
+    }
+    if let Some(manifest) = built.pushed {
+        text.push_str(&format!("manifest {manifest}\n"));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

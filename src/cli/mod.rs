@@ -1,0 +1,116 @@
+//! The command line: one file per verb, from arguments to effect.
+//!
+//! This is where the environment is read, where is printed, and where exit codes are decided (`report`); everything
+//! below gets what it needs as values.
+
+mod build;
+mod environment;
+mod report;
+mod run;
+mod signals;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use report::Report;
+
+/// Builds container images from Dockerfiles, without a daemon and without root, and runs them.
+///
+/// `rbuild [OPTIONS] PATH` is short for `rbuild build [OPTIONS] PATH`.
+#[derive(Debug, Parser)]
+#[command(name = "rbuild", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    /// Where images, layers and caches are kept [default: $RBUILD_ROOT, else $XDG_DATA_HOME/rbuild, for root
+    /// /var/lib/rbuild]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Mirrors and insecure registries [default: $CONTAINERS_REGISTRIES_CONF, else the files in
+    /// ~/.config/containers and /etc/containers]
+    #[arg(long, global = true, value_name = "FILE")]
+    registries_conf: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Build(build::BuildArgs),
+    Run(run::RunArgs),
+}
+
+/// What holds for every verb.
+#[derive(Debug)]
+struct Global {
+    root: Option<PathBuf>,
+    registries_conf: Option<PathBuf>,
+}
+
+/// Runs the command line; returns the exit code. The process has one thread.
+pub fn main(arguments: Vec<OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(with_verb(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A terminal that is gone does not want the text.
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    let global = Global { root: cli.root, registries_conf: cli.registries_conf };
+    let result = match cli.verb {
+        Verb::Build(args) => build::main(&global, args),
+        Verb::Run(args) => run::main(&global, args),
+    };
+    result.unwrap_or_else(|report: Report| report.print())
+}
+
+const VERBS: [&str; 3] = ["build", "run", "help"];
+
+/// Puts `build` in front of arguments that name no verb.
+fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut index = 1;
+    while let Some(argument) = arguments.get(index).map(OsString::as_os_str) {
+        match argument.to_str() {
+            Some("--root" | "--registries-conf") => index += 2,
+            Some(text) if text.starts_with("--root=") || text.starts_with("--registries-conf=") => index += 1,
+            Some("-h" | "--help" | "-V" | "--version") => return arguments,
+            Some(text) if VERBS.contains(&text) => return arguments,
+            _ => break,
+        }
+    }
+    if index < arguments.len() {
+        arguments.insert(index, OsString::from("build"));
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn build_is_the_default_verb() {
+        let with = |words: &[&str]| {
+            let arguments =
+                std::iter::once("rbuild").chain(words.iter().copied()).map(OsString::from).collect();
+            let with: Vec<String> =
+                with_verb(arguments).into_iter().skip(1).map(|word| word.into_string().unwrap()).collect();
+            with.join(" ")
+        };
+        assert_eq!(with(&["-t", "x", "."]), "build -t x .");
+        assert_eq!(with(&["."]), "build .");
+        assert_eq!(with(&["build", "."]), "build .");
+        assert_eq!(with(&["run", "--rm", "x"]), "run --rm x");
+        assert_eq!(with(&["--root", "/x", "."]), "--root /x build .");
+        assert_eq!(with(&["--root=/x", "run", "x"]), "--root=/x run x");
+        assert_eq!(with(&["--version"]), "--version");
+        assert_eq!(with(&[]), "");
+    }
+}

@@ -1,0 +1,274 @@
+//! From an error to what a person reads: the message, the place, hints, and the exit code. The one place that knows
+//! exit codes.
+
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
+
+use crate::build::{BuildError, FindError, Place};
+use crate::container::ContainerError;
+use crate::context::SelectError;
+use crate::dockerfile::{Diagnostic, Source, Span};
+use crate::exec::ExecError;
+use crate::export::ExportError;
+use crate::registry::RegistryError;
+use crate::sandbox::{Failure, IsolationError};
+use crate::snapshot::SnapshotError;
+use crate::store::StoreError;
+use crate::sys::IoError;
+
+/// The exit codes of rbuild itself; `run` returns its container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Code {
+    /// A step of the build failed.
+    StepFailed = 1,
+    Usage = 2,
+    /// The Dockerfile or another input of the build is invalid.
+    Input = 3,
+    /// This host cannot isolate processes.
+    Isolation = 4,
+    /// A registry, credentials or the network.
+    Registry = 5,
+    /// The store or the disk.
+    Store = 6,
+    /// A bug in rbuild.
+    Bug = 70,
+    /// `run`: the container could not be started.
+    ContainerFailed = 125,
+    NotExecutable = 126,
+    NotFound = 127,
+    Interrupted = 130,
+}
+
+/// Everything that is to be said about a failure.
+#[derive(Debug)]
+pub(super) struct Report {
+    code: Code,
+    message: String,
+    /// What belongs between the message and the hints: excerpts, last lines of a log.
+    details: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(code: Code, message: impl Display) -> Self {
+        Self { code, message: message.to_string(), details: Vec::new(), hints: Vec::new() }
+    }
+
+    pub(super) fn usage(message: impl Display) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "interrupted")
+    }
+
+    /// As `run` reports whatever kept it from starting a container.
+    pub(super) fn of_run(mut self) -> Self {
+        if matches!(self.code, Code::Isolation | Code::Store | Code::Bug | Code::StepFailed) {
+            self.code = Code::ContainerFailed;
+        }
+        self
+    }
+
+    /// Prints it; returns the exit code.
+    pub(super) fn print(&self) -> i32 {
+        let mut text = String::new();
+        for detail in &self.details {
+            text.push_str(detail.trim_end());
+            text.push('\n');
+        }
+        let _ = writeln!(text, "error: {}", self.message);
+        for hint in &self.hints {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        // Whoever closed standard error does not want to know.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        self.code as i32
+    }
+
+    fn hint(mut self, hint: Option<String>) -> Self {
+        self.hints.extend(hint);
+        self
+    }
+
+    fn detail(mut self, detail: String) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    fn at(self, place: &Place) -> Self {
+        match place.span {
+            Some(span) => self.detail(frame(&place.source, span)),
+            None => self,
+        }
+    }
+}
+
+/// The lines of a Dockerfile around an instruction, with its own lines marked.
+fn frame(source: &Source, span: Span) -> String {
+    let rule = "--------------------";
+    let mut text = format!("{}:{}\n{rule}\n", source.name, source.line_of(span.start));
+    for (number, line, marked) in source.excerpt(span, 2) {
+        let mark = if marked { ">>>" } else { "   " };
+        let _ = writeln!(text, "{}", format!("{number:4} | {mark} {line}").trim_end());
+    }
+    text.push_str(rule);
+    text
+}
+
+/// As [`frame`], for words within lines: they are underlined.
+fn underlined(source: &Source, diagnostic: &Diagnostic) -> String {
+    let span = diagnostic.span;
+    let (line, column) = (source.line_of(span.start), source.column_of(span.start));
+    let mut text = format!("{}:{line}:{column}: {}\n", source.name, diagnostic.message);
+    let (_, last) = source.lines_of(span);
+    let Some(content) = source.line(line) else { return text };
+    let _ = writeln!(text, "{line:4} | {content}");
+    let width = if last > line {
+        content.chars().count().saturating_sub(column - 1)
+    } else {
+        source.slice(span).trim_end().chars().count()
+    };
+    let _ = writeln!(text, "     | {}{}", " ".repeat(column - 1), "^".repeat(width.max(1)));
+    for hint in &diagnostic.hints {
+        let _ = writeln!(text, "     = {hint}");
+    }
+    text
+}
+
+fn of_diagnostics(source: &Source, diagnostics: &[Diagnostic]) -> Report {
+    let message = match diagnostics.len() {
+        1 => format!("{} cannot be built: {}", source.name, diagnostics[0].message),
+        count => format!("{} cannot be built: {count} errors", source.name),
+    };
+    let report = Report::new(Code::Input, message);
+    diagnostics.iter().fold(report, |report, diagnostic| report.detail(underlined(source, diagnostic)))
+}
+
+impl From<BuildError> for Report {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::NoContext { .. } => Self::new(Code::Input, &error)
+                .hint(Some("the last argument is the directory that COPY takes files from".to_owned())),
+            BuildError::NoDockerfile { .. } => {
+                Self::new(Code::Input, &error).hint(Some("name it with --file".to_owned()))
+            }
+            BuildError::NotText { .. } | BuildError::Input(_) | BuildError::Context(_) => {
+                Self::new(Code::Input, &error)
+            }
+            BuildError::Dockerfile(errors) => of_diagnostics(&errors.source, &errors.errors),
+            BuildError::Plan { text, diagnostics } => of_diagnostics(&text, &diagnostics),
+            BuildError::BaseName { error, place } => Self::new(Code::Input, error).at(&place),
+            BuildError::BaseImage { error, place } => Self::from(*error).at(&place),
+            BuildError::Step { name, error, place } => {
+                let report =
+                    Self { details: failed_log(&name, &error).into_iter().collect(), ..Self::from(*error) };
+                report.at(&place)
+            }
+            BuildError::Export(error) => Self::from(error),
+            BuildError::Store(error) => Self::from(error),
+            BuildError::Io(error) => Self::from(error),
+        }
+    }
+}
+
+/// The last lines of a step that failed.
+fn failed_log(name: &str, error: &ExecError) -> Option<String> {
+    let (ExecError::Command { log, .. } | ExecError::Start { log, .. }) = error else { return None };
+    if log.is_empty() {
+        return None;
+    }
+    Some(format!("------\n > {name}:\n{}\n------", log.join("\n")))
+}
+
+impl From<ExecError> for Report {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Command { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
+            ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Select(error) => of_select(&error),
+            ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
+            ExecError::Registry(error) => Self::from(error),
+            ExecError::Layer { .. } | ExecError::LostLayer { .. } => Self::new(Code::Registry, &error),
+            ExecError::Snapshot(SnapshotError::Mount(error)) => Self::new(Code::Isolation, &error).hint(
+                Some("rbuild needs overlay mounts in a user namespace: Linux 5.11 or later".to_owned()),
+            ),
+            ExecError::Snapshot(SnapshotError::Io(error)) | ExecError::Io(error) => Self::from(error),
+            ExecError::Store(error) => Self::from(error),
+            ExecError::Unexpected(_) => Self::new(Code::Bug, &error),
+        }
+    }
+}
+
+fn of_select(error: &SelectError) -> Report {
+    let report = Report::new(Code::Input, error);
+    match error {
+        SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
+            let names: Vec<String> = nearest.iter().map(|path| format!("/{}", path.display())).collect();
+            report.hint(Some(format!("there is {}", names.join(", "))))
+        }
+        _ => report,
+    }
+}
+
+impl From<ExportError> for Report {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Registry(error) => Self::from(error),
+            ExportError::Layer(_) => Self::new(Code::Store, &error),
+            ExportError::Store(error) => Self::from(error),
+            ExportError::Exec(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<FindError> for Report {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Registry(error) => Self::from(error),
+            FindError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<ContainerError> for Report {
+    fn from(error: ContainerError) -> Self {
+        match &error {
+            ContainerError::Start(Failure::NotFound { .. }) => Self::new(Code::NotFound, &error),
+            ContainerError::Start(Failure::NotExecutable { .. }) => Self::new(Code::NotExecutable, &error),
+            ContainerError::NoCommand | ContainerError::Platform { .. } | ContainerError::Start(_) => {
+                Self::new(Code::ContainerFailed, &error)
+            }
+            ContainerError::Exec(_) => match error {
+                ContainerError::Exec(error) => Self::from(error),
+                other => Self::new(Code::Bug, other),
+            },
+        }
+    }
+}
+
+impl From<RegistryError> for Report {
+    fn from(error: RegistryError) -> Self {
+        Self::new(Code::Registry, &error).hint(error.hint())
+    }
+}
+
+impl From<StoreError> for Report {
+    fn from(error: StoreError) -> Self {
+        Self::new(Code::Store, &error).hint(error.hint())
+    }
+}
+
+impl From<IoError> for Report {
+    fn from(error: IoError) -> Self {
+        Self::from(StoreError::Io(error))
+    }
+}
+
+impl From<IsolationError> for Report {
+    fn from(error: IsolationError) -> Self {
+        Self::new(Code::Isolation, &error).hint(error.hint())
+    }
+}

@@ -1,0 +1,114 @@
+//! `rbuild run`
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use super::environment::{self, Session};
+use super::report::Report;
+use super::{Global, signals};
+use crate::build::{BaseSource, FindError};
+use crate::container::{self, ContainerError, Request, Tools};
+use crate::event;
+use crate::image::{Platform, Reference};
+use crate::registry::Client;
+use crate::ui::{self, Style};
+
+/// Run a container of an image, which is pulled when it is not in the store.
+///
+/// The exit code is that of the container's process; 125 if it could not be started, 126 if its program cannot be
+/// executed, 127 if there is no such program.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Remove the container when it ends. For now every container is, and this has to be said.
+    #[arg(long)]
+    rm: bool,
+    /// Set a variable; without =VALUE it is taken from the environment.
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    environment: Vec<String>,
+    /// The working directory inside.
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// The user inside: user[:group], by name or number.
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// The program to run instead of the image's; the image's command does not apply then.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// The image's name.
+    image: Reference,
+    /// What to run instead of the image's command.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
+    if !args.rm {
+        return Err(Report::usage(
+            "containers cannot be kept yet: add --rm, and the container is removed when it ends",
+        ));
+    }
+    // Before the first thread: only then can the process move into a namespace.
+    let session = environment::enter(global).map_err(Report::of_run)?;
+    let (events, receiver) = event::channel();
+    let progress = ui::show(receiver, Style::Plain, std::io::stderr());
+    let single_id = session.single_id();
+    let Session { store, entered, settings } = session;
+    let client = Client::new(settings, events.clone());
+    let base = BaseSource {
+        store: store.clone(),
+        client: client.clone(),
+        platform: Platform::host(),
+        always_ask: false,
+    };
+    let request = Request {
+        command: args.command,
+        entrypoint: args.entrypoint,
+        environment: variables(&args.environment),
+        directory: args.workdir,
+        user: args.user,
+    };
+    let tools = Tools { store, client, events, program: entered.program, single_id };
+    let code = signals::passing_on(|signals| async {
+        let found = base.find(&args.image).await?;
+        Ok::<_, RunError>(container::run(&found.config, &request, tools, signals).await?)
+    });
+    drop(base);
+    let _ = progress.join();
+    code?.map_err(|error| Report::from(error).of_run())
+}
+
+/// Either half of running an image.
+enum RunError {
+    Find(FindError),
+    Container(ContainerError),
+}
+
+impl From<FindError> for RunError {
+    fn from(error: FindError) -> Self {
+        Self::Find(error)
+    }
+}
+
+impl From<ContainerError> for RunError {
+    fn from(error: ContainerError) -> Self {
+        Self::Container(error)
+    }
+}
+
+impl From<RunError> for Report {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Find(error) => Self::from(error),
+            RunError::Container(error) => Self::from(error),
+        }
+    }
+}
+
+fn variables(given: &[String]) -> BTreeMap<String, String> {
+    let value = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), environment::text(text)?)),
+    };
+    given.iter().filter_map(value).collect()
+}

@@ -1,0 +1,76 @@
+//! Keys and signals: what Ctrl-C means while something runs.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::report::{Code, Report};
+
+/// How long blocking work may take to notice that nobody waits for it any more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Runs work to its end, or gives it up at the first interrupt; a second one ends the process at once.
+pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Report> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            result = &mut work => return Ok(result),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            #[expect(clippy::exit, reason = "the user insists, and a killed process leaves the store whole")]
+            std::process::exit(Code::Interrupted as i32);
+        });
+        Err(Report::interrupted())
+    });
+    runtime.shutdown_timeout(PATIENCE);
+    result
+}
+
+/// Runs work with the signals that are for the process it runs. At a terminal the keys reach that process directly.
+pub(super) fn passing_on<T, F: Future<Output = T>>(
+    work: impl FnOnce(UnboundedReceiver<i32>) -> F,
+) -> Result<T, Report> {
+    let runtime = runtime()?;
+    let at_terminal = std::io::stdin().is_terminal();
+    let result = runtime.block_on(async {
+        let (sender, receiver) = unbounded_channel();
+        for (kind, from_keys) in [
+            (SignalKind::interrupt(), true),
+            (SignalKind::quit(), true),
+            (SignalKind::terminate(), false),
+            (SignalKind::hangup(), false),
+            (SignalKind::user_defined1(), false),
+            (SignalKind::user_defined2(), false),
+        ] {
+            let mut signals = listen(kind)?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    if !(from_keys && at_terminal) && sender.send(kind.as_raw_value()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(work(receiver).await)
+    });
+    runtime.shutdown_timeout(PATIENCE);
+    result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Report> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Report::new(Code::Bug, format!("cannot start the runtime: {error}")))
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Report> {
+    signal(kind).map_err(|error| Report::new(Code::Bug, format!("cannot listen for signals: {error}")))
+}

@@ -1,0 +1,110 @@
+//! Containers: running what was built, in the same sandbox as a build's steps.
+//!
+//! For now a container lives as long as the command that runs it, and leaves nothing behind.
+
+mod process;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::event::{Events, StepId};
+use crate::exec::{ExecError, LayerRef, Layers, blocking, host_files};
+use crate::image::{Config, Platform};
+use crate::registry::Client;
+use crate::sandbox::{self, Failure, Network, RootFs, Session, Spec, Stdio};
+use crate::snapshot::Draft;
+use crate::store::Store;
+
+/// What the user says about the process, over what the image says.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Replaces the image's command.
+    pub command: Vec<String>,
+    /// Replaces the image's entrypoint, and then its command, too; an empty one clears it.
+    pub entrypoint: Option<String>,
+    pub environment: BTreeMap<String, String>,
+    pub directory: Option<String>,
+    pub user: Option<String>,
+}
+
+/// What a container works with.
+#[derive(Debug)]
+pub struct Tools {
+    pub store: Arc<Store>,
+    pub client: Client,
+    pub events: Events,
+    /// This program, safe to be started next to hostile code.
+    pub program: OwnedFd,
+    pub single_id: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    #[error("the image says no command, and none was given")]
+    NoCommand,
+    #[error("the image is for {found}, and this machine is {host}")]
+    Platform { found: String, host: String },
+    #[error("{0}")]
+    Start(Failure),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+/// Runs a container of an image to its end; returns its exit code. `signals` are passed on to it.
+pub async fn run(
+    config: &Config,
+    request: &Request,
+    tools: Tools,
+    signals: UnboundedReceiver<i32>,
+) -> Result<i32, ContainerError> {
+    let host = Platform::host();
+    if !config.platform().satisfies(&host) {
+        let (found, host) = (config.platform().to_string(), host.to_string());
+        return Err(ContainerError::Platform { found, host });
+    }
+    let layers = Layers::new(Arc::clone(&tools.store), tools.client, tools.events.clone(), StepId(0));
+    let chain: Vec<LayerRef> = config.rootfs.diff_ids.iter().copied().map(LayerRef::Image).collect();
+    let mut lowers = layers.directories(&chain).await?;
+    if lowers.is_empty() {
+        lowers.push(tools.store.empty());
+    }
+    let workspace = tools.store.workspace().map_err(ExecError::Store)?;
+    let draft = Draft::create(workspace.path()).map_err(ExecError::Snapshot)?;
+    let hostname = hostname(workspace.path());
+    let files = host_files(workspace.path(), &hostname).map_err(ExecError::Io)?;
+    let spec = Spec {
+        root: RootFs {
+            lowers,
+            upper: draft.upper(),
+            work: draft.work(),
+            staging: draft.staging(),
+            stubs: draft.stubs(),
+        },
+        process: process::process(&config.config, request, &hostname)?,
+        hostname,
+        hosts: files.hosts,
+        resolv_conf: files.resolv_conf,
+        network: Network::Host,
+        session: Session::Shared,
+        single_id: tools.single_id,
+    };
+    let running =
+        sandbox::spawn(tools.program.as_fd(), &spec, Stdio::Inherited).await.map_err(ExecError::Io)?;
+    let finished = running.finish(Some(signals)).await.map_err(ExecError::Io)?;
+    finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
+    blocking(move || drop(workspace)).await;
+    match finished.failure {
+        Some(failure) => Err(ContainerError::Start(failure)),
+        None => Ok(finished.outcome.code()),
+    }
+}
+
+/// Twelve digits, as docker's containers have: the workspace's name is random.
+fn hostname(workspace: &Path) -> String {
+    let name = workspace.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().take(12).collect()
+}

@@ -1,0 +1,218 @@
+//! Making copies of entries, with their metadata.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
+    futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::directory::{open_directory, set_owner};
+use super::error::ExecError;
+use super::owner::Owner;
+use crate::context::{Entry, Instant, Metadata};
+use crate::sys::At;
+use crate::sys::rooted::Root;
+
+/// Copies entries into a root file system, below places that have been resolved already: nothing is followed.
+pub(super) struct Copier {
+    owner: Option<Owner>,
+    mode: Option<u32>,
+    /// Where a file with several names was copied first.
+    links: HashMap<(u64, u64), PathBuf>,
+    /// Their times are set last, because making entries changes them.
+    directories: Vec<(PathBuf, Timestamps)>,
+}
+
+impl Copier {
+    pub(super) fn new(owner: Option<Owner>, mode: Option<u32>) -> Self {
+        Self { owner, mode, links: HashMap::new(), directories: Vec::new() }
+    }
+
+    pub(super) fn entry(&mut self, root: &Root, entry: &Entry, target: &Path) -> Result<(), ExecError> {
+        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(ExecError::Unexpected("what is copied has a name"));
+        };
+        let parent = open_directory(root, parent)?;
+        let metadata = &entry.metadata;
+        if metadata.kind == FileType::Directory {
+            return self.directory(root, entry, &parent, target);
+        }
+        remove_existing(&parent, target)?;
+        if metadata.links > 1 {
+            if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
+                return link(root, first, &parent, target);
+            }
+            self.links.insert((metadata.device, metadata.inode), target.to_owned());
+        }
+        match metadata.kind {
+            FileType::RegularFile => self.file(entry, &parent, target),
+            // A socket means something only to who listens: what is copied is its name.
+            FileType::Socket => {
+                let empty = create(&parent, target)?;
+                self.finish(&empty, metadata, target)
+            }
+            FileType::Symlink => {
+                let destination = entry.target.as_deref().unwrap_or(Path::new(""));
+                symlinkat(destination, &parent, name).at("create link", target)?;
+                self.finish_special(&parent, metadata, target)
+            }
+            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
+                match mknodat(&parent, name, metadata.kind, Mode::from_raw_mode(0o600), metadata.special) {
+                    // Only real root may make devices; /dev is mounted over whenever something runs.
+                    Err(Errno::PERM) if metadata.kind != FileType::Fifo => Ok(()),
+                    answer => {
+                        answer.at("create node", target)?;
+                        self.finish_special(&parent, metadata, target)
+                    }
+                }
+            }
+            FileType::Directory | FileType::Unknown => {
+                Err(ExecError::Unexpected("a kind that is handled before"))
+            }
+        }
+    }
+
+    /// Sets what was put off until everything was made.
+    pub(super) fn set_directory_times(&mut self, root: &Root) -> Result<(), ExecError> {
+        for (path, times) in self.directories.drain(..).rev() {
+            futimens(open_directory(root, &path)?, &times).at("set times of", &path)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_times(&self, fd: &OwnedFd, entry: &Entry, path: &Path) -> Result<(), ExecError> {
+        Ok(futimens(fd, &times(&entry.metadata)).at("set times of", path)?)
+    }
+
+    fn directory(
+        &mut self,
+        root: &Root,
+        entry: &Entry,
+        parent: &OwnedFd,
+        target: &Path,
+    ) -> Result<(), ExecError> {
+        let name = target.file_name().unwrap_or_default();
+        match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", target)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    let path = target.display().to_string();
+                    let reason = "a directory cannot take the place of what is no directory there";
+                    return Err(ExecError::Destination { path, reason });
+                }
+            }
+            Err(error) => Err(error).at("create directory", target)?,
+        }
+        let fd = open_directory(root, target)?;
+        copy_xattrs(entry.open_directory()?, &fd);
+        self.directories.push((target.to_owned(), times(&entry.metadata)));
+        self.set_owner_and_mode(&fd, &entry.metadata, target)
+    }
+
+    fn file(&self, entry: &Entry, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+        let mut from = entry.open()?;
+        let mut to = File::from(create(parent, target)?);
+        // Inside the kernel where it can be done, by reflink where the file system has it.
+        std::io::copy(&mut from, &mut to).at("copy to", target)?;
+        let to = OwnedFd::from(to);
+        self.set_owner_and_mode(&to, &entry.metadata, target)?;
+        // After the owner, a change of which clears capabilities.
+        copy_xattrs(&from, &to);
+        Ok(futimens(&to, &times(&entry.metadata)).at("set times of", target)?)
+    }
+
+    fn finish(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
+        self.set_owner_and_mode(fd, metadata, target)?;
+        Ok(futimens(fd, &times(metadata)).at("set times of", target)?)
+    }
+
+    fn set_owner_and_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
+        set_owner(fd, self.owner_of(metadata), target)?;
+        let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
+        Ok(fchmod(fd, mode).at("change mode of", target)?)
+    }
+
+    /// As `finish`, for what cannot be opened.
+    fn finish_special(&self, parent: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
+        let name = target.file_name().unwrap_or_default();
+        let owner = self.owner_of(metadata);
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        match chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => Err(error).at("change owner of", target)?,
+        }
+        if metadata.kind != FileType::Symlink {
+            let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
+            chmodat(parent, name, mode, AtFlags::empty()).at("change mode of", target)?;
+        }
+        Ok(utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW).at("set times of", target)?)
+    }
+
+    fn owner_of(&self, metadata: &Metadata) -> Owner {
+        self.owner.unwrap_or(Owner { uid: metadata.uid, gid: metadata.gid })
+    }
+}
+
+fn create(parent: &OwnedFd, target: &Path) -> Result<OwnedFd, ExecError> {
+    let name = target.file_name().unwrap_or_default();
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", target)?)
+}
+
+fn remove_existing(parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+    match unlinkat(parent, target.file_name().unwrap_or_default(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {
+            let path = target.display().to_string();
+            Err(ExecError::Destination {
+                path,
+                reason: "a file cannot take the place of the directory there",
+            })
+        }
+        Err(error) => Err(error).at("replace", target)?,
+    }
+}
+
+fn link(root: &Root, first: &Path, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+    let (Some(first_parent), Some(first_name)) = (first.parent(), first.file_name()) else {
+        return Err(ExecError::Unexpected("what was copied has a name"));
+    };
+    let from = open_directory(root, first_parent)?;
+    linkat(&from, first_name, parent, target.file_name().unwrap_or_default(), AtFlags::empty())
+        .at("create link", target)?;
+    Ok(())
+}
+
+/// Best effort: a file system or namespace may not take them.
+fn copy_xattrs(from: impl AsFd, to: impl AsFd) {
+    let mut names = Vec::with_capacity(64 << 10);
+    if rustix::fs::flistxattr(&from, rustix::buffer::spare_capacity(&mut names)).is_err() {
+        return;
+    }
+    for name in
+        names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !name.starts_with(b"user.overlay."))
+    {
+        let mut value = Vec::with_capacity(64 << 10);
+        if rustix::fs::fgetxattr(&from, name, rustix::buffer::spare_capacity(&mut value)).is_ok() {
+            let _ = rustix::fs::fsetxattr(&to, name, &value, XattrFlags::empty());
+        }
+    }
+}
+
+fn times(metadata: &Metadata) -> Timestamps {
+    let time = timespec(metadata.modified);
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn timespec(instant: Instant) -> Timespec {
+    const SECOND: i128 = 1_000_000_000;
+    let seconds = i64::try_from(instant.div_euclid(SECOND)).unwrap_or(0);
+    let nanoseconds = i64::try_from(instant.rem_euclid(SECOND)).unwrap_or(0);
+    Timespec { tv_sec: seconds, tv_nsec: nanoseconds }
+}

@@ -1,0 +1,103 @@
+//! WORKDIR, and files that the Dockerfile itself contains.
+
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::error::ExecError;
+use super::owner::{Owner, user_owner};
+use super::{Executor, Output, blocking};
+use crate::graph::{MakeDirectoryOp, MakeFileOp};
+use crate::snapshot::Draft;
+use crate::solve::StepKey;
+use crate::sys::rooted::Root;
+use crate::sys::{At, IoError};
+
+impl Executor {
+    pub(super) async fn make_directory(
+        &self,
+        op: &MakeDirectoryOp,
+        key: &StepKey,
+        base: Option<&Output>,
+    ) -> Result<Output, ExecError> {
+        let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
+        let directories = self.layers.directories(chain).await?;
+        let (store, op) = (Arc::clone(&self.store), op.clone());
+        let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
+            let workspace = store.workspace()?;
+            let draft = Draft::create(workspace.path())?;
+            let root = draft.merged(&directories, &store.empty())?;
+            let owner = user_owner(&op.owner, &root)?;
+            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(0o755))?;
+            Ok((workspace, draft.upper()))
+        })
+        .await?;
+        self.finish(key, base, workspace, upper).await
+    }
+
+    pub(super) async fn make_file(&self, op: &MakeFileOp, key: &StepKey) -> Result<Output, ExecError> {
+        let (store, op) = (Arc::clone(&self.store), op.clone());
+        let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
+            let workspace = store.workspace()?;
+            let draft = Draft::create(workspace.path())?;
+            let root = Root::open(&draft.upper())?;
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+            let file = root.open_at(Path::new(&op.path), flags, Mode::from_raw_mode(0o644))?;
+            std::io::Write::write_all(&mut std::fs::File::from(file), &op.content).at("write", &op.path)?;
+            Ok((workspace, draft.upper()))
+        })
+        .await?;
+        self.finish(key, None, workspace, upper).await
+    }
+}
+
+/// Makes a directory and its parents, symlinks followed inside the root; what is there stays as it is.
+/// Returns the directory, opened, and where it really lies.
+pub(super) fn make_directories(
+    root: &Root,
+    path: &Path,
+    owner: Owner,
+    mode: Mode,
+) -> Result<(OwnedFd, PathBuf), ExecError> {
+    let place = root.final_place(path)?;
+    let mut reached = PathBuf::from("/");
+    for component in place.components() {
+        let Component::Normal(name) = component else { continue };
+        let next = reached.join(name);
+        match root.try_lstat(&next)? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+            Some(_) => {
+                let path = next.display().to_string();
+                return Err(ExecError::Destination { path, reason: "it is not a directory" });
+            }
+            None => {
+                let parent = root.open_at(&reached, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700))
+                    .at("create directory", &next)?;
+                let made = open_directory(root, &next)?;
+                set_owner(&made, owner, &next)?;
+                rustix::fs::fchmod(&made, mode).at("change mode of", &next)?;
+            }
+        }
+        reached = next;
+    }
+    Ok((open_directory(root, &reached)?, reached))
+}
+
+pub(super) fn open_directory(root: &Root, path: &Path) -> Result<OwnedFd, IoError> {
+    root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Gives an entry its owner. A user namespace that does not map the id leaves it root's.
+pub(super) fn set_owner(fd: &OwnedFd, owner: Owner, path: &Path) -> Result<(), IoError> {
+    if owner == Owner::default() {
+        return Ok(());
+    }
+    match rustix::fs::fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error).at("change owner of", path),
+    }
+}

@@ -1,0 +1,50 @@
+//! Owners by name or number, as `--chown` and the owner of a WORKDIR are written.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::error::ExecError;
+use crate::sandbox::{UserError, find_account};
+use crate::sys::At;
+use crate::sys::rooted::Root;
+
+/// Who an entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// The owner that `--chown` means in a root file system: a name's group comes from its passwd file, and a number
+/// without group is its own group's number.
+pub(super) fn chown_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    if let (Ok(uid), true) = (user.parse(), group.is_empty()) {
+        return Ok(Owner { uid, gid: uid });
+    }
+    if let (Ok(uid), Ok(gid)) = (user.parse(), group.parse()) {
+        return Ok(Owner { uid, gid });
+    }
+    user_owner(text, root)
+}
+
+/// The owner that `USER` means in a root file system.
+pub(super) fn user_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
+    if text.is_empty() || text == "root" || text == "0" {
+        return Ok(Owner::default());
+    }
+    let account = find_account(text, &read(root, "/etc/passwd")?, &read(root, "/etc/group")?);
+    let account = account.map_err(|error: UserError| ExecError::User(error))?;
+    Ok(Owner { uid: account.uid, gid: account.gid })
+}
+
+/// A small file of an image; missing is empty. It may be anything, even a fifo.
+fn read(root: &Root, path: &str) -> Result<String, ExecError> {
+    const LIMIT: u64 = 4 << 20;
+    if root.try_stat(Path::new(path))?.is_none() {
+        return Ok(String::new());
+    }
+    let mut bytes = Vec::new();
+    root.open_file(Path::new(path))?.take(LIMIT).read_to_end(&mut bytes).at("read", path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
