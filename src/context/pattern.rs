@@ -15,6 +15,7 @@ pub struct PathPattern {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "patterns are few")]
 enum Form {
     Exact(Vec<u8>),
     /// `foo/**`: everything that begins with `foo/`.

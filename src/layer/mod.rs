@@ -12,6 +12,7 @@ mod error;
 mod pack;
 mod receive;
 mod seal;
+mod tar_reader;
 mod tar_writer;
 mod unpack;
 

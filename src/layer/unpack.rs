@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -12,9 +12,9 @@ use rustix::fs::{
     futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
-use tar::EntryType;
 
 use super::error::LayerError;
+use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::sys::At;
 use crate::sys::rooted::Root;
@@ -32,9 +32,9 @@ pub struct Unpacked {
 pub fn unpack(from: impl Read, directory: &Path) -> Result<Unpacked, LayerError> {
     let root = Root::open(directory)?;
     let mut unpacker = Unpacker { root, parent: None, directories: Vec::new(), lost: Unpacked::default() };
-    let mut archive = tar::Archive::new(from);
-    for entry in archive.entries().map_err(LayerError::Tar)? {
-        unpacker.entry(entry.map_err(LayerError::Tar)?)?;
+    let mut archive = TarReader::new(from);
+    while let Some(entry) = archive.next().map_err(LayerError::Tar)? {
+        unpacker.entry(&entry, &mut archive)?;
     }
     unpacker.set_directory_times()?;
     Ok(unpacker.lost)
@@ -49,55 +49,50 @@ struct Unpacker {
     lost: Unpacked,
 }
 
-struct Metadata {
-    uid: u32,
-    gid: u32,
-    mode: u32,
-    times: Timestamps,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
 impl Unpacker {
-    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), LayerError> {
-        let path = clean(OsStr::from_bytes(&entry.path_bytes()).as_ref())?;
-        let metadata = read_metadata(&mut entry).map_err(LayerError::Tar)?;
-        let kind = entry.header().entry_type();
+    fn entry(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), LayerError> {
+        let path = clean(&entry.path)?;
         let Some(name) = path.file_name() else {
             // The root directory itself.
-            return if kind == EntryType::Directory { self.directory(&path, &metadata) } else { Ok(()) };
+            return if entry.kind == Kind::Directory { self.directory(&path, entry) } else { Ok(()) };
         };
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX) {
             return self.whiteout(&path, name, OsStr::from_bytes(hidden));
         }
-        match kind {
-            EntryType::Directory => self.directory(&path, &metadata),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&path, name, &mut entry, &metadata)
-            }
-            EntryType::Symlink => {
-                let target = link_target(&entry)?;
+        match &entry.kind {
+            Kind::Directory => self.directory(&path, entry),
+            Kind::File { size, sparse } => {
                 let parent = self.free_place(&path)?;
-                symlinkat(&target, parent, name).at("create link", &path)?;
-                self.finish_special(&path, name, &metadata, false)
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", &path)?;
+                let mut file = File::from(file);
+                match sparse {
+                    None => copy(content, &mut file, &path)?,
+                    Some(parts) => copy_parts(content, &mut file, parts, *size, &path)?,
+                }
+                let fd = OwnedFd::from(file);
+                self.finish(&fd, &path, entry)?;
+                Ok(futimens(&fd, &times(entry)).at("set times of", &path)?)
             }
-            EntryType::Link => self.hard_link(&path, name, &link_target(&entry)?),
-            EntryType::Fifo => self.node(&path, name, FileType::Fifo, 0, &metadata),
-            EntryType::Char | EntryType::Block => {
-                let kind =
-                    if kind == EntryType::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
-                let number = |part: io::Result<Option<u32>>| {
-                    part.map_err(LayerError::Tar).map(Option::unwrap_or_default)
-                };
-                let (major, minor) =
-                    (number(entry.header().device_major())?, number(entry.header().device_minor())?);
-                self.node(&path, name, kind, rustix::fs::makedev(major, minor), &metadata)
+            Kind::Symlink(target) => {
+                let parent = self.free_place(&path)?;
+                symlinkat(target, parent, name).at("create link", &path)?;
+                self.finish_special(&path, name, entry)
             }
-            // Global headers and whatever vendors invented say nothing about files.
-            _ => Ok(()),
+            Kind::HardLink(target) => self.hard_link(&path, name, target),
+            Kind::Fifo => self.node(&path, name, FileType::Fifo, 0, entry),
+            Kind::CharacterDevice { major, minor } => {
+                self.node(&path, name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor), entry)
+            }
+            Kind::BlockDevice { major, minor } => {
+                self.node(&path, name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor), entry)
+            }
+            Kind::Unknown => Ok(()),
         }
     }
 
-    fn directory(&mut self, path: &Path, metadata: &Metadata) -> Result<(), LayerError> {
+    fn directory(&mut self, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         if let Some(name) = path.file_name() {
             let parent = self.parent_of(path)?;
             match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
@@ -115,26 +110,9 @@ impl Unpacker {
         }
         let fd =
             self.root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        self.finish(&fd, path, metadata)?;
-        self.directories.push((path.to_owned(), metadata.times.clone()));
+        self.finish(&fd, path, entry)?;
+        self.directories.push((path.to_owned(), times(entry)));
         Ok(())
-    }
-
-    fn file(
-        &mut self,
-        path: &Path,
-        name: &OsStr,
-        content: &mut impl Read,
-        metadata: &Metadata,
-    ) -> Result<(), LayerError> {
-        let parent = self.free_place(path)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file =
-            File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", path)?);
-        copy(content, &mut file, path)?;
-        let fd = OwnedFd::from(file);
-        self.finish(&fd, path, metadata)?;
-        Ok(futimens(&fd, &metadata.times).at("set times of", path)?)
     }
 
     fn hard_link(&mut self, path: &Path, name: &OsStr, target: &Path) -> Result<(), LayerError> {
@@ -162,7 +140,7 @@ impl Unpacker {
         name: &OsStr,
         kind: FileType,
         device: u64,
-        metadata: &Metadata,
+        entry: &Entry,
     ) -> Result<(), LayerError> {
         let parent = self.free_place(path)?;
         match mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device) {
@@ -173,7 +151,7 @@ impl Unpacker {
             }
             answer => {
                 answer.at("create node", path)?;
-                self.finish_special(path, name, metadata, true)
+                self.finish_special(path, name, entry)
             }
         }
     }
@@ -254,11 +232,12 @@ impl Unpacker {
     }
 
     /// Owner, then mode, then attributes: a change of owner clears both later ones.
-    fn finish(&mut self, fd: &OwnedFd, path: &Path, metadata: &Metadata) -> Result<(), LayerError> {
-        let owner = fchown(fd, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)));
+    fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
+        let owner = fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
         self.count_flattened(owner).at("change owner of", path)?;
-        fchmod(fd, Mode::from_raw_mode(metadata.mode)).at("change mode of", path)?;
-        for (name, value) in &metadata.xattrs {
+        fchmod(fd, Mode::from_raw_mode(entry.mode)).at("change mode of", path)?;
+        let foreign = |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.");
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
             match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
                 // A file system or namespace that does not take an attribute: best effort, as everywhere.
                 Ok(()) | Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {}
@@ -269,22 +248,16 @@ impl Unpacker {
     }
 
     /// As `finish`, for what cannot be opened.
-    fn finish_special(
-        &mut self,
-        path: &Path,
-        name: &OsStr,
-        metadata: &Metadata,
-        has_mode: bool,
-    ) -> Result<(), LayerError> {
-        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+    fn finish_special(&mut self, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), LayerError> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         let parent = self.parent_of(path)?;
         let owner = chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
-        if has_mode {
+        if !matches!(entry.kind, Kind::Symlink(_)) {
             // Made just now and no link, so there is nothing to be followed.
-            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(metadata.mode), AtFlags::empty())
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
                 .at("change mode of", path)?;
         }
-        utimensat(parent, name, &metadata.times, AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?;
+        utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?;
         Ok(self.count_flattened(owner).at("change owner of", path)?)
     }
 
@@ -326,47 +299,27 @@ fn clean(path: &Path) -> Result<PathBuf, LayerError> {
     Ok(clean)
 }
 
-fn link_target<R: Read>(entry: &tar::Entry<'_, R>) -> Result<PathBuf, LayerError> {
-    let target = entry.link_name_bytes().unwrap_or_default();
-    Ok(PathBuf::from(OsStr::from_bytes(&target)))
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1 };
+    Timestamps { last_access: time, last_modification: time }
 }
 
-fn read_metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Metadata> {
-    let header = entry.header();
-    let id = |number: u64| {
-        u32::try_from(number).map_err(|_| io::Error::other("an owner's id is larger than 32 bits"))
-    };
-    let (uid, gid, mode) = (id(header.uid()?)?, id(header.gid()?)?, header.mode()? & 0o7777);
-    let mut seconds = i64::try_from(header.mtime()?).unwrap_or(0);
-    let mut nanoseconds = 0;
-    let mut xattrs = Vec::new();
-    if let Some(records) = entry.pax_extensions()? {
-        for record in records {
-            let record = record?;
-            if let Some(name) = record.key_bytes().strip_prefix(b"SCHILY.xattr.") {
-                if !name.starts_with(b"user.overlay.") && !name.starts_with(b"trusted.") {
-                    xattrs.push((name.to_owned(), record.value_bytes().to_owned()));
-                }
-            } else if record.key_bytes() == b"mtime"
-                && let Some((whole, fraction)) = record.value().ok().and_then(parse_time)
-            {
-                (seconds, nanoseconds) = (whole, fraction);
-            }
-        }
+/// The parts of a sparse file; between them are holes.
+fn copy_parts(
+    from: &mut impl Read,
+    to: &mut File,
+    parts: &[(u64, u64)],
+    size: u64,
+    path: &Path,
+) -> Result<(), LayerError> {
+    for (offset, length) in parts {
+        to.seek(SeekFrom::Start(*offset)).at("seek in", path)?;
+        copy(&mut from.take(*length), to, path)?;
     }
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-    Ok(Metadata { uid, gid, mode, times: Timestamps { last_access: time, last_modification: time }, xattrs })
-}
-
-/// `seconds[.fraction]`, as PAX writes times.
-fn parse_time(text: &str) -> Option<(i64, i64)> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    Some((whole.parse().ok()?, digits.parse().ok()?))
+    Ok(to.set_len(size).at("set length of", path)?)
 }
 
 fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), LayerError> {
-    use std::io::Write;
     let mut buffer = [0; 64 << 10];
     loop {
         match from.read(&mut buffer) {
