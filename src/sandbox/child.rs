@@ -1,5 +1,5 @@
-//! The process between rbuild and a sandbox: makes the namespaces, starts [`init`], and stays to pass signals on and to
-//! report the end. One thread; started by [`super::parent`] as `rbuild __sandbox`.
+//! The process between rbuild and a sandbox: makes the namespaces, starts `init`, and stays to pass signals on and to
+//! report the end. One thread; started by `parent` as `rbuild __sandbox`.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -2,7 +2,7 @@
 //!
 //! Flow: a command that touches trees first moves itself as a whole into a user namespace ([`enter`], before any
 //! thread). For each process to be run, [`parent`] starts this program again; a [`Spec`] becomes a list of [`Step`]s
-//! ([`plan`], pure), which travels over a socket; [`child`] makes the namespaces, [`init`] carries the steps out as
+//! ([`plan`], pure), which travels over a socket; [`child`] makes the namespaces, `init` carries the steps out as
 //! the first process inside and finally becomes the program asked for.
 //!
 //! ```text

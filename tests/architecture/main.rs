@@ -30,8 +30,8 @@ const STRANGERS: &[(&str, &[&str], &str)] = &[
     ("plan", &["store", "registry", "snapshot", "sandbox", "context", "sys"], "planning is pure"),
     (
         "solve",
-        &["sandbox", "image", "snapshot", "store", "registry", "context", "dockerfile"],
-        "the scheduler has never heard of containers; what it needs to know comes through its Worker trait",
+        &["sandbox", "snapshot", "store", "registry", "context", "dockerfile"],
+        "the scheduler has never heard of containers; what it needs comes through its Worker trait (but digests)",
     ),
     ("sandbox", &["dockerfile", "image"], "a sandbox runs processes, whatever they are for"),
     ("store", &["dockerfile"], "the store keeps bytes and records, not their meaning"),
