@@ -62,7 +62,7 @@ fn exit_codes_are_those_of_the_command_or_dockers() {
     env.busybox_image("base:1");
     env.rbuild(&["run", "--rm", "base:1", "sh", "-c", "exit 7"]).run().code(7);
     // The first process of a sandbox ignores signals that it does not handle, so it is a child that dies here.
-    env.rbuild(&["run", "--rm", "base:1", "sh", "-c", "sh -c 'kill -TERM $$'"]).run().code(143);
+    env.rbuild(&["run", "--rm", "base:1", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"]).run().code(143);
     env.rbuild(&["run", "--rm", "base:1", "/no/such"]).run().code(127);
     env.rbuild(&["run", "--rm", "base:1", "/etc/passwd"]).run().code(126);
     env.rbuild(&["run", "--rm", "not-here:1"]).run().code(125);

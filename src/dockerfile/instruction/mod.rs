@@ -1,6 +1,6 @@
 //! The instructions, one file for each keyword: its type and how its arguments become one.
 //!
-//! A new instruction is a file here, a variant of [`Instruction`], a row of [`KEYWORDS`] and an arm in [`parse`].
+//! A new instruction is a file here, a variant of [`Instruction`], a row of [`KEYWORDS`] and an arm in `parse`.
 
 mod add;
 mod arg;
