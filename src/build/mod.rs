@@ -66,6 +66,7 @@ pub struct Built {
 /// Builds an image, keeps it, tags it, and pushes it if that is asked for.
 pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError> {
     let steps = Steps::new(tools.events.clone());
+    sweep(&tools.store);
     let (file, context) = load(request, &steps).await?;
     let plan = make_plan(&file, request, &tools, &steps).await?;
     warn(&plan, &file, &tools.events);
@@ -96,6 +97,12 @@ pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError>
     blocking(move || store.sync()).await?;
     step.done();
     Ok(built)
+}
+
+/// Starts removing what killed processes have left. Nobody waits for it; what it does not manage is left to the next.
+fn sweep(store: &Arc<Store>) {
+    let store = Arc::clone(store);
+    tokio::task::spawn_blocking(move || store.sweep());
 }
 
 /// Reads the Dockerfile and opens the context.

@@ -23,6 +23,9 @@ pub(super) struct RunArgs {
     /// Remove the container when it ends. For now every container is, and this has to be said.
     #[arg(long)]
     rm: bool,
+    /// Let the container read this command's standard input; otherwise there is nothing to read.
+    #[arg(short, long)]
+    interactive: bool,
     /// Set a variable; without =VALUE it is taken from the environment.
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     environment: Vec<String>,
@@ -67,6 +70,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         environment: variables(&args.environment),
         directory: args.workdir,
         user: args.user,
+        interactive: args.interactive,
     };
     let tools = Tools { store, client, events, program: entered.program, single_id };
     let code = signals::passing_on(|signals| async {

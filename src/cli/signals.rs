@@ -30,7 +30,7 @@ pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, R
         });
         Err(Report::interrupted())
     });
-    runtime.shutdown_timeout(PATIENCE);
+    end(runtime, result.is_ok());
     result
 }
 
@@ -62,8 +62,13 @@ pub(super) fn passing_on<T, F: Future<Output = T>>(
         }
         Ok(work(receiver).await)
     });
-    runtime.shutdown_timeout(PATIENCE);
+    end(runtime, true);
     result
+}
+
+/// Work that came to its end has waited for all it needs; work that was given up gets a moment to notice.
+fn end(runtime: tokio::runtime::Runtime, finished: bool) {
+    if finished { runtime.shutdown_background() } else { runtime.shutdown_timeout(PATIENCE) }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Report> {

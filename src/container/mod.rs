@@ -31,6 +31,8 @@ pub struct Request {
     pub environment: BTreeMap<String, String>,
     pub directory: Option<String>,
     pub user: Option<String>,
+    /// Whether standard input is the container's to read.
+    pub interactive: bool,
 }
 
 /// What a container works with.
@@ -100,7 +102,8 @@ pub async fn run(
         session: Session::Shared,
         single_id: tools.single_id,
     };
-    let running = sandbox::spawn(tools.program.as_fd(), &spec, Stdio::Inherited).await?;
+    let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
+    let running = sandbox::spawn(tools.program.as_fd(), &spec, stdio).await?;
     let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
     blocking(move || drop(workspace)).await;

@@ -27,6 +27,8 @@ pub enum Stdio {
     Piped,
     /// The caller's own.
     Inherited,
+    /// The caller's own to write to; nothing to read.
+    OutputInherited,
 }
 
 /// A sandboxed process. Dropping it kills the process and all it started.
@@ -76,8 +78,14 @@ fn hand_over_stdio(
                 .at("send", "standard streams")?;
             Ok(None)
         }
+        Stdio::OutputInherited => {
+            let (input, output, error) = (nothing()?, io::stdout(), io::stderr());
+            send_descriptors(socket, &[input.as_fd(), output.as_fd(), error.as_fd()])
+                .at("send", "standard streams")?;
+            Ok(None)
+        }
         Stdio::Piped => {
-            let null = File::open("/dev/null").at("open", "/dev/null")?;
+            let null = nothing()?;
             let (output, their_output) = io::pipe().at("create", "pipe")?;
             let (error, their_error) = io::pipe().at("create", "pipe")?;
             send_descriptors(socket, &[null.as_fd(), their_output.as_fd(), their_error.as_fd()])
@@ -87,6 +95,10 @@ fn hand_over_stdio(
             Ok(Some((receiver(output)?, receiver(error)?)))
         }
     }
+}
+
+fn nothing() -> Result<File, IoError> {
+    File::open("/dev/null").at("open", "/dev/null")
 }
 
 impl Running {
