@@ -100,9 +100,8 @@ pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError>
 }
 
 /// Starts removing what killed processes have left. Nobody waits for it; what it does not manage is left to the next.
-fn sweep(store: &Arc<Store>) {
-    let store = Arc::clone(store);
-    tokio::task::spawn_blocking(move || store.sweep());
+fn sweep(store: &Store) {
+    tokio::task::spawn_blocking(store.sweeping());
 }
 
 /// Reads the Dockerfile and opens the context.

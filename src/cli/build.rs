@@ -78,9 +78,6 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let session = environment::enter(global)?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    if let Some(notice) = &session.entered.notice {
-        events.warn(format!("all files belong to one user here, because {notice}"));
-    }
     let single_id = session.single_id();
     let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::remembered::{Remembered, StatKey};
 use super::tree::{Entry, Instant, Metadata, Owner};
 use crate::image::{Digest, Hasher};
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, ownership};
 
 /// Takes the digests of all entries that `collect` hands over; the answer has them in the order of their tickets.
 pub(super) fn digests<T, E: From<IoError>>(
@@ -281,6 +281,7 @@ impl Buffers {
 /// Labels and ACLs belong to the host, except for capabilities.
 fn counts(name: &[u8]) -> bool {
     let of_host = [&b"security."[..], b"system.", b"com.apple."];
+    let own = ownership::ATTRIBUTE.as_bytes();
     name == b"security.capability"
-        || (!name.is_empty() && !of_host.iter().any(|prefix| name.starts_with(prefix)))
+        || (!name.is_empty() && name != own && !of_host.iter().any(|prefix| name.starts_with(prefix)))
 }

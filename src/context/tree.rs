@@ -17,7 +17,7 @@ use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
 use super::walk::Walk;
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, ownership};
 
 /// A root directory seen through an ignore file.
 #[derive(Debug)]
@@ -214,7 +214,12 @@ impl Tree {
     pub(super) fn entry(&self, directory: &Arc<OwnedFd>, inside: Vec<u8>) -> Result<Option<Entry>, IoError> {
         let name_at = inside.len() - last(&inside).len();
         let place = Place { directory: directory.clone(), inside, name_at, root: self.path.clone() };
-        let stat = match fs::statat(directory, place.name(), AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match self.owner {
+            // Whatever is recorded of a checkout's files was not said by the build.
+            Owner::Zeroed => fs::statat(directory, place.name(), AtFlags::SYMLINK_NOFOLLOW),
+            Owner::Kept => ownership::stat_at(directory, place.name()),
+        };
+        let stat = match stat {
             Ok(stat) => stat,
             Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
             Err(error) => return Err(error).at("stat", place.shown()),
@@ -296,7 +301,10 @@ impl Place {
 
     /// What an opened file is now.
     pub(super) fn metadata(&self, file: &File, owner: Owner) -> Result<Metadata, IoError> {
-        let stat = fs::fstat(file).at("stat", self.shown())?;
+        let mut stat = fs::fstat(file).at("stat", self.shown())?;
+        if let (Owner::Kept, Some(recorded)) = (owner, ownership::read(file)) {
+            recorded.apply(&mut stat);
+        }
         Ok(Metadata::new(&stat, owner))
     }
 

@@ -16,6 +16,7 @@ use super::error::ExecError;
 use super::owner::Owner;
 use crate::context::{Entry, Instant, Metadata};
 use crate::sys::At;
+use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
 
 /// Copies entries into a root file system, below places that have been resolved already: nothing is followed.
@@ -61,15 +62,17 @@ impl Copier {
                 symlinkat(destination, &parent, name).at("create link", target)?;
                 self.finish_special(&parent, metadata, target)
             }
-            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
-                match mknodat(&parent, name, metadata.kind, Mode::from_raw_mode(0o600), metadata.special) {
-                    // Only real root may make devices; /dev is mounted over whenever something runs.
-                    Err(Errno::PERM) if metadata.kind != FileType::Fifo => Ok(()),
-                    answer => {
-                        answer.at("create node", target)?;
-                        self.finish_special(&parent, metadata, target)
-                    }
-                }
+            FileType::Fifo => {
+                mknodat(&parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                    .at("create pipe", target)?;
+                self.finish_special(&parent, metadata, target)
+            }
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                let (owner, device) =
+                    (self.owner_of(metadata), Device { kind: metadata.kind, number: metadata.special });
+                ownership::make_device(&parent, name, device, owner.uid, owner.gid)
+                    .at("create device", target)?;
+                self.finish_special(&parent, metadata, target)
             }
             FileType::Directory | FileType::Unknown => {
                 Err(ExecError::Unexpected("a kind that is handled before"))
@@ -195,14 +198,17 @@ fn copy_xattrs(from: impl AsFd, to: impl AsFd) {
     if rustix::fs::flistxattr(&from, rustix::buffer::spare_capacity(&mut names)).is_err() {
         return;
     }
-    for name in
-        names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !name.starts_with(b"user.overlay."))
-    {
+    for name in names.split(|byte| *byte == 0).filter(|name| is_copied(name)) {
         let mut value = Vec::with_capacity(64 << 10);
         if rustix::fs::fgetxattr(&from, name, rustix::buffer::spare_capacity(&mut value)).is_ok() {
             let _ = rustix::fs::fsetxattr(&to, name, &value, XattrFlags::empty());
         }
     }
+}
+
+/// What belongs to an overlay or to the store's own records stays where it is.
+fn is_copied(name: &[u8]) -> bool {
+    !name.is_empty() && !name.starts_with(b"user.overlay.") && name != ownership::ATTRIBUTE.as_bytes()
 }
 
 fn times(metadata: &Metadata) -> Timestamps {

@@ -4,8 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::error::ExecError;
 use super::owner::{Owner, user_owner};
@@ -14,7 +13,7 @@ use crate::graph::{MakeDirectoryOp, MakeFileOp};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
 use crate::sys::rooted::Root;
-use crate::sys::{At, IoError, blocking};
+use crate::sys::{At, IoError, blocking, ownership};
 
 impl Executor {
     pub(super) async fn make_directory(
@@ -91,13 +90,10 @@ pub(super) fn open_directory(root: &Root, path: &Path) -> Result<OwnedFd, IoErro
     root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// Gives an entry its owner. A user namespace that does not map the id leaves it root's.
+/// Gives an entry its owner.
 pub(super) fn set_owner(fd: &OwnedFd, owner: Owner, path: &Path) -> Result<(), IoError> {
     if owner == Owner::default() {
         return Ok(());
     }
-    match rustix::fs::fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
-        Ok(()) | Err(Errno::INVAL) => Ok(()),
-        Err(error) => Err(error).at("change owner of", path),
-    }
+    ownership::chown(fd, owner.uid, owner.gid).at("change owner of", path)
 }

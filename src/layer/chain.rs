@@ -1,6 +1,6 @@
 //! Chains of layers as directories: those of images are downloaded and unpacked when something has to look into them, not before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,7 +51,7 @@ impl Layers {
     pub async fn directories(&self, chain: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
         let mut directories = try_join_all(chain.iter().map(|layer| self.directory(layer))).await?;
         directories.reverse();
-        Ok(directories)
+        Ok(without_repeats(directories))
     }
 
     pub fn store(&self) -> &Store {
@@ -181,19 +181,33 @@ impl Layers {
     }
 
     fn report(&self, diff_id: DiffId, lost: Unpacked) {
-        let short = diff_id.0.short();
         if lost.flattened > 0 {
+            let (short, count) = (diff_id.0.short(), lost.flattened);
             self.events.warn(format!(
-                "layer {short}: {} entries belong to root here, because this user namespace has a single id",
-                lost.flattened
+                "layer {short}: {count} links and pipes belong to root here, because this user namespace has a single id"
             ));
-        }
-        if lost.devices > 0 {
-            self.events.warn(format!("layer {short}: {} device nodes were left out", lost.devices));
         }
     }
 }
 
+/// Two steps that make the same changes, often none, share a directory. Overlays take each just once, and what the
+/// uppermost has counts: the same changes further down add nothing to it.
+fn without_repeats(directories: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    directories.into_iter().filter(|directory| seen.insert(directory.clone())).collect()
+}
+
 fn damaged(diff_id: DiffId, source: LayerError) -> LayerError {
     LayerError::Damaged { layer: diff_id.to_string(), source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_counts_where_it_is_uppermost() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(without_repeats(paths(&["l", "x", "l", "base"])), paths(&["l", "x", "base"]));
+    }
 }

@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::error::LayerError;
 use super::tar_writer::{Entry, Kind, TarWriter};
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, ownership};
 
 /// Writes the tar of `directory`, whose changes apply to the chain `below`. Returns how many sockets were left out.
 pub fn pack(directory: &Path, below: &[PathBuf], to: impl Write) -> Result<u64, LayerError> {
@@ -65,8 +65,7 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn entry(&mut self, directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), LayerError> {
-        let stat =
-            rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", self.shown(path))?;
+        let stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
         if is_whiteout(&stat) {
             let parent = path.parent().unwrap_or(Path::new(""));
             return self.whiteout(parent, name);
@@ -226,9 +225,12 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(xattrs)
 }
 
+/// What a record says stands in the header.
+const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
+
 fn belongs_to_layer(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
-        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),
+        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && name != OWN,
     }
 }

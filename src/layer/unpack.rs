@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, futimens,
+    linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -17,15 +17,14 @@ use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::sys::At;
+use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
 
 /// What could not be kept as it was, because this process may not.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Entries whose owner is root now.
+    /// Links, pipes and devices whose owner is root now: they cannot carry a record.
     pub flattened: u64,
-    /// Device nodes that were left out.
-    pub devices: u64,
 }
 
 /// Unpacks into `directory`, which is empty.
@@ -81,12 +80,14 @@ impl Unpacker {
                 self.finish_special(&path, name, entry)
             }
             Kind::HardLink(target) => self.hard_link(&path, name, target),
-            Kind::Fifo => self.node(&path, name, FileType::Fifo, 0, entry),
+            Kind::Fifo => self.fifo(&path, name, entry),
             Kind::CharacterDevice { major, minor } => {
-                self.node(&path, name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor), entry)
+                let number = rustix::fs::makedev(*major, *minor);
+                self.device(&path, name, Device { kind: FileType::CharacterDevice, number }, entry)
             }
             Kind::BlockDevice { major, minor } => {
-                self.node(&path, name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor), entry)
+                let number = rustix::fs::makedev(*major, *minor);
+                self.device(&path, name, Device { kind: FileType::BlockDevice, number }, entry)
             }
             Kind::Unknown => Ok(()),
         }
@@ -134,26 +135,16 @@ impl Unpacker {
         }
     }
 
-    fn node(
-        &mut self,
-        path: &Path,
-        name: &OsStr,
-        kind: FileType,
-        device: u64,
-        entry: &Entry,
-    ) -> Result<(), LayerError> {
+    fn fifo(&mut self, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), LayerError> {
         let parent = self.free_place(path)?;
-        match mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device) {
-            // Only real root may make devices; /dev is mounted over whenever something runs.
-            Err(Errno::PERM) if kind != FileType::Fifo => {
-                self.lost.devices += 1;
-                Ok(())
-            }
-            answer => {
-                answer.at("create node", path)?;
-                self.finish_special(path, name, entry)
-            }
-        }
+        mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0).at("create pipe", path)?;
+        self.finish_special(path, name, entry)
+    }
+
+    fn device(&mut self, path: &Path, name: &OsStr, device: Device, entry: &Entry) -> Result<(), LayerError> {
+        let parent = self.free_place(path)?;
+        ownership::make_device(parent, name, device, entry.uid, entry.gid).at("create device", path)?;
+        self.finish_special(path, name, entry)
     }
 
     fn whiteout(&mut self, path: &Path, name: &OsStr, hidden: &OsStr) -> Result<(), LayerError> {
@@ -233,8 +224,7 @@ impl Unpacker {
 
     /// Owner, then mode, then attributes: a change of owner clears both later ones.
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
-        let owner = fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-        self.count_flattened(owner).at("change owner of", path)?;
+        ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
         fchmod(fd, Mode::from_raw_mode(entry.mode)).at("change mode of", path)?;
         let foreign = |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.");
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {

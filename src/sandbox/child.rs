@@ -1,6 +1,7 @@
 //! The process between rbuild and a sandbox: makes the namespaces, starts `init`, and stays to pass signals on and to
 //! report the end. One thread; started by `parent` as `rbuild __sandbox`.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -8,11 +9,14 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::emulate::Emulator;
 use super::init;
 use super::message::{self, Failure, Job, Order, Outcome, Report};
 use super::spec::Network;
+use super::steps::Step;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
+use crate::sys::seccomp::Listener;
 use crate::sys::socket::receive_descriptors;
 
 /// The hidden first argument that makes this program a sandbox child.
@@ -38,6 +42,7 @@ pub fn main() -> i32 {
 
 fn serve(socket: &UnixStream) -> io::Result<()> {
     let stdio = receive_descriptors(socket)?;
+    let stdio = stdio.try_into().map_err(|_| io::Error::other("expected three descriptors"))?;
     let Some(job) = message::read::<Job>(&mut &*socket)? else {
         return Ok(());
     };
@@ -47,45 +52,76 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     if job.network == Network::None {
         namespaces |= Namespaces::NEWNET;
     }
+    // Opened while it is still the one that this process's numbers are in.
+    let proc = File::open("/proc")?;
+    let (to_init, from_init) = UnixStream::pair()?;
     namespace::unshare(namespaces)?;
     match process::fork()? {
-        Fork::Child => become_init(job, socket, stdio),
+        Fork::Child => {
+            drop((proc, to_init));
+            become_init(job, socket, from_init, stdio)
+        }
         Fork::Parent(init) => {
-            drop(stdio);
-            let outcome = watch(init, socket)?;
+            drop((stdio, from_init));
+            let emulator = emulator(&job, &to_init, &proc, init)?;
+            let outcome = watch(init, socket, emulator)?;
             message::write(&mut &*socket, &Report::Ended(outcome))
         }
     }
 }
 
-fn become_init(job: Job, socket: &UnixStream, stdio: [OwnedFd; 3]) -> ! {
+/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
+fn emulator(job: &Job, to_init: &UnixStream, proc: &File, init: Pid) -> io::Result<Option<Emulator>> {
+    if !job.steps.contains(&Step::Emulate) {
+        return Ok(None);
+    }
+    match receive_descriptors(to_init)?.pop() {
+        Some(listener) => Emulator::new(Listener::from_fd(listener), proc, init).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn become_init(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> ! {
     process::ignore_terminal_signals(false);
-    let failure = init::run(job, socket, stdio);
+    let failure = init::run(job, socket, child, stdio);
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));
     process::exit_now(code)
 }
 
-/// Waits for the first process inside to end; kills it when the parent is gone.
-fn watch(init: Pid, socket: &UnixStream) -> io::Result<Outcome> {
+/// Waits for the first process inside to end; kills it when the parent is gone. Meanwhile answers the calls that were
+/// handed over.
+fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
     let pidfd = pidfd_open(init, PidfdFlags::empty())?;
     let mut parent_is_there = true;
     loop {
+        let listener = emulator.as_ref().map(Emulator::listener);
         let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        if parent_is_there {
-            watched.push(PollFd::new(socket, PollFlags::IN));
+        // One that is not watched is polled for nothing, so that each keeps its place.
+        let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
+        watched.push(PollFd::new(socket, unless(parent_is_there)));
+        if let Some(listener) = &listener {
+            watched.push(PollFd::new(listener, PollFlags::IN));
         }
         match poll(&mut watched, None) {
             Err(rustix::io::Errno::INTR) => continue,
             answer => answer?,
         };
         let ended = !watched[0].revents().is_empty();
-        let spoken = watched.get(1).is_some_and(|socket| !socket.revents().is_empty());
+        let spoken = parent_is_there && !watched[1].revents().is_empty();
+        let called = watched.get(2).map_or(PollFlags::empty(), PollFd::revents);
+        drop(watched);
         if ended {
             return Ok(match process::wait(init)? {
                 Ended::Exited(code) => Outcome::Exited(code),
                 Ended::Signaled(signal) => Outcome::Signaled(signal),
             });
+        }
+        match &mut emulator {
+            Some(emulator) if called.contains(PollFlags::IN) => emulator.serve()?,
+            // Nobody is left who could call.
+            Some(_) if !called.is_empty() => emulator = None,
+            Some(_) | None => {}
         }
         if spoken {
             match message::read::<Order>(&mut &*socket) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -12,19 +12,20 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::{Gid, Uid};
 
-use super::capabilities;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::Process;
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
+use super::{capabilities, emulate};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::Root;
-use crate::sys::{At, IoError, network, process};
+use crate::sys::socket::send_descriptors;
+use crate::sys::{At, IoError, network, process, seccomp};
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
-pub(super) fn run(job: Job, socket: &UnixStream, stdio: [OwnedFd; 3]) -> Failure {
-    let mut init = Init { root: None, process: job.process, socket };
+pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
+    let mut init = Init { root: None, process: job.process, socket, child: Some(child), ids: OtherIds::Real };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -52,6 +53,18 @@ struct Init<'a> {
     root: Option<Root>,
     process: Process,
     socket: &'a UnixStream,
+    /// The process beside the sandbox, as long as it waits for something to do.
+    child: Option<UnixStream>,
+    ids: OtherIds,
+}
+
+/// What it takes to become somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherIds {
+    /// The namespace has them, or the child answers as if it had.
+    Real,
+    /// There is just one, and nobody to answer.
+    Missing,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +114,9 @@ impl Init<'_> {
             Step::NewSession => {
                 rustix::process::setsid().at("start", "session")?;
             }
+            Step::Emulate => self.emulate()?,
             Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
-            Step::BecomeUser { user, single_id } => self.become_user(user, *single_id)?,
+            Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
                 std::fs::create_dir_all(path).at("create directory", path)?;
                 rustix::process::chdir(path.as_str()).at("enter directory", path)?;
@@ -204,18 +218,39 @@ impl Init<'_> {
         Ok(mount::attach(&tree, &place).at("make read-only", at)?)
     }
 
-    fn become_user(&mut self, user: &str, single_id: bool) -> Result<(), StepError> {
+    fn emulate(&mut self) -> Result<(), StepError> {
+        match seccomp::hand_over(&emulate::traps()) {
+            Ok(listener) => {
+                let child = self.child.take().expect("the plan hands over once");
+                Ok(send_descriptors(&child, &[listener.as_fd()]).at("send", "listener")?)
+            }
+            // A sandbox around this one has the calls already; what it does not answer nobody does.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                self.ids = OtherIds::Missing;
+                self.notice(
+                    "owners of files are not kept: another sandbox around this one answers those calls",
+                );
+                Ok(())
+            }
+            Err(error) => Err(error).at("hand over", "system calls")?,
+        }
+    }
+
+    fn notice(&self, text: &str) {
+        // A parent that is gone ends this process soon anyhow.
+        let _ = message::write(&mut &*self.socket, &Report::Notice(text.to_owned()));
+    }
+
+    fn become_user(&mut self, user: &str) -> Result<(), StepError> {
         let (passwd, group) = (read_small("/etc/passwd")?, read_small("/etc/group")?);
         let account = find_account(user, &passwd, &group)?;
         let home = account.home.as_deref().unwrap_or("/");
         if !self.process.environment.iter().any(|entry| entry.starts_with("HOME=")) {
             self.process.environment.push(format!("HOME={home}"));
         }
-        if single_id {
+        if self.ids == OtherIds::Missing {
             if account.uid != 0 {
-                let text = format!("runs as root instead of {user}: this user namespace has a single id");
-                // A parent that is gone ends this process soon anyhow.
-                let _ = message::write(&mut &*self.socket, &Report::Notice(text));
+                self.notice(&format!("runs as root instead of {user}: this user namespace has a single id"));
             }
             return Ok(());
         }

@@ -20,6 +20,7 @@
 
 mod capabilities;
 pub mod child;
+mod emulate;
 mod host;
 mod init;
 mod isolation;

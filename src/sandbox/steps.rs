@@ -47,12 +47,13 @@ pub enum Step {
         name: String,
     },
     NewSession,
+    /// Hand calls that need other users over to the child, which remembers what they ask for.
+    Emulate,
     /// Give up every capability but these, for good.
     LimitCapabilities,
     /// Look the user up inside and become it.
     BecomeUser {
         user: String,
-        single_id: bool,
     },
     /// Go to the working directory, making it if missing.
     ChangeDirectory {
@@ -121,9 +122,13 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     }
     // The working directory is made by root, but entered as the user would.
     steps.push(Step::ChangeDirectory { path: spec.process.directory.clone() });
+    // It takes a capability that is given up next. From here on the child answers, also what this process asks.
+    if spec.single_id {
+        steps.push(Step::Emulate);
+    }
     // The bounding set is limited while SETPCAP is still held; becoming another user then drops the rest.
     steps.push(Step::LimitCapabilities);
-    steps.push(Step::BecomeUser { user: spec.process.user.clone(), single_id: spec.single_id });
+    steps.push(Step::BecomeUser { user: spec.process.user.clone() });
     steps
 }
 
@@ -145,8 +150,9 @@ impl fmt::Display for Step {
             Self::Pivot => out.write_str("pivot"),
             Self::SetHostname { name } => write!(out, "set-hostname {name}"),
             Self::NewSession => out.write_str("new-session"),
+            Self::Emulate => out.write_str("emulate"),
             Self::LimitCapabilities => out.write_str("limit-capabilities"),
-            Self::BecomeUser { user, single_id } => write!(out, "become-user {user:?} single-id={single_id}"),
+            Self::BecomeUser { user } => write!(out, "become-user {user:?}"),
             Self::ChangeDirectory { path } => write!(out, "change-directory {path}"),
         }
     }

@@ -86,9 +86,11 @@ impl Store {
         self.session.workspace()
     }
 
-    /// Removes what processes that are gone have left. May take long; nothing waits for it.
-    pub fn sweep(&self) -> Result<(), StoreError> {
-        session::sweep(&self.root.join("tmp"))
+    /// Work that removes what processes that are gone have left. It may take long, nothing waits for it, and it does
+    /// not keep the store open.
+    pub fn sweeping(&self) -> impl FnOnce() -> Result<(), StoreError> + Send + 'static {
+        let tmp = self.root.join("tmp");
+        move || session::sweep(&tmp)
     }
 
     /// Reads a record; one that is missing, damaged or lost its boot is none.

@@ -72,7 +72,7 @@ fn only_sessions_of_processes_that_are_gone_are_swept() {
     let living = store.workspace().unwrap();
     let abandoned = store.root().join("tmp/0123456789abcdef");
     std::fs::create_dir_all(abandoned.join("deep/inside")).unwrap();
-    store.sweep().unwrap();
+    store.sweeping()().unwrap();
     assert!(living.path().is_dir());
     assert!(!abandoned.exists());
     drop(living);

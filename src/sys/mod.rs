@@ -12,8 +12,10 @@ mod error;
 pub mod mount;
 pub mod namespace;
 pub mod network;
+pub mod ownership;
 pub mod process;
 pub mod rooted;
+pub mod seccomp;
 pub mod socket;
 mod thread;
 

@@ -9,6 +9,7 @@ mod cache;
 mod failure;
 mod hello;
 mod layers;
+mod ownership;
 mod registry;
 mod result;
 mod run;

@@ -73,6 +73,11 @@ impl Image {
         files
     }
 
+    /// Whether a text stands anywhere in the layers, headers included.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.layers.iter().any(|layer| layer.windows(text.len()).any(|window| window == text.as_bytes()))
+    }
+
     /// The entries of one layer as the tar has them, whiteouts included.
     pub(crate) fn layer(&self, index: usize) -> Vec<(String, Entry)> {
         entries(&self.layers[index])

@@ -1,0 +1,170 @@
+//! Owners and devices: chown and mknod are recorded, and what stat says agrees with the record.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, Stat, StatxFlags};
+use rustix::io::Errno;
+
+use super::calls::FileCall;
+use super::ids::Ids;
+use crate::sys::ownership::{self, Device, Recorded};
+use crate::sys::seccomp::{Answer, Call, bytes_of, read_string, write_memory};
+
+/// Something a call names, as this process reaches it: below the caller's number in /proc.
+struct Target {
+    path: PathBuf,
+    follow: bool,
+}
+
+pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids) -> io::Result<Answer> {
+    let [a, b, c, d, e, _] = call.arguments;
+    match kind {
+        FileCall::Chown => chown(call, named(call, AT_FDCWD, a, 0)?, b, c, ids),
+        FileCall::Lchown => chown(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
+        FileCall::Fchown => chown(call, descriptor(call, a), b, c, ids),
+        FileCall::Fchownat => chown(call, named(call, a, b, e)?, c, d, ids),
+        FileCall::Mknod => mknod(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
+        FileCall::Mknodat => mknod(call, named(call, a, b, NOFOLLOW)?, c, d, ids),
+        FileCall::Stat => stat(call, named(call, AT_FDCWD, a, 0)?, b),
+        FileCall::Lstat => stat(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b),
+        FileCall::Fstat => stat(call, descriptor(call, a), b),
+        FileCall::Newfstatat => stat(call, named(call, a, b, d)?, c),
+        FileCall::Statx => statx(call, named(call, a, b, c)?, c, d, e),
+    }
+}
+
+const AT_FDCWD: u64 = libc::AT_FDCWD as u32 as u64;
+const NOFOLLOW: u64 = libc::AT_SYMLINK_NOFOLLOW as u64;
+const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
+
+/// What a directory descriptor, a path and flags mean to the caller. None for what the kernel refuses itself.
+fn named(call: &Call, directory: u64, address: u64, flags: u64) -> io::Result<Option<Target>> {
+    if address == 0 {
+        // Newer kernels take no path at all for the descriptor itself.
+        return Ok((flags & EMPTY_PATH != 0).then(|| descriptor(call, directory)).flatten());
+    }
+    let Some(text) = read_string(call.thread, address)? else { return Ok(None) };
+    if text.is_empty() {
+        return Ok((flags & EMPTY_PATH != 0).then(|| descriptor(call, directory)).flatten());
+    }
+    let text = PathBuf::from(OsString::from_vec(text));
+    // As the caller's registers have it: only the lower half of a descriptor counts.
+    let start = match (text.strip_prefix("/"), directory & 0xffff_ffff) {
+        (Ok(_), _) => format!("{}/root", call.thread),
+        (Err(_), AT_FDCWD) => format!("{}/cwd", call.thread),
+        (Err(_), descriptor) => format!("{}/fd/{descriptor}", call.thread),
+    };
+    let inside = text.strip_prefix("/").unwrap_or(&text);
+    // A trailing slash or dot follows a link whatever the flags say, and joining keeps both.
+    let path =
+        if inside.as_os_str().is_empty() { PathBuf::from(start) } else { Path::new(&start).join(inside) };
+    let follow = flags & NOFOLLOW == 0 || path.file_name() == Some("root".as_ref());
+    Ok(Some(Target { path, follow }))
+}
+
+fn descriptor(call: &Call, descriptor: u64) -> Option<Target> {
+    let number = i32::try_from(descriptor & 0xffff_ffff).ok()?;
+    Some(Target { path: PathBuf::from(format!("{}/fd/{number}", call.thread)), follow: true })
+}
+
+impl Target {
+    fn stat(&self) -> io::Result<Stat> {
+        let flags = if self.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        Ok(rustix::fs::statat(CWD, &self.path, flags)?)
+    }
+
+    fn recorded(&self) -> Option<Recorded> {
+        ownership::read_path(&self.path, self.follow)
+    }
+
+    fn record(&self, recorded: Recorded) -> io::Result<()> {
+        ownership::write_path(&self.path, self.follow, recorded)
+    }
+}
+
+fn chown(call: &Call, target: Option<Target>, uid: u64, gid: u64, ids: &mut Ids) -> io::Result<Answer> {
+    let Some(target) = target else { return Ok(Answer::Continue) };
+    let stat = target.stat()?;
+    let before = target.recorded().unwrap_or_default();
+    let wanted = |id: u64, before: u32| match id & 0xffff_ffff {
+        0xffff_ffff => before,
+        id => u32::try_from(id).expect("masked to 32 bits"),
+    };
+    let after = Recorded { uid: wanted(uid, before.uid), gid: wanted(gid, before.gid), ..before };
+    if !ids.may_chown(call.thread, &before, &after) {
+        return Ok(Answer::Error(libc::EPERM));
+    }
+    target.record(after)?;
+    clear_privileges(&target, &stat)?;
+    Ok(Answer::Value(0))
+}
+
+/// A change of owner takes setuid and setgid away from programs, as in the kernel.
+fn clear_privileges(target: &Target, stat: &Stat) -> io::Result<()> {
+    let program = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0;
+    let kept = if stat.st_mode & 0o010 != 0 { stat.st_mode & !0o6000 } else { stat.st_mode & !0o4000 };
+    if program && kept != stat.st_mode {
+        rustix::fs::chmodat(CWD, &target.path, Mode::from_raw_mode(kept & 0o7777), AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// A device becomes an empty file that knows what it stands for.
+fn mknod(call: &Call, target: Option<Target>, mode: u64, number: u64, ids: &mut Ids) -> io::Result<Answer> {
+    let Some(target) = target else { return Ok(Answer::Continue) };
+    if !ids.is_privileged(call.thread) {
+        return Ok(Answer::Error(libc::EPERM));
+    }
+    let raw = RawMode::try_from(mode & 0xffff).expect("masked to 16 bits");
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&target.path, flags, Mode::empty())?;
+    let permissions = raw & 0o7777 & !umask(call.thread);
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(permissions))?;
+    let device = Some(Device { kind: FileType::from_raw_mode(raw), number: number & 0xffff_ffff });
+    let (uid, gid) = ids.new_files_of(call.thread);
+    ownership::write(&file, Recorded { uid, gid, device })?;
+    Ok(Answer::Value(0))
+}
+
+fn umask(thread: i32) -> RawMode {
+    let status = std::fs::read_to_string(format!("{thread}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| RawMode::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+fn stat(call: &Call, target: Option<Target>, buffer: u64) -> io::Result<Answer> {
+    let Some((target, recorded)) = with_record(target) else { return Ok(Answer::Continue) };
+    let mut stat = target.stat()?;
+    recorded.apply(&mut stat);
+    write_memory(call.thread, buffer, bytes_of(&stat))?;
+    Ok(Answer::Value(0))
+}
+
+fn statx(call: &Call, target: Option<Target>, flags: u64, mask: u64, buffer: u64) -> io::Result<Answer> {
+    let Some((target, recorded)) = with_record(target) else { return Ok(Answer::Continue) };
+    let low = |bits: u64| u32::try_from(bits & 0xffff_ffff).expect("masked to 32 bits");
+    let mut at = AtFlags::from_bits_retain(low(flags)) - AtFlags::EMPTY_PATH - AtFlags::SYMLINK_NOFOLLOW;
+    if !target.follow {
+        at |= AtFlags::SYMLINK_NOFOLLOW;
+    }
+    let mut statx = rustix::fs::statx(CWD, &target.path, at, StatxFlags::from_bits_retain(low(mask)))?;
+    (statx.stx_uid, statx.stx_gid) = (recorded.uid, recorded.gid);
+    if let Some(device) = recorded.device {
+        let kind = u16::try_from(device.kind.as_raw_mode()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
+        statx.stx_mode = kind | (statx.stx_mode & 0o7777);
+        statx.stx_rdev_major = rustix::fs::major(device.number);
+        statx.stx_rdev_minor = rustix::fs::minor(device.number);
+    }
+    write_memory(call.thread, buffer, bytes_of(&statx))?;
+    Ok(Answer::Value(0))
+}
+
+/// Most files have no record, and the kernel's answer about them is right: that is found out by one look.
+fn with_record(target: Option<Target>) -> Option<(Target, Recorded)> {
+    let target = target?;
+    let recorded = target.recorded()?;
+    Some((target, recorded))
+}

@@ -1,0 +1,289 @@
+//! System calls of other processes, handed to this one to be answered (seccomp user notification).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
+
+/// A system call that is to be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trap {
+    pub number: i64,
+    /// Only if this argument has one of these values under the mask.
+    pub when: Option<When>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    pub argument: u32,
+    pub mask: u32,
+    pub values: [u32; 2],
+}
+
+/// One system call, waiting for its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    pub id: u64,
+    /// The thread, as this process's pid namespace numbers it.
+    pub thread: i32,
+    pub number: i64,
+    pub arguments: [u64; 6],
+}
+
+/// What the caller gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Value(i64),
+    /// An errno, positive.
+    Error(i32),
+    /// The kernel is to do the call after all.
+    Continue,
+}
+
+/// The receiving end of a filter's calls.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xc000_00b7;
+/// On x86-64, numbers from here on belong to the x32 interface.
+const FOREIGN_NUMBERS: u32 = 0x4000_0000;
+
+/// Installs a filter on this thread, and on all it will start, that hands over some calls and lets all others pass.
+/// It takes CAP_SYS_ADMIN in the user namespace; without it setuid programs would have to be given up.
+pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
+    let program = program(traps);
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which lives until the call returns and is as long as it says.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const filter,
+        )
+    };
+    match i32::try_from(answer) {
+        Ok(fd) if fd >= 0 => {
+            // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+            Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The filter: other architectures pass, then each trap is compared in turn.
+fn program(traps: &[Trap]) -> Vec<sock_filter> {
+    const ARCHITECTURE: u32 = 4;
+    let arguments = |index: u32| 16 + 8 * index;
+    let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
+    let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
+    let notify = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF);
+    let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), pass, load(0)];
+    if cfg!(target_arch = "x86_64") {
+        program.extend([jump(BPF_JSET, FOREIGN_NUMBERS, 0, 1), pass]);
+    }
+    for trap in traps {
+        let number = u32::try_from(trap.number).expect("system calls have small numbers");
+        match trap.when {
+            None => program.extend([jump(BPF_JEQ, number, 0, 1), notify]),
+            Some(When { argument, mask, values: [one, other] }) => program.extend([
+                jump(BPF_JEQ, number, 0, 6),
+                load(arguments(argument)),
+                statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask),
+                jump(BPF_JEQ, one, 1, 0),
+                jump(BPF_JEQ, other, 0, 1),
+                notify,
+                pass,
+            ]),
+        }
+    }
+    program.push(pass);
+    program
+}
+
+fn statement(code: u32, value: u32) -> sock_filter {
+    sock_filter { code: u16::try_from(code).expect("codes are small"), jt: 0, jf: 0, k: value }
+}
+
+fn jump(condition: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
+    let code = u16::try_from(BPF_JMP | condition | BPF_K).expect("codes are small");
+    sock_filter { code, jt: then, jf: otherwise, k: value }
+}
+
+// The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
+const RECEIVE: libc::c_ulong = request(3, 0, size_of::<libc::seccomp_notif>());
+const SEND: libc::c_ulong = request(3, 1, size_of::<libc::seccomp_notif_resp>());
+const SET_FLAGS: libc::c_ulong = request(1, 4, size_of::<u64>());
+const SYNCHRONOUS_WAKE_UP: libc::c_ulong = 1;
+
+const fn request(direction: libc::c_ulong, number: libc::c_ulong, size: usize) -> libc::c_ulong {
+    direction << 30 | (size as libc::c_ulong) << 16 | (b'!' as libc::c_ulong) << 8 | number
+}
+
+impl Listener {
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        let listener = Self(fd);
+        // Caller and answerer never run at the same time, so one may wake the other on its own core; since Linux 6.6.
+        // Older kernels refuse, and only speed is lost.
+        // SAFETY: the request takes its argument by value.
+        unsafe { libc::ioctl(listener.0.as_raw_fd(), SET_FLAGS, SYNCHRONOUS_WAKE_UP) };
+        listener
+    }
+
+    /// The next call; none when it was given up meanwhile.
+    pub fn receive(&self) -> io::Result<Option<Call>> {
+        // SAFETY: all-zero is a valid value of this plain C struct, and the one that the kernel asks for.
+        let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the request writes a seccomp_notif, which is what the pointer leads to.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), RECEIVE, &raw mut call) } != 0 {
+            return match io::Error::last_os_error() {
+                error if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
+                error => Err(error),
+            };
+        }
+        Ok(Some(Call {
+            id: call.id,
+            thread: call.pid.cast_signed(),
+            number: call.data.nr.into(),
+            arguments: call.data.args,
+        }))
+    }
+
+    pub fn answer(&self, call: &Call, answer: Answer) -> io::Result<()> {
+        let (val, error, flags) = match answer {
+            Answer::Value(value) => (value, 0, 0),
+            Answer::Error(errno) => (0, -errno, 0),
+            Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
+        };
+        let flags = u32::try_from(flags).expect("flags are small");
+        let mut response = libc::seccomp_notif_resp { id: call.id, val, error, flags };
+        // SAFETY: the request reads a seccomp_notif_resp, which is what the pointer leads to.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut response) } == 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            // The caller is gone.
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Reads a string of another process, up to its terminating zero. None if there is none within a path's length.
+pub fn read_string(process: i32, address: u64) -> io::Result<Option<Vec<u8>>> {
+    const LONGEST: usize = 4096;
+    let mut text = Vec::new();
+    while text.len() < LONGEST {
+        let from = address + text.len() as u64;
+        // Never across a page: the next one may not be there.
+        let rest = LONGEST - usize::try_from(from % LONGEST as u64).expect("less than a page");
+        let part = read_memory(process, from, rest)?;
+        match memchr::memchr(0, &part) {
+            Some(end) => {
+                text.extend_from_slice(&part[..end]);
+                return Ok(Some(text));
+            }
+            None => text.extend_from_slice(&part),
+        }
+    }
+    Ok(None)
+}
+
+fn read_memory(process: i32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; length];
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: length };
+    // SAFETY: the kernel writes at most `length` bytes to `bytes`, which has as many; the remote address is never
+    // dereferenced here.
+    let read = unsafe { libc::process_vm_readv(process, &raw const local, 1, &raw const remote, 1, 0) };
+    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    bytes.truncate(read);
+    if bytes.is_empty() { Err(io::Error::from_raw_os_error(libc::EFAULT)) } else { Ok(bytes) }
+}
+
+/// Reads 32-bit numbers from another process.
+pub fn read_numbers(process: i32, address: u64, count: usize) -> io::Result<Vec<u32>> {
+    let bytes = if count == 0 { Vec::new() } else { read_memory(process, address, count * 4)? };
+    Ok(bytes.chunks_exact(4).map(|chunk| u32::from_ne_bytes(chunk.try_into().expect("four bytes"))).collect())
+}
+
+/// Writes bytes into another process.
+pub fn write_memory(process: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: the kernel reads `bytes` only; the remote address is never dereferenced here.
+    let written = unsafe { libc::process_vm_writev(process, &raw const local, 1, &raw const remote, 1, 0) };
+    if usize::try_from(written).is_ok_and(|written| written == bytes.len()) {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EFAULT))
+    }
+}
+
+/// The bytes of a plain C struct, as another process expects them.
+pub fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: the pointer leads to a value of this size that is borrowed as long; callers pass kernel structs, whose
+    // padding was zeroed when they were made.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a filter as the kernel would; gives its verdict.
+    fn verdict(program: &[sock_filter], architecture: u32, number: u32, arguments: [u32; 6]) -> u32 {
+        let load = |offset: u32| match offset {
+            0 => number,
+            4 => architecture,
+            offset => arguments[((offset - 16) / 8) as usize],
+        };
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            let (jt, jf) = (usize::from(jt), usize::from(jf));
+            at += 1;
+            match u32::from(code) {
+                code if code == BPF_LD | BPF_W | BPF_ABS => accumulator = load(k),
+                code if code == libc::BPF_ALU | libc::BPF_AND | BPF_K => accumulator &= k,
+                code if code == BPF_JMP | BPF_JEQ | BPF_K => at += if accumulator == k { jt } else { jf },
+                code if code == BPF_JMP | BPF_JSET | BPF_K => {
+                    at += if accumulator & k != 0 { jt } else { jf }
+                }
+                code if code == BPF_RET | BPF_K => return k,
+                code => panic!("unknown code {code}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_handed_over() {
+        let devices = When { argument: 1, mask: 0o170_000, values: [0o020_000, 0o060_000] };
+        let traps = [
+            Trap { number: 92, when: None },
+            Trap { number: 133, when: Some(devices) },
+            Trap { number: 4, when: None },
+        ];
+        let filter = program(&traps);
+        let run = |number, mode| verdict(&filter, NATIVE, number, [0, mode, 0, 0, 0, 0]);
+        let (notify, allow) = (libc::SECCOMP_RET_USER_NOTIF, libc::SECCOMP_RET_ALLOW);
+        assert_eq!(run(92, 0), notify);
+        assert_eq!(run(4, 0), notify);
+        assert_eq!(run(1, 0), allow);
+        assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
+        assert_eq!(verdict(&filter, 0x4000_0003, 92, [0; 6]), allow);
+        if cfg!(target_arch = "x86_64") {
+            assert_eq!(run(FOREIGN_NUMBERS | 92, 0), allow);
+        }
+    }
+}
