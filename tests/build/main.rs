@@ -6,8 +6,12 @@ mod support;
 
 mod bad_input;
 mod cache;
+mod concurrency;
 mod failure;
 mod hello;
+mod hostile;
+mod hostile_image;
+mod kill;
 mod layers;
 mod ownership;
 mod registry;
