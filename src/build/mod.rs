@@ -6,8 +6,9 @@ mod error;
 mod seal;
 mod steps;
 
+use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use base::{BaseSource, FindError, Found, ImageName};
@@ -108,7 +109,7 @@ fn sweep(store: &Store) {
 async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalContext), BuildError> {
     let (path, shown) = find_dockerfile(request)?;
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
-    let text = std::fs::read(&path).at("read", &path).map_err(BuildError::Input)?;
+    let text = read_bounded(&path).at("read", &path).map_err(BuildError::Input)?;
     let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.clone() })?;
     let file = parse(&shown, &text).map_err(|errors| BuildError::Dockerfile(Box::new(errors)))?;
     step.done();
@@ -120,6 +121,17 @@ async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalCont
     let context = context.await?;
     step.done();
     Ok((file, context))
+}
+
+/// Reads a Dockerfile, which may be anything, even a device without end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    const LARGEST: u64 = 64 << 20;
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
+    }
+    Ok(text)
 }
 
 /// The Dockerfile's path and the name that messages give it.

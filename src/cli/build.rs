@@ -83,7 +83,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let client = Client::new(settings, events.clone());
     let tools = Tools { store, client, events, program: entered.program, single_id };
     let built = signals::until_interrupted(build::build(&request, tools));
-    // The senders are gone: what is still to be shown is shown now, before any error.
+    // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
+    // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
     let built = built?.map_err(Report::from)?;
     print_result(&request, &built, quiet);

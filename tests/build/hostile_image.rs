@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rbuild::image::Digest;
 
-use crate::support::{Registry, TestEnv, require_tool};
+use crate::support::{Image, Registry, TestEnv, require_tool};
 
 const UP: &str = "../../../../../../../../../../../..";
 
@@ -66,6 +66,29 @@ fn a_layer_that_is_not_what_it_says_is_refused() {
     unpack(&env, &push(&env, &registry, "no-tar", &[b'x'; 4096], None), 5);
     env.has_no_leftovers();
     assert_eq!(fs::read_dir(env.store().join("snapshots")).unwrap().count(), 0, "a refused layer was kept");
+}
+
+#[test]
+fn an_image_does_not_speak_for_the_layers_of_another() {
+    require_tool!("docker-registry");
+    require_tool!("skopeo");
+    let (env, registry) = (TestEnv::new(), Registry::start());
+    let layer = tar(&[file("true")]);
+    let good = push(&env, &registry, "good", &layer, None);
+    // Claims to have the same layer, and has something else.
+    let evil = push(&env, &registry, "evil", &[b'x'; 4096], Some(Digest::of(&layer)));
+    let knows = |image: &str| {
+        env.dockerfile(&format!("FROM {image}\nENV a=1\n"));
+        let _ = env.rbuild(&["."]).run().success();
+    };
+    knows(&good);
+    knows(&evil);
+    let tag = format!("{}/mine:1", registry.address());
+    // Nothing has looked into the layer yet, and the claims contradict each other.
+    env.dockerfile(&format!("FROM {good}\nENV b=1\n"));
+    env.rbuild(&["-t", &tag, "--push", "."]).run().success();
+    let _ = Image::fetch(&registry, "mine:1").sound();
+    unpack(&env, &good, 0);
 }
 
 /// Makes something look into the image's layers, and checks the exit code.
