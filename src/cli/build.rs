@@ -1,6 +1,6 @@
 //! `rbuild build`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -111,7 +111,9 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             build_args: build_args(&args.build_args),
             target: args.target,
             platform,
+            build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+            contexts: BTreeSet::new(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
     })
