@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
-pub use warnings::check;
+pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
@@ -145,7 +145,7 @@ async fn load_and_plan(
     let findings = warnings.check(&file, request, &images, context.tree().ignore())?;
     let plan = plan?;
     if findings.fatal {
-        return Err(BuildError::Lint { rules: warnings::broken(&findings) });
+        return Err(BuildError::Lint { rules: broken_rules(&findings) });
     }
     Ok((file, context, plan))
 }

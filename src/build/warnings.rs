@@ -62,7 +62,7 @@ pub fn check(
 }
 
 /// The rules that findings break, each once, as an error names them.
-pub(super) fn broken(findings: &Findings) -> String {
+pub fn broken_rules(findings: &Findings) -> String {
     let mut rules: Vec<&str> = findings.lints.iter().map(|lint| lint.rule.id()).collect();
     rules.sort_unstable();
     rules.dedup();

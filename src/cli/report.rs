@@ -108,7 +108,7 @@ impl Report {
 }
 
 /// The lines of a Dockerfile around an instruction, with its own lines marked.
-fn frame(source: &Source, span: Span) -> String {
+pub(super) fn frame(source: &Source, span: Span) -> String {
     let rule = "--------------------";
     let mut text = format!("{}:{}\n{rule}\n", source.name, source.line_of(span.start));
     for (number, line, marked) in source.excerpt(span, 2) {

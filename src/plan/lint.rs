@@ -6,7 +6,7 @@ use super::scope::is_never_in_environment;
 use super::stage::{Planner, StageState};
 use super::{BaseImages, Request, target};
 use crate::dockerfile::lint::{Config, ConfigError};
-use crate::dockerfile::{Dockerfile, Instruction, Lint, Remote, Rule, Span, Word, nearest};
+use crate::dockerfile::{Diagnostic, Dockerfile, Instruction, Lint, Remote, Rule, Span, Word, nearest};
 
 /// Whether an ignore file hides a path of the context. To be given only if no rule of it takes anything back in: then
 /// what a hidden directory holds cannot be told by its name.
@@ -21,6 +21,8 @@ pub struct Findings {
     pub fatal: bool,
     /// Build arguments that no ARG asks for, each with the nearest that one asks for.
     pub unused_build_args: Vec<(String, Option<String>)>,
+    /// What is wrong, as far as it can be told without the base images that are not known.
+    pub errors: Vec<Diagnostic>,
 }
 
 /// Checks the target and what it needs; without a target, every stage. What is not known about base images is not
@@ -36,7 +38,7 @@ pub fn lint(
     let wanted = request.target.as_deref().filter(|target| !target.is_empty());
     match wanted.map(|wanted| target::find(file, Some(wanted))) {
         Some(Ok(target)) => drop(planner.build(target)),
-        Some(Err(_)) => {}
+        Some(Err(error)) => planner.errors.push(error),
         None => (0..file.stages.len()).for_each(|index| drop(planner.build(index))),
     }
     let mut lints = file.lints.clone();
@@ -45,7 +47,8 @@ pub fn lint(
     lints.sort_by_key(|lint| (lint.span.start, lint.rule));
     lints.dedup();
     let fatal = config.error && !lints.is_empty();
-    Ok(Findings { lints, fatal, unused_build_args: unused_build_args(file, &planner) })
+    let unused_build_args = unused_build_args(file, &planner);
+    Ok(Findings { lints, fatal, unused_build_args, errors: planner.into_errors() })
 }
 
 /// Which rules are wanted: as the build argument says that replaces the file's directive, else as that does.

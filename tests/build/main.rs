@@ -6,6 +6,8 @@ mod support;
 
 mod bad_input;
 mod cache;
+mod check;
+mod dump;
 mod failure;
 mod hello;
 mod layers;
@@ -15,3 +17,4 @@ mod result;
 mod run;
 mod skeleton;
 mod stages;
+mod warnings;
