@@ -67,6 +67,10 @@ pub enum EventKind {
     Warning {
         message: String,
     },
+    /// A line that is to stand as it is.
+    Note {
+        message: String,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

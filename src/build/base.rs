@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::error::{BuildError, Place};
 use super::steps::Steps;
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{Dockerfile, Span, nearest};
 use crate::image::{Config, Descriptor, ImageId, Platform, Reference, ReferenceError};
 use crate::plan::BaseImage;
 use crate::registry::{self, Asked, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
+
+/// What people mean most often.
+const COMMON: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
 
 /// Finds images by name.
 #[derive(Debug, Clone)]
@@ -56,20 +59,22 @@ pub enum FindError {
 }
 
 impl BaseSource {
-    /// The image that a FROM or `--from` names, with a complaint at the stage that names it.
+    /// The image that a FROM or `--from` names, with a complaint at the place that names it.
     pub(super) async fn find_base(
         &self,
         name: &str,
+        span: Span,
         file: &Dockerfile,
         steps: &Steps,
     ) -> Result<(String, BaseImage), BuildError> {
-        let stage = file.stages.iter().find(|stage| stage.from.node.image.text.contains(name));
-        let place = || Place::new(file, stage.map(|stage| stage.from.span));
+        let place = || Place::new(file, Some(span));
         let reference: Reference =
             name.parse().map_err(|error| BuildError::BaseName { error, place: place() })?;
         let step = steps.start(&format!("[internal] load metadata for {reference}"));
         let found = self.find(&reference).await.map_err(|error| match error {
-            FindError::Registry(error) => BuildError::BaseImage { error: Box::new(error), place: place() },
+            FindError::Registry(error) => {
+                BuildError::BaseImage { error: Box::new(error), near: near(name, file), place: place() }
+            }
             FindError::Store(error) => BuildError::Store(error),
         })?;
         step.done();
@@ -135,4 +140,12 @@ impl BaseSource {
         self.store.set_tag(reference, id)?;
         Ok(id)
     }
+}
+
+/// A stage or a common image whose name is nearly this one.
+fn near(name: &str, file: &Dockerfile) -> Option<String> {
+    let stages: Vec<String> = file.stages.iter().filter_map(|stage| stage.from.node.stage_name()).collect();
+    let plain = name.strip_suffix(":latest").unwrap_or(name);
+    let known = stages.iter().map(String::as_str).chain(COMMON);
+    nearest(&plain.to_lowercase(), known).map(str::to_owned)
 }

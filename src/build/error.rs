@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::context::ContextError;
+use crate::dockerfile::lint::ConfigError;
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Source, Span};
 use crate::event::EventKind;
 use crate::exec::{ExecError, Executor};
@@ -31,8 +32,16 @@ pub enum BuildError {
     Context(#[from] ContextError),
     #[error("{error}")]
     BaseName { error: ReferenceError, place: Place },
+    /// `near` is a stage or a common image whose name is nearly the same.
     #[error("{error}")]
-    BaseImage { error: Box<RegistryError>, place: Place },
+    BaseImage { error: Box<RegistryError>, near: Option<String>, place: Place },
+    #[error("frontend {name:?} is not supported: only the Dockerfile language is read")]
+    Frontend { name: String },
+    #[error("BUILDKIT_DOCKERFILE_CHECK: {0}")]
+    Check(ConfigError),
+    /// The file wants its warnings to be errors.
+    #[error("lint violation found for rules: {rules}")]
+    Lint { rules: String },
     #[error("{error}")]
     Step { name: String, error: Box<ExecError>, place: Place },
     #[error(transparent)]

@@ -5,6 +5,7 @@ mod base;
 mod error;
 mod seal;
 mod steps;
+mod warnings;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 
 pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
+pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
-use crate::dockerfile::{Dockerfile, parse};
+use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::{Events, StepId};
 use crate::exec::{Executor, HOSTNAME, Output, Sandboxing};
 use crate::export;
@@ -28,6 +30,7 @@ use crate::solve::{Solution, solve};
 use crate::store::Store;
 use crate::sys::{At, blocking};
 use steps::{Step, Steps};
+use warnings::Warnings;
 
 /// What is to be built, and what becomes of it.
 #[derive(Debug, Clone)]
@@ -64,13 +67,33 @@ pub struct Built {
     pub pushed: Option<Digest>,
 }
 
-/// Builds an image, keeps it, tags it, and pushes it if that is asked for.
+/// Builds an image, keeps it, tags it, and pushes it if that is asked for. However it ends, the file's warnings are
+/// summed up.
 pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError> {
+    let events = tools.events.clone();
+    let mut warnings = Warnings::default();
+    let built = build_and_warn(request, tools, &mut warnings).await;
+    warnings.sum_up(&events);
+    built
+}
+
+/// A parsed Dockerfile and what a build of it would do, without doing it.
+pub async fn plan(request: &Request, tools: &Tools) -> Result<Plan, BuildError> {
+    let steps = Steps::new(tools.events.clone());
+    let mut warnings = Warnings::default();
+    let planned = load_and_plan(request, tools, &steps, &mut warnings).await;
+    warnings.sum_up(&tools.events);
+    planned.map(|(_, _, plan)| plan)
+}
+
+async fn build_and_warn(
+    request: &Request,
+    tools: Tools,
+    warnings: &mut Warnings,
+) -> Result<Built, BuildError> {
     let steps = Steps::new(tools.events.clone());
     sweep(&tools.store);
-    let (file, context) = load(request, &steps).await?;
-    let plan = make_plan(&file, request, &tools, &steps).await?;
-    warn(&plan, &file, &tools.events);
+    let (file, context, plan) = load_and_plan(request, &tools, &steps, warnings).await?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
     let host = host_files(workspace.path(), HOSTNAME)?;
@@ -105,13 +128,34 @@ fn sweep(store: &Store) {
     tokio::task::spawn_blocking(store.sweeping());
 }
 
+/// Everything that comes before the first step is executed.
+async fn load_and_plan(
+    request: &Request,
+    tools: &Tools,
+    steps: &Steps,
+    warnings: &mut Warnings,
+) -> Result<(Dockerfile, LocalContext, Plan), BuildError> {
+    let loaded = load(request, steps).await.inspect_err(|error| {
+        if let BuildError::Dockerfile(errors) = error {
+            warnings.of_errors(request, errors);
+        }
+    });
+    let (file, context) = loaded?;
+    let mut images = BaseImages::new();
+    let plan = make_plan(&file, request, tools, steps, &mut images).await;
+    let findings = warnings.check(&file, request, &images, context.tree().ignore())?;
+    let plan = plan?;
+    if findings.fatal {
+        return Err(BuildError::Lint { rules: broken_rules(&findings) });
+    }
+    Ok((file, context, plan))
+}
+
 /// Reads the Dockerfile and opens the context.
 async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalContext), BuildError> {
     let (path, shown) = find_dockerfile(request)?;
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
-    let text = read_bounded(&path).at("read", &path).map_err(BuildError::Input)?;
-    let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.clone() })?;
-    let file = parse(&shown, &text).map_err(|errors| BuildError::Dockerfile(Box::new(errors)))?;
+    let file = read(&path, &shown, request)?;
     step.done();
     let step = steps.start("[internal] load build context");
     let directory = request.context.clone();
@@ -134,6 +178,24 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Reads the Dockerfile of a build; its path tells where an ignore file may lie.
+pub fn read_dockerfile(request: &Request) -> Result<(Dockerfile, PathBuf), BuildError> {
+    let (path, shown) = find_dockerfile(request)?;
+    Ok((read(&path, &shown, request)?, path))
+}
+
+fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, BuildError> {
+    let text = read_bounded(path).at("read", path).map_err(BuildError::Input)?;
+    let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.to_owned() })?;
+    let frontend = request.wanted.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !syntax.is_empty());
+    let parsed = match frontend {
+        None => parse(shown, &text),
+        Some(syntax) if is_builtin_frontend(syntax) => parse_builtin(shown, &text),
+        Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
+    };
+    parsed.map_err(|errors| BuildError::Dockerfile(Box::new(errors)))
+}
+
 /// The Dockerfile's path and the name that messages give it.
 fn find_dockerfile(request: &Request) -> Result<(PathBuf, String), BuildError> {
     let names = match &request.dockerfile {
@@ -153,6 +215,7 @@ async fn make_plan(
     request: &Request,
     tools: &Tools,
     steps: &Steps,
+    images: &mut BaseImages,
 ) -> Result<Plan, BuildError> {
     let base = BaseSource {
         store: Arc::clone(&tools.store),
@@ -160,28 +223,17 @@ async fn make_plan(
         platform: request.wanted.platform.clone(),
         always_ask: request.pull,
     };
-    let mut images = BaseImages::new();
     loop {
-        match plan::plan(file, &request.wanted, &images) {
+        match plan::plan(file, &request.wanted, images) {
             Ok(Planned::Ready(plan)) => return Ok(*plan),
             Ok(Planned::Needs(names)) => {
-                let finding = names.iter().map(|name| base.find_base(name, file, steps));
+                let finding = names.iter().map(|(name, span)| base.find_base(name, *span, file, steps));
                 images.extend(futures_util::future::try_join_all(finding).await?);
             }
             Err(diagnostics) => {
                 return Err(BuildError::Plan { text: Box::new(file.source.clone()), diagnostics });
             }
         }
-    }
-}
-
-fn warn(plan: &Plan, file: &Dockerfile, events: &Events) {
-    for warning in &plan.warnings {
-        let line = file.source.line_of(warning.span.start);
-        events.warn(format!("{} (line {line})", warning.message));
-    }
-    for name in &plan.unused_build_args {
-        events.warn(format!("--build-arg {name} was given, but no ARG asks for it"));
     }
 }
 

@@ -1,11 +1,12 @@
 //! `rbuild build`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::call::Call;
 use super::environment::{self, Session};
 use super::report::Report;
 use super::{Global, signals};
@@ -49,6 +50,15 @@ pub(super) struct BuildArgs {
     /// The platform to build for; for now, only this machine's.
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+    /// Check the Dockerfile and build nothing; short for --call=check.
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+    /// What to do instead of building: check, outline or targets, each with ,format=json if wanted.
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    call: Call,
+    /// Print what becomes of the Dockerfile instead of building.
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["check", "call"])]
+    dump: Option<Dump>,
     /// How many steps run at the same time [default: one for each core, at least 2]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -70,10 +80,30 @@ enum ProgressStyle {
     Quiet,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dump {
+    /// The typed instructions, unexpanded.
+    Ast,
+    /// The stages that are built, the config and the history.
+    Plan,
+    /// The operations.
+    Graph,
+}
+
 pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let style = if args.quiet || args.progress == ProgressStyle::Quiet { Style::Quiet } else { Style::Plain };
     let quiet = args.quiet;
+    let dump = args.dump;
+    let call = if args.check { Call::check() } else { args.call };
     let request = request(args)?;
+    // What needs nothing but the text happens here, without any isolation.
+    if !call.is_build() {
+        return call.main(&request);
+    }
+    if dump == Some(Dump::Ast) {
+        let (file, _) = build::read_dockerfile(&request).map_err(Report::from)?;
+        return Ok(print(&file.dump()));
+    }
     // Before the first thread: only then can the process move into a namespace.
     let session = environment::enter(global)?;
     let (events, receiver) = event::channel();
@@ -82,6 +112,13 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
     let tools = Tools { store, client, events, program: entered.program, single_id };
+    if let Some(dump) = dump {
+        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await });
+        drop(tools);
+        let _ = progress.join();
+        let plan = plan?.map_err(Report::from)?;
+        return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
+    }
     let built = signals::until_interrupted(build::build(&request, tools));
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
@@ -93,7 +130,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
 
 fn request(args: BuildArgs) -> Result<Request, Report> {
     let platform = args.platform.unwrap_or_else(Platform::host);
-    if platform != Platform::host() {
+    let builds = args.call.is_build() && !args.check;
+    if builds && platform != Platform::host() {
         let message = format!("building for {platform} on {} is not supported yet", Platform::host());
         return Err(Report::usage(message));
     }
@@ -112,10 +150,18 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             build_args: build_args(&args.build_args),
             target: args.target,
             platform,
+            build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+            contexts: BTreeSet::new(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
     })
+}
+
+/// Prints a result; the exit code is that of success.
+fn print(text: &str) -> i32 {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    0
 }
 
 fn build_args(given: &[String]) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 //! below gets what it needs as values.
 
 mod build;
+mod call;
 mod environment;
 mod report;
 mod run;

@@ -118,7 +118,7 @@ fn harmless(text: &str) -> String {
 }
 
 /// The lines of a Dockerfile around an instruction, with its own lines marked.
-fn frame(source: &Source, span: Span) -> String {
+pub(super) fn frame(source: &Source, span: Span) -> String {
     let rule = "--------------------";
     let mut text = format!("{}:{}\n{rule}\n", source.name, source.line_of(span.start));
     for (number, line, marked) in source.excerpt(span, 2) {
@@ -131,6 +131,7 @@ fn frame(source: &Source, span: Span) -> String {
 
 /// As [`frame`], for words within lines: they are underlined.
 fn underlined(source: &Source, diagnostic: &Diagnostic) -> String {
+    let (file, source) = (source, diagnostic.within.as_deref().unwrap_or(source));
     let span = diagnostic.span;
     let (line, column) = (source.line_of(span.start), source.column_of(span.start));
     let mut text = format!("{}:{line}:{column}: {}\n", source.name, diagnostic.message);
@@ -143,6 +144,10 @@ fn underlined(source: &Source, diagnostic: &Diagnostic) -> String {
         source.slice(span).trim_end().chars().count()
     };
     let _ = writeln!(text, "     | {}{}", " ".repeat(column - 1), "^".repeat(width.max(1)));
+    for note in &diagnostic.notes {
+        let line = file.line_of(note.span.start);
+        let _ = writeln!(text, "     = {} ({}:{line})", note.message, file.name);
+    }
     for hint in &diagnostic.hints {
         let _ = writeln!(text, "     = {hint}");
     }
@@ -172,7 +177,11 @@ impl From<BuildError> for Report {
             BuildError::Dockerfile(errors) => of_diagnostics(&errors.source, &errors.errors),
             BuildError::Plan { text, diagnostics } => of_diagnostics(&text, &diagnostics),
             BuildError::BaseName { error, place } => Self::new(Code::Input, error).at(&place),
-            BuildError::BaseImage { error, place } => Self::from(*error).at(&place),
+            BuildError::BaseImage { error, near, place } => {
+                Self::from(*error).at(&place).hint(near.map(|near| format!("did you mean {near}?")))
+            }
+            BuildError::Frontend { .. } | BuildError::Lint { .. } => Self::new(Code::Input, &error),
+            BuildError::Check(_) => Self::usage(&error),
             BuildError::Step { name, error, place } => {
                 let report =
                     Self { details: failed_log(&name, &error).into_iter().collect(), ..Self::from(*error) };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::lint::Lint;
+use super::lint::{Config, Lint};
 use super::source::{Source, Span};
 
 /// One error of a file.
@@ -11,7 +11,9 @@ pub struct Diagnostic {
     pub message: String,
     /// The narrowest place that is wrong.
     pub span: Span,
-    /// Other places that explain it.
+    /// The text that the span is of, when it is not the file's: a trigger that an image has brought along.
+    pub within: Option<Box<Source>>,
+    /// Other places, always of the file, that explain it.
     pub notes: Vec<Note>,
     /// What to do about it, each a sentence of its own.
     pub hints: Vec<String>,
@@ -29,12 +31,21 @@ pub struct ParseErrors {
     pub source: Source,
     pub errors: Vec<Diagnostic>,
     /// What was noticed in the parts that could be read.
-    pub lints: Vec<Lint>,
+    pub lints: Box<[Lint]>,
+    /// Which of it the file wants to be told.
+    pub config: Box<Config>,
 }
 
 impl Diagnostic {
     pub fn new(message: impl Into<String>, span: Span) -> Self {
-        Self { message: message.into(), span, notes: Vec::new(), hints: Vec::new() }
+        Self { message: message.into(), span, within: None, notes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// Says that the span is of another text than the file's.
+    #[must_use]
+    pub fn within(mut self, source: Source) -> Self {
+        self.within = Some(Box::new(source));
+        self
     }
 
     #[must_use]
@@ -57,6 +68,13 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+impl ParseErrors {
+    /// One error that ends everything.
+    pub(super) fn only(source: Source, error: Diagnostic) -> Self {
+        Self { source, errors: vec![error], lints: Box::default(), config: Box::default() }
+    }
+}
 
 /// One line for each error, in the words that users know from other builders.
 impl fmt::Display for ParseErrors {

@@ -31,8 +31,8 @@ pub use heredoc::Heredoc;
 pub use instruction::{
     Add, ArgInstruction, ArgVariable, Check, Cmd, CommandLine, Copy, CopySource, Device, Entrypoint, Env,
     Expose, From, Healthcheck, Instruction, KEYWORDS, Keyword, KeywordRow, Label, Maintainer, Network,
-    Onbuild, Pair, Port, Protocol, Run, RunBody, Security, Shell, Stopsignal, User, Volume, Workdir,
-    signal_number,
+    Onbuild, Pair, Port, Protocol, Remote, Run, RunBody, Security, Shell, Stopsignal, User, Volume, Workdir,
+    refuse_remote_path, signal_number,
 };
 pub use lint::{Lint, Rule};
 pub use mount::{

@@ -52,7 +52,7 @@ pub fn parse_trigger(name: &str, text: &str, escape: char) -> Result<Trigger, Pa
         }
         Some(_) | None => {}
     }
-    Err(ParseErrors { source, errors, lints: Vec::new() })
+    Err(ParseErrors { source, errors, lints: Box::default(), config: Box::default() })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ enum Frontend {
 fn read(name: &str, text: &str, frontend: Frontend) -> Result<Dockerfile, ParseErrors> {
     if u32::try_from(text.len()).is_err() {
         let error = Diagnostic::new("the Dockerfile is larger than 4 GiB", Span::default());
-        return Err(ParseErrors { source: Source::new(name, ""), errors: vec![error], lints: Vec::new() });
+        return Err(ParseErrors::only(Source::new(name, ""), error));
     }
     let source = Source::new(name, text);
     let mut file = File::default();
@@ -73,7 +73,7 @@ fn read(name: &str, text: &str, frontend: Frontend) -> Result<Dockerfile, ParseE
         && let Err(error) = directive::check_syntax(&directives)
     {
         // Another language: reading on would only find errors that are none.
-        return Err(ParseErrors { source, errors: vec![error], lints: Vec::new() });
+        return Err(ParseErrors::only(source, error));
     }
     if let Some(Err(error)) = directives.check.as_ref().map(|check| lint::Config::parse(&check.text)) {
         let span = directives.check.as_ref().map_or_else(Span::default, |check| check.span);
@@ -194,7 +194,12 @@ impl File {
         if self.errors.is_empty() {
             return Ok(Dockerfile { source, directives, global_args, stages: self.stages, lints });
         }
-        Err(ParseErrors { source, errors: self.errors, lints })
+        Err(ParseErrors {
+            source,
+            errors: self.errors,
+            lints: lints.into(),
+            config: Box::new(directives.lint_config()),
+        })
     }
 }
 

@@ -70,6 +70,11 @@ impl std::fmt::Display for Graph {
             let inputs: Vec<String> = vertex.inputs.iter().map(|input| input.0.to_string()).collect();
             writeln!(out, "{} <- [{}] {}", id.0, inputs.join(" "), vertex.name)?;
             writeln!(out, "    {}", vertex.op.definition())?;
+            if let Op::Run(run) = &vertex.op
+                && !run.transient_environment.is_empty()
+            {
+                writeln!(out, "    also {}", run.transient_environment.join(" "))?;
+            }
         }
         Ok(())
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::history;
+use super::refusal::Outcome;
 use super::stage::{Planner, StageState};
 use crate::dockerfile::{
-    CommandLine, Diagnostic, Healthcheck, Instruction, Pair, Port, Spanned, Word, signal_number,
+    ArgInstruction, CommandLine, Diagnostic, Healthcheck, Instruction, Pair, Port, Spanned, Word,
+    signal_number,
 };
 use crate::image::{Healthcheck as ConfigHealthcheck, RunConfig};
 
@@ -14,28 +16,20 @@ impl Planner<'_> {
         &mut self,
         state: &mut StageState,
         instruction: &Spanned<Instruction>,
-    ) -> Result<(), Diagnostic> {
+    ) -> Outcome<()> {
         match &instruction.node {
             Instruction::Add(add) => self.add(state, instruction, add),
             Instruction::Copy(copy) => self.copy(state, instruction, copy),
             Instruction::Run(run) => self.run(state, instruction, run),
             Instruction::Workdir(workdir) => self.workdir(state, instruction, workdir),
-            Instruction::Arg(arg) => {
-                let escape = self.escape();
-                let declared = state.scope.declare(arg, &self.global, escape)?;
-                let shown: Vec<String> = declared
-                    .into_iter()
-                    .map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}")))
-                    .collect();
-                note(state, format!("ARG {}", shown.join(" ")));
-                Ok(())
-            }
+            Instruction::Arg(arg) => self.arg(state, instruction, arg),
             Instruction::Env(env) => self.env(state, &env.pairs),
             Instruction::Label(label) => self.label(state, &label.pairs),
             Instruction::Cmd(cmd) => {
                 let words = in_shell(&cmd.command, &state.config.config);
                 note(state, format!("CMD {}", history::quoted_list(&words)));
-                state.config.config.args_escaped |= matches!(cmd.command, CommandLine::Shell(_));
+                // Whatever the form: so it is in every image that BuildKit makes.
+                state.config.config.args_escaped = true;
                 state.config.config.cmd = Some(words);
                 state.command_set = true;
                 Ok(())
@@ -64,7 +58,7 @@ impl Planner<'_> {
             Instruction::Stopsignal(signal) => {
                 let name = self.expand(state, &signal.signal)?;
                 if signal_number(&name).is_none() {
-                    return Err(Diagnostic::new(format!("invalid signal: {name}"), signal.signal.span));
+                    return Err(Diagnostic::new(format!("invalid signal: {name}"), signal.signal.span).into());
                 }
                 note(state, format!("STOPSIGNAL {name}"));
                 state.config.config.stop_signal = name;
@@ -91,9 +85,36 @@ impl Planner<'_> {
         }
     }
 
-    fn env(&mut self, state: &mut StageState, pairs: &[Pair]) -> Result<(), Diagnostic> {
-        let pairs = self.pairs(state, pairs)?;
-        for (key, value) in &pairs {
+    fn arg(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Spanned<Instruction>,
+        arg: &ArgInstruction,
+    ) -> Outcome<()> {
+        let declared = state.scope.declare(arg, &self.global, self.escape())?;
+        let mut shown = Vec::new();
+        for (variable, declared) in arg.variables.iter().zip(&declared) {
+            let span = variable.default.as_ref().map_or(variable.name.span, |default| default.span);
+            self.undefined(state, &declared.unset, span);
+            shown.push(match &declared.value {
+                Some(value) => format!("{}={value}", declared.name),
+                None => declared.name.clone(),
+            });
+            // A global argument whose value could not be made out has already been told.
+            state.known &= !(declared.value.is_none() && self.global.broken.contains(&declared.name));
+        }
+        let span = self.place(state, instruction);
+        self.outline.declared(self.file, &self.global, arg, &declared, span);
+        note(state, format!("ARG {}", shown.join(" ")));
+        Ok(())
+    }
+
+    fn env(&mut self, state: &mut StageState, written: &[Pair]) -> Outcome<()> {
+        let pairs = self.pairs(state, written)?;
+        for (pair, (key, value)) in written.iter().zip(&pairs) {
+            if key.is_empty() {
+                return Err(Diagnostic::new("ENV names can not be blank", pair.key.span).into());
+            }
             state.scope.set(key, value);
             state.config.config.set_variable(key, value);
         }
@@ -101,7 +122,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn label(&mut self, state: &mut StageState, pairs: &[Pair]) -> Result<(), Diagnostic> {
+    fn label(&mut self, state: &mut StageState, pairs: &[Pair]) -> Outcome<()> {
         let pairs = self.pairs(state, pairs)?;
         note(state, format!("LABEL {}", joined(&pairs)));
         state.config.config.labels.extend(pairs);
@@ -109,19 +130,19 @@ impl Planner<'_> {
     }
 
     /// All values see the variables as they were before the instruction.
-    fn pairs(&mut self, state: &StageState, pairs: &[Pair]) -> Result<Vec<(String, String)>, Diagnostic> {
+    fn pairs(&mut self, state: &StageState, pairs: &[Pair]) -> Outcome<Vec<(String, String)>> {
         pairs
             .iter()
             .map(|pair| Ok((self.expand(state, &pair.key)?, self.expand(state, &pair.value)?)))
             .collect()
     }
 
-    fn volume(&mut self, state: &mut StageState, paths: &[Word]) -> Result<(), Diagnostic> {
+    fn volume(&mut self, state: &mut StageState, paths: &[Word]) -> Outcome<()> {
         let mut volumes = Vec::new();
         for path in paths {
             let volume = self.expand(state, path)?;
             if volume.trim().is_empty() {
-                return Err(Diagnostic::new("VOLUME specified can not be an empty string", path.span));
+                return Err(Diagnostic::new("VOLUME specified can not be an empty string", path.span).into());
             }
             volumes.push(volume);
         }
@@ -130,10 +151,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn expose(&mut self, state: &mut StageState, words: &[Word]) -> Result<(), Diagnostic> {
+    fn expose(&mut self, state: &mut StageState, words: &[Word]) -> Outcome<()> {
         let mut ports = BTreeSet::new();
         for word in words {
-            for text in state.scope.expand_words(word, self.escape())? {
+            let expanded = state.scope.expand_words(word, self.escape())?;
+            self.undefined(state, &expanded.unset, word.span);
+            for text in expanded.words {
                 let parsed = Port::parse(&text).map_err(|message| Diagnostic::new(message, word.span))?;
                 ports.extend(parsed.iter().map(ToString::to_string));
             }
@@ -144,26 +167,14 @@ impl Planner<'_> {
         Ok(())
     }
 
-    pub(super) fn escape(&self) -> char {
-        self.file.directives.escape
-    }
-
-    pub(super) fn expand(&mut self, state: &StageState, word: &Word) -> Result<String, Diagnostic> {
-        Ok(state.scope.expand(word, self.escape())?.text)
-    }
-
-    pub(super) fn not_blank(
-        &mut self,
-        state: &StageState,
-        word: &Word,
-        keyword: &str,
-    ) -> Result<String, Diagnostic> {
+    pub(super) fn not_blank(&mut self, state: &StageState, word: &Word, keyword: &str) -> Outcome<String> {
         let text = self.expand(state, word)?;
         if text.is_empty() {
             return Err(Diagnostic::new(
                 format!("{keyword} can not be blank: {} has no value", word.text),
                 word.span,
-            ));
+            )
+            .into());
         }
         Ok(text)
     }

@@ -1,7 +1,7 @@
 //! The history: one line for each instruction, worded as BuildKit words it.
 
 use super::HistoryItem;
-use super::scope::{PROXIES, Scope};
+use super::scope::Scope;
 use crate::graph::VertexId;
 use crate::image::{HISTORY_COMMENT, HistoryEntry};
 
@@ -27,9 +27,7 @@ fn entry(created_by: String, empty_layer: bool) -> HistoryEntry {
 
 /// `RUN |2 A=1 B=2 /bin/sh -c … # buildkit`
 pub(super) fn run(arguments: &[String], scope: &Scope) -> String {
-    let declared = scope.arguments().iter().filter(|(name, _)| !PROXIES.contains(&name.as_str()));
-    let declared: Vec<String> =
-        declared.filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?))).collect();
+    let declared: Vec<String> = scope.arguments().map(|(name, value)| format!("{name}={value}")).collect();
     let command = arguments.join(" ");
     match declared.len() {
         0 => format!("RUN {command} # buildkit"),
@@ -49,15 +47,29 @@ fn go_quote(text: &str) -> String {
         match letter {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0c' => quoted.push_str("\\f"),
             '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            letter if u32::from(letter) < 0x20 || letter == '\x7f' => {
-                quoted.push_str(&format!("\\x{:02x}", u32::from(letter)));
-            }
+            '\t' => quoted.push_str("\\t"),
+            '\x0b' => quoted.push_str("\\v"),
+            letter if letter.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(letter))),
+            letter if letter.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(letter))),
             letter => quoted.push(letter),
         }
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_go_quotes_them() {
+        let words = ["a b".to_owned(), "\"\\\n\x07\x1b\u{85}é".to_owned()];
+        assert_eq!(quoted_list(&words), r#"["a b" "\"\\\n\a\x1b\u0085é"]"#);
+    }
 }

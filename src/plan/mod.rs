@@ -10,18 +10,31 @@
 //! Not here: parsing (`dockerfile`), doing (`solve`, `exec`).
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod base;
 mod config;
+mod copy;
+mod dump;
 mod history;
+mod lint;
 mod lower;
+mod mode;
+mod mount;
+mod outline;
+mod path;
+mod refusal;
 mod scope;
 mod stage;
 mod target;
 
+pub use lint::{Findings, Hidden, config as lint_config, lint};
+pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dockerfile::{Diagnostic, Dockerfile};
+use crate::dockerfile::{Diagnostic, Dockerfile, Span};
 use crate::graph::{Graph, VertexId};
 use crate::image::{Config, HistoryEntry, Platform};
+use stage::Planner;
 
 /// What the user wants besides the Dockerfile.
 #[derive(Debug, Clone)]
@@ -30,8 +43,13 @@ pub struct Request {
     /// A stage's name or number; the last one if none.
     pub target: Option<String>,
     pub platform: Platform,
+    /// Where it is built.
+    pub build_platform: Platform,
     /// Set after everything the Dockerfile says.
     pub labels: Vec<(String, String)>,
+    /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
+    /// for as an image called [`context_key`]. No command line gives any yet.
+    pub contexts: BTreeSet<String>,
 }
 
 /// A base image that has been found.
@@ -45,11 +63,16 @@ pub struct BaseImage {
 /// The images found so far, by the name the Dockerfile uses, expanded.
 pub type BaseImages = BTreeMap<String, BaseImage>;
 
+/// What a named context is called among the images.
+pub fn context_key(name: &str) -> String {
+    format!("context:{name}")
+}
+
 /// How far planning got.
 #[derive(Debug)]
 pub enum Planned {
-    /// These images have to be known first.
-    Needs(BTreeSet<String>),
+    /// These images have to be known first; each with the place that names it.
+    Needs(BTreeMap<String, Span>),
     Ready(Box<Plan>),
 }
 
@@ -63,10 +86,18 @@ pub struct Plan {
     pub config: Config,
     /// What the target stage adds to the history of its base, in order.
     pub history: Vec<HistoryItem>,
-    /// Things worth a warning.
-    pub warnings: Vec<Diagnostic>,
-    /// Build arguments that nothing asked for.
-    pub unused_build_args: Vec<String>,
+    /// What is built, in the order of the file.
+    pub stages: Vec<PlannedStage>,
+}
+
+/// A stage that the target needs, or the target itself.
+#[derive(Debug, Clone)]
+pub struct PlannedStage {
+    pub index: usize,
+    /// As progress shows it.
+    pub name: String,
+    pub vertex: Option<VertexId>,
+    pub is_target: bool,
 }
 
 /// An entry of the history, and the step whose layer it stands for.
@@ -76,24 +107,42 @@ pub struct HistoryItem {
     pub layer: Option<VertexId>,
 }
 
-/// Plans the build of the target stage. On error nothing is planned.
+/// Plans the build of the target stage. Everything is told that is wrong, whatever else is; only if nothing is, what is
+/// not executed yet.
 pub fn plan(file: &Dockerfile, request: &Request, images: &BaseImages) -> Result<Planned, Vec<Diagnostic>> {
-    let mut planner = stage::Planner::new(file, request, images).map_err(|error| vec![error])?;
-    let target = target::find(file, request.target.as_deref()).map_err(|error| vec![error])?;
-    let built = planner.build(target).map_err(|error| vec![error])?;
+    let mut planner = Planner::new(file, request, images, None);
+    let target = match target::find(file, request.target.as_deref()) {
+        Ok(target) => target,
+        Err(error) => {
+            planner.errors.push(error);
+            return Err(planner.into_errors());
+        }
+    };
+    let built = planner.build(target);
+    if !planner.errors.is_empty() {
+        return Err(planner.into_errors());
+    }
+    if !planner.later.is_empty() {
+        stage::sort(&mut planner.later);
+        return Err(planner.later);
+    }
     if !planner.missing.is_empty() {
         return Ok(Planned::Needs(planner.missing));
     }
-    let mut config = built.config.clone();
-    for (name, value) in &request.labels {
-        config.config.labels.insert(name.clone(), value.clone());
-    }
+    let mut config = built.config;
+    config.config.labels.extend(request.labels.iter().cloned());
+    let stages = planner.built.iter().map(|(index, built)| PlannedStage {
+        index: *index,
+        name: planner.stage_label(*index),
+        vertex: built.vertex,
+        is_target: *index == target,
+    });
+    let stages = stages.collect();
     Ok(Planned::Ready(Box::new(Plan {
         target: built.vertex,
         config,
-        history: built.history.clone(),
-        unused_build_args: planner.unused_build_args(),
-        warnings: planner.warnings,
+        history: built.history,
+        stages,
         graph: planner.graph,
     })))
 }

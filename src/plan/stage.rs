@@ -1,30 +1,43 @@
-//! Stages: what they start from, and what their instructions make of it.
+//! Stages: what their instructions make of what they start from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::base::{Base, Origin};
+use super::lint::{Hidden, Noticed};
+use super::outline::Outline;
+use super::refusal::{Outcome, Refusal};
 use super::scope::{GlobalScope, Scope};
-use super::target::by_name;
 use super::{BaseImages, HistoryItem, Request};
 use crate::dockerfile::{
-    Diagnostic, Dockerfile, Instruction, Span, Spanned, Stage, Word, nearest, parse_trigger,
+    Diagnostic, Dockerfile, Instruction, Lint, Source, Span, Spanned, Stage, Trigger, Word, parse_trigger,
 };
-use crate::graph::{Graph, ImageOp, Op, Vertex, VertexId};
-use crate::image::{Config, DEFAULT_PATH};
+use crate::graph::{Graph, VertexId};
+use crate::image::Config;
 
 /// Plans stages as they are needed, each once.
 pub(super) struct Planner<'a> {
     pub(super) file: &'a Dockerfile,
     pub(super) request: &'a Request,
     pub(super) global: GlobalScope<'a>,
-    images: &'a BaseImages,
+    pub(super) images: &'a BaseImages,
+    pub(super) hidden: Option<&'a Hidden<'a>>,
     pub(super) graph: Graph,
-    /// Images that have to be known before planning can end.
-    pub(super) missing: BTreeSet<String>,
-    pub(super) warnings: Vec<Diagnostic>,
-    built: BTreeMap<usize, Built>,
-    /// Stages that are being planned: meeting one again is a cycle.
-    open: Vec<usize>,
-    image_vertices: BTreeMap<String, VertexId>,
+    /// Images that have to be known before planning can end, and where they are first named.
+    pub(super) missing: BTreeMap<String, Span>,
+    /// Everything that is wrong.
+    pub(super) errors: Vec<Diagnostic>,
+    /// What is right but not executed yet.
+    pub(super) later: Vec<Diagnostic>,
+    /// The same of FROM, which only counts once the stage is needed.
+    pub(super) refused: Vec<(usize, Diagnostic)>,
+    pub(super) lints: Vec<Lint>,
+    /// Of the instruction that is being planned.
+    pub(super) noticed: Noticed,
+    pub(super) outline: Outline,
+    /// Of each stage.
+    pub(super) bases: Vec<Base>,
+    pub(super) built: BTreeMap<usize, Built>,
+    pub(super) image_vertices: BTreeMap<String, VertexId>,
 }
 
 /// The state of a stage after its last instruction.
@@ -35,6 +48,8 @@ pub(super) struct Built {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
+    /// Whether the values of all variables are known.
+    pub known: bool,
 }
 
 /// A stage while its instructions are gone through.
@@ -45,22 +60,16 @@ pub(super) struct StageState {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
+    /// Whether the values of all variables are known: not as long as the base image is not, or after a wrong ENV.
+    pub known: bool,
     /// Whether this stage itself, and not its base, has set a command.
     pub command_set: bool,
     /// As progress shows the steps: `[name 2/4] `.
     pub label: String,
     pub steps: usize,
     pub steps_done: usize,
-    /// Whether what is being planned is a trigger of the base.
-    pub in_trigger: bool,
-}
-
-/// Where files are copied or mounted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Vertex(VertexId),
-    /// A stage or image without files.
-    Empty,
+    /// The text of the base's trigger that is being planned.
+    pub trigger: Option<Source>,
 }
 
 impl<'a> Planner<'a> {
@@ -68,235 +77,161 @@ impl<'a> Planner<'a> {
         file: &'a Dockerfile,
         request: &'a Request,
         images: &'a BaseImages,
-    ) -> Result<Self, Diagnostic> {
+        hidden: Option<&'a Hidden<'a>>,
+    ) -> Self {
         let last = file.stages.last().and_then(|stage| stage.from.node.stage_name());
-        let target = request.target.clone().or(last).unwrap_or_else(|| "default".to_owned());
-        Ok(Self {
+        let given = request.target.clone().filter(|target| !target.is_empty());
+        let target = given.or(last).unwrap_or_else(|| "default".to_owned());
+        let (global, errors) = GlobalScope::new(file, request, &target);
+        let mut planner = Self {
             file,
             request,
-            global: GlobalScope::new(file, request, &target)?,
+            global,
             images,
+            hidden,
             graph: Graph::default(),
-            missing: BTreeSet::new(),
-            warnings: Vec::new(),
+            missing: BTreeMap::new(),
+            errors,
+            later: Vec::new(),
+            refused: Vec::new(),
+            lints: Vec::new(),
+            noticed: Noticed::default(),
+            outline: Outline::default(),
+            bases: Vec::new(),
             built: BTreeMap::new(),
-            open: Vec::new(),
             image_vertices: BTreeMap::new(),
-        })
+        };
+        planner.check_defaults(&target);
+        planner.find_bases();
+        planner
     }
 
-    pub(super) fn unused_build_args(&self) -> Vec<String> {
-        self.global.unused_build_args()
-    }
-
-    /// Plans a stage and all it needs.
-    pub(super) fn build(&mut self, index: usize) -> Result<Built, Diagnostic> {
+    /// Plans a stage and all it needs. It needs only earlier ones, so this ends.
+    pub(super) fn build(&mut self, index: usize) -> Built {
         if let Some(built) = self.built.get(&index) {
-            return Ok(built.clone());
+            return built.clone();
         }
-        let stage = &self.file.stages[index];
-        if self.open.contains(&index) {
-            let name = self.stage_label(index);
-            return Err(Diagnostic::new(
-                format!("circular dependency detected on stage: {name}"),
-                stage.from.span,
-            ));
-        }
-        self.open.push(index);
-        let built = self.build_new(index, stage)?;
-        self.open.pop();
+        let built = self.build_new(index);
+        self.later
+            .extend(self.refused.extract_if(.., |(refused, _)| *refused == index).map(|(_, error)| error));
         self.built.insert(index, built.clone());
-        Ok(built)
+        built
     }
 
-    fn build_new(&mut self, index: usize, stage: &'a Stage) -> Result<Built, Diagnostic> {
-        let (base, has_image) = self.base(index, stage)?;
-        let mut state = StageState {
-            index,
-            vertex: base.vertex,
-            config: base.config,
-            scope: base.scope,
-            history: base.history,
-            command_set: false,
-            label: self.step_label(index),
-            steps: 0,
-            steps_done: usize::from(has_image),
-            in_trigger: false,
-        };
+    fn build_new(&mut self, index: usize) -> Built {
+        let stage = &self.file.stages[index];
+        self.outline.from(self.file, &self.global, stage);
+        let (start, known) = self.start(index);
+        let mut state = StageState::new(index, self.step_label(index), start, known);
         let triggers = std::mem::take(&mut state.config.config.on_build);
-        let triggers =
-            triggers.iter().map(|text| self.trigger(text, stage)).collect::<Result<Vec<_>, _>>()?;
+        let triggers: Vec<Trigger> = triggers.iter().filter_map(|text| self.trigger(text, stage)).collect();
+        let base_image = match &self.bases[index] {
+            Base::Image(name) => Some(name.clone()),
+            Base::Instead(name) => {
+                let name = name.clone();
+                let vertex = self.image(&name, None, stage.from.span).vertex();
+                self.settle(&state, &stage.from);
+                return Built { vertex, ..state.into_built() };
+            }
+            Base::Stage(_) | Base::Scratch | Base::Unknown => None,
+        };
         let own = &stage.instructions;
-        state.steps =
-            state.steps_done + triggers.iter().chain(own).filter(|step| makes_files(&step.node)).count();
-        state.in_trigger = true;
-        for instruction in &triggers {
-            self.instruction(&mut state, instruction).map_err(|error| at(error, stage.from.span))?;
+        let of_triggers = triggers.iter().map(|trigger| &trigger.instruction);
+        state.steps = of_triggers.chain(own).filter(|step| makes_files(&step.node)).count();
+        state.steps += usize::from(base_image.is_some());
+        if let Some(name) = base_image {
+            let headline = state.next_step();
+            state.vertex = self.image(&name, Some(&headline), stage.from.span).vertex();
         }
-        state.in_trigger = false;
+        self.settle(&state, &stage.from);
+        for Trigger { source, instruction } in triggers {
+            state.trigger = Some(source);
+            self.step(&mut state, &instruction);
+        }
+        state.trigger = None;
         for instruction in own {
-            self.instruction(&mut state, instruction)?;
+            self.step(&mut state, instruction);
         }
-        let StageState { vertex, config, scope, history, .. } = state;
-        Ok(Built { vertex, config, scope, history })
+        state.into_built()
     }
 
-    /// What a stage starts from, and whether that is an image with a step of its own.
-    fn base(&mut self, index: usize, stage: &'a Stage) -> Result<(Built, bool), Diagnostic> {
-        let from = &stage.from.node;
-        self.check_platform(stage)?;
-        let expanded = self.global.expand(&from.image)?;
-        if expanded.text.is_empty() {
-            let mut error = Diagnostic::new(
-                format!("base name ({}) should not be blank", from.image.text),
-                from.image.span,
-            );
-            for name in &expanded.unset {
-                let near = nearest(name, self.global.names());
-                error = error.hint(match near {
-                    Some(near) => format!("${name} has no value; did you mean ${near}?"),
-                    None => format!("${name} has no value: declare it before the first FROM, ARG {name}=…"),
-                });
-            }
-            return Err(error);
+    fn step(&mut self, state: &mut StageState, instruction: &Spanned<Instruction>) {
+        state.scope.take_missed();
+        let planned = self.instruction(state, instruction);
+        if self.told(state, planned).is_none() {
+            state.forget(&instruction.node);
         }
-        let name = expanded.text;
-        if let Some(earlier) = by_name(self.file, &name, index) {
-            return Ok((self.build(earlier)?, false));
-        }
-        if name == "scratch" {
-            return Ok((self.scratch(), false));
-        }
-        let Some(image) = self.images.get(&name) else {
-            self.missing.insert(name);
-            return Ok((self.scratch(), false));
-        };
-        let mut config = image.config.clone();
-        config.created = None;
-        if config.config.variable("PATH").is_none() {
-            config.config.env.push(format!("PATH={DEFAULT_PATH}"));
-        }
-        if config.config.working_dir.is_empty() {
-            "/".clone_into(&mut config.config.working_dir);
-        }
-        let origin = self.image(&name, &self.step_label(index), stage.from.span);
-        let vertex = match origin {
-            Some(Origin::Vertex(vertex)) => Some(vertex),
-            Some(Origin::Empty) | None => None,
-        };
-        let built = Built { vertex, scope: environment_of(&config), config, history: Vec::new() };
-        Ok((built, vertex.is_some()))
+        self.settle(state, instruction);
     }
 
-    fn scratch(&self) -> Built {
-        let config = Config::scratch(&self.request.platform);
-        Built { vertex: None, scope: environment_of(&config), config, history: Vec::new() }
+    /// Keeps a complaint about an instruction, so that the rest of it can be looked at, too.
+    pub(super) fn told<T>(&mut self, state: &StageState, outcome: Outcome<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => return Some(value),
+            // What depends on values that are not known may be right.
+            Err(Refusal::Wrong(_)) if !state.known && state.scope.has_missed() => {}
+            Err(Refusal::Wrong(error)) => self.errors.push(self.placed(state, error)),
+            Err(Refusal::Later(error)) => self.later.push(self.placed(state, error)),
+            Err(Refusal::Unknown) => {}
+        }
+        None
     }
 
-    fn check_platform(&self, stage: &Stage) -> Result<(), Diagnostic> {
-        let Some(word) = &stage.from.node.platform else { return Ok(()) };
-        let expanded = self.global.expand(word)?;
-        if expanded.text.is_empty() {
-            return Err(Diagnostic::new(
-                format!("empty platform value from expression {}", word.text),
-                word.span,
-            ));
-        }
-        let platform: crate::image::Platform = expanded
-            .text
-            .parse()
-            .map_err(|error: crate::image::PlatformError| Diagnostic::new(error.to_string(), word.span))?;
-        if platform.satisfies(&self.request.platform) {
-            return Ok(());
-        }
-        let message = format!("building for {platform} on {} is not supported yet", self.request.platform);
-        Err(Diagnostic::new(message, word.span))
+    /// A complaint about a trigger is shown with the trigger's own text, and with the FROM that brought it along.
+    fn placed(&self, state: &StageState, error: Diagnostic) -> Diagnostic {
+        let Some(source) = &state.trigger else { return error };
+        let from = self.file.stages[state.index].from.span;
+        error.within(source.clone()).note("a trigger that this stage's base brings along", from)
     }
 
-    /// The vertex of an image; none if the image is not known yet.
-    fn image(&mut self, name: &str, label: &str, span: Span) -> Option<Origin> {
-        let Some(image) = self.images.get(name) else {
-            self.missing.insert(name.to_owned());
-            return None;
-        };
-        if image.config.rootfs.diff_ids.is_empty() {
-            return Some(Origin::Empty);
+    /// Keeps what was noticed about an instruction, but for what its comments silence.
+    fn settle<T>(&mut self, state: &StageState, instruction: &Spanned<T>) {
+        if self.noticed.is_empty() {
+            return;
         }
-        if let Some(vertex) = self.image_vertices.get(name) {
-            return Some(Origin::Vertex(*vertex));
-        }
-        let op =
-            Op::Image(ImageOp { name: image.name.clone(), diff_ids: image.config.rootfs.diff_ids.clone() });
-        let name_shown = if label.is_empty() {
-            format!("FROM {}", image.name)
-        } else {
-            format!("[{label}1/{}] FROM {}", self.count_steps_of(label), image.name)
-        };
-        let vertex = self.graph.add(Vertex { op, inputs: Vec::new(), name: name_shown, origin: Some(span) });
-        self.image_vertices.insert(name.to_owned(), vertex);
-        Some(Origin::Vertex(vertex))
+        let elsewhere = state.trigger.as_ref().map(|_| self.file.stages[state.index].from.span);
+        let noticed = std::mem::take(&mut self.noticed);
+        self.lints.extend(noticed.kept(|rule| instruction.skips(rule), elsewhere));
     }
 
-    /// How many steps the stage with this label has; for the headline of its base image.
-    fn count_steps_of(&self, label: &str) -> usize {
-        let index = (0..self.file.stages.len()).find(|index| self.step_label(*index) == label).unwrap_or(0);
-        1 + self.file.stages[index].instructions.iter().filter(|step| makes_files(&step.node)).count()
-    }
-
-    /// What `--from` means: a stage by name or number, else an image.
-    pub(super) fn origin(
-        &mut self,
-        word: &Word,
-        text: &str,
-        state: &StageState,
-    ) -> Result<Option<Origin>, Diagnostic> {
-        if text.is_empty() {
-            return Err(Diagnostic::new("--from has no value", word.span));
-        }
-        if text.eq_ignore_ascii_case("scratch") {
-            return Ok(Some(Origin::Empty));
-        }
-        let stage = match text.parse::<usize>() {
-            Ok(number) if number < state.index => Some(number),
-            Ok(number) => {
-                let message = format!("invalid stage index {number}");
-                let hint = format!(
-                    "stages are numbered from 0, and only those before this one, {}, can be used",
-                    state.index
-                );
-                return Err(Diagnostic::new(message, word.span).hint(hint));
-            }
-            Err(_) => by_name(self.file, text, state.index),
-        };
-        if let Some(stage) = stage {
-            let built = self.build(stage)?;
-            return Ok(Some(built.vertex.map_or(Origin::Empty, Origin::Vertex)));
-        }
-        if let Some(later) = by_name(self.file, text, self.file.stages.len()) {
-            let current = self.stage_label(state.index);
-            let message = if later == state.index {
-                format!("circular dependency detected on stage: {text}")
-            } else {
-                format!(
-                    "cannot copy from stage {text:?}, it needs to be defined before current stage {current:?}"
-                )
-            };
-            return Err(Diagnostic::new(message, word.span));
-        }
-        Ok(self.image(text, "", word.span))
-    }
-
-    fn trigger(&self, text: &str, stage: &Stage) -> Result<Spanned<Instruction>, Diagnostic> {
+    fn trigger(&mut self, text: &str, stage: &Stage) -> Option<Trigger> {
         let image = &stage.from.node.image.text;
-        parse_trigger(&format!("ONBUILD of {image}"), text, '\\').map(|trigger| trigger.instruction).map_err(
-            |errors| {
-                let message = errors.errors.first().map(|error| error.message.clone()).unwrap_or_default();
-                Diagnostic::new(
-                    format!("the base image's trigger `ONBUILD {text}`: {message}"),
-                    stage.from.span,
-                )
-            },
-        )
+        match parse_trigger(&format!("ONBUILD of {image}"), text, '\\') {
+            Ok(trigger) => Some(trigger),
+            Err(wrong) => {
+                let source = &wrong.source;
+                self.errors.extend(wrong.errors.iter().map(|error| {
+                    let error = error.clone().within(source.clone());
+                    error.note("a trigger that this stage's base brings along", stage.from.span)
+                }));
+                None
+            }
+        }
+    }
+
+    /// Everything that is wrong, in the order of the file.
+    pub(super) fn into_errors(mut self) -> Vec<Diagnostic> {
+        sort(&mut self.errors);
+        self.errors
+    }
+
+    pub(super) fn escape(&self) -> char {
+        self.file.directives.escape
+    }
+
+    /// A word with its variables substituted; those that are nowhere set are noticed.
+    pub(super) fn expand(&mut self, state: &StageState, word: &Word) -> Outcome<String> {
+        let expanded = state.scope.expand(word, self.escape())?;
+        self.undefined(state, &expanded.unset, word.span);
+        Ok(expanded.text)
+    }
+
+    /// Where an instruction stands in the file: a trigger at the FROM that brought it along.
+    pub(super) fn place(&self, state: &StageState, instruction: &Spanned<Instruction>) -> Span {
+        match state.trigger {
+            Some(_) => self.file.stages[state.index].from.span,
+            None => instruction.span,
+        }
     }
 
     /// A stage as messages name it.
@@ -306,22 +241,68 @@ impl<'a> Planner<'a> {
 
     /// A stage as headlines name it, with a blank at the end; nothing when there is just one.
     fn step_label(&self, index: usize) -> String {
-        let named = self.file.stages[index].from.node.name.is_some();
-        if self.file.stages.len() == 1 && !named {
-            String::new()
-        } else {
-            format!("{} ", self.stage_label(index))
-        }
+        if self.file.stages.len() == 1 { String::new() } else { format!("{} ", self.stage_label(index)) }
+    }
+}
+
+impl Built {
+    pub(super) fn new(config: Config) -> Self {
+        Self { vertex: None, config, scope: Scope::default(), history: Vec::new(), known: true }
     }
 }
 
 impl StageState {
+    fn new(index: usize, label: String, start: Built, known: bool) -> Self {
+        let Built { vertex, config, mut scope, history, .. } = start;
+        // The image's variables are set anew, so that they win over a base stage's arguments.
+        for entry in &config.config.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            scope.set(name, value);
+        }
+        Self {
+            index,
+            vertex,
+            config,
+            scope,
+            history,
+            known,
+            command_set: false,
+            label,
+            steps: 0,
+            steps_done: 0,
+            trigger: None,
+        }
+    }
+
+    /// Gives up the variables that an instruction should have set: whatever uses them is not to be judged.
+    fn forget(&mut self, instruction: &Instruction) {
+        let names: Vec<&Word> = if let Instruction::Arg(arg) = instruction {
+            arg.variables.iter().map(|variable| &variable.name).collect()
+        } else if let Instruction::Env(env) = instruction {
+            env.pairs.iter().map(|pair| &pair.key).collect()
+        } else {
+            return;
+        };
+        self.known = false;
+        names.into_iter().for_each(|name| self.scope.forget(&name.text));
+    }
+
+    fn into_built(self) -> Built {
+        let Self { vertex, config, scope, history, known, .. } = self;
+        Built { vertex, config, scope, history, known }
+    }
+
     /// The headline of the next step.
     pub(super) fn next_headline(&mut self, text: &str) -> String {
+        let trigger = if self.trigger.is_some() { "ONBUILD " } else { "" };
+        format!("{} {trigger}{text}", self.next_step())
+    }
+
+    /// `[name 2/4]`
+    fn next_step(&mut self) -> String {
         self.steps_done += 1;
         let width = self.steps.to_string().len();
-        let trigger = if self.in_trigger { "ONBUILD " } else { "" };
-        format!("[{}{:>width$}/{}] {trigger}{text}", self.label, self.steps_done, self.steps)
+        format!("[{}{:>width$}/{}]", self.label, self.steps_done, self.steps)
     }
 
     /// What an operation on this stage's files has as inputs.
@@ -330,26 +311,27 @@ impl StageState {
     }
 }
 
+impl Origin {
+    pub(super) fn vertex(self) -> Option<VertexId> {
+        match self {
+            Self::Vertex(vertex) => Some(vertex),
+            Self::Empty => None,
+        }
+    }
+}
+
+/// Sorts by place in the file; what is wrong with a trigger has its place where the trigger was brought along.
+pub(super) fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by_key(|diagnostic| match (&diagnostic.within, diagnostic.notes.first()) {
+        (Some(_), Some(note)) => note.span.start,
+        (Some(_) | None, _) => diagnostic.span.start,
+    });
+}
+
 /// Whether an instruction is a step of its own.
 fn makes_files(instruction: &Instruction) -> bool {
     matches!(
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)
     )
-}
-
-fn environment_of(config: &Config) -> Scope {
-    let mut scope = Scope::default();
-    for entry in &config.config.env {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        scope.set(name, value);
-    }
-    scope
-}
-
-/// A complaint about a trigger has its place in another text: it is shown at the FROM that brought it along.
-fn at(mut error: Diagnostic, span: Span) -> Diagnostic {
-    error.span = span;
-    error.notes.clear();
-    error
 }

@@ -13,14 +13,17 @@ pub(super) fn find(file: &Dockerfile, target: Option<&str>) -> Result<usize, Dia
         return Ok(index);
     }
     let names: Vec<String> = file.stages.iter().filter_map(|stage| stage.from.node.stage_name()).collect();
-    let mut diagnostic =
-        Diagnostic::new(format!("target stage {target:?} could not be found"), file.stages[last].from.span);
-    if let Some(name) = nearest(&target.to_lowercase(), names.iter().map(String::as_str)) {
-        diagnostic = diagnostic.hint(format!("did you mean {name}?"));
-    } else if !names.is_empty() {
-        diagnostic = diagnostic.hint(format!("the stages are {}", names.join(", ")));
-    }
-    Err(diagnostic)
+    let near = nearest(&target.to_lowercase(), names.iter().map(String::as_str));
+    let near_text = near.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
+    let error = Diagnostic::new(
+        format!("target stage {target:?} could not be found{near_text}"),
+        file.stages[last].from.span,
+    );
+    Err(if near.is_none() && !names.is_empty() {
+        error.hint(format!("the stages are {}", names.join(", ")))
+    } else {
+        error
+    })
 }
 
 /// The latest stage before `end` that has a name. Names are equal whatever their case.

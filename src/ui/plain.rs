@@ -62,6 +62,7 @@ impl<W: Write> Plain<W> {
             EventKind::Failed { step, message } => self.end(step, format_args!("ERROR: {message}")),
             EventKind::Canceled { step } => self.end(step, format_args!("CANCELED")),
             EventKind::Warning { message } => self.print(format_args!("WARN: {message}\n")),
+            EventKind::Note { message } => self.print(format_args!("{message}\n")),
         }
     }
 

@@ -6,7 +6,9 @@ mod support;
 
 mod bad_input;
 mod cache;
+mod check;
 mod concurrency;
+mod dump;
 mod failure;
 mod hello;
 mod hostile;
@@ -19,3 +21,4 @@ mod result;
 mod run;
 mod skeleton;
 mod stages;
+mod warnings;

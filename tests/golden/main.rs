@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy allows it in tests, but not in what they share")]
 
 mod dockerfile;
+mod plan;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,11 @@ fn cases(root: &Path) -> Vec<PathBuf> {
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     cases.sort();
     cases
+}
+
+/// A file that a case may have.
+fn read_if_there(case: &Path, name: &str) -> Option<String> {
+    case.join(name).exists().then(|| read(case, name))
 }
 
 fn read(case: &Path, name: &str) -> String {

@@ -102,22 +102,42 @@ pub(super) fn sources_and_destination(
 }
 
 fn refuse_remote(source: &CopySource) -> Result<(), Diagnostic> {
-    let path = match source {
-        CopySource::Path(path) => path,
-        CopySource::Heredoc(_) => return Ok(()),
+    match source {
+        CopySource::Path(path) => refuse_remote_path(&path.text, path),
+        CopySource::Heredoc(_) => Ok(()),
+    }
+}
+
+/// COPY takes nothing that would have to be fetched. `text` may be the word's, or what it has become by expansion.
+pub fn refuse_remote_path(text: &str, word: &Word) -> Result<(), Diagnostic> {
+    let kind = match Remote::of(text) {
+        Some(Remote::Git) => "git ref",
+        Some(Remote::Url) => "URL",
+        None => return Ok(()),
     };
-    let text = path.text.as_str();
-    let url = text.starts_with("http://") || text.starts_with("https://");
-    let path_of_url = text.split(['#', '?']).next().unwrap_or_default();
-    let git = text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || text.starts_with("git@")
-        || url && path_of_url.ends_with(".git");
-    let kind = match (git, url) {
-        (true, _) => "git ref",
-        (false, true) => "URL",
-        (false, false) => return Ok(()),
-    };
-    let article = format!("source can't be a {kind} for COPY");
-    Err(Diagnostic::new(article, path.span).hint("ADD fetches URLs and git repositories"))
+    Err(Diagnostic::new(format!("source can't be a {kind} for COPY"), word.span)
+        .hint("ADD fetches URLs and git repositories"))
+}
+
+/// A source that is not a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remote {
+    Git,
+    Url,
+}
+
+impl Remote {
+    pub fn of(text: &str) -> Option<Self> {
+        let url = text.starts_with("http://") || text.starts_with("https://");
+        let path_of_url = text.split(['#', '?']).next().unwrap_or_default();
+        let git = text.starts_with("git://")
+            || text.starts_with("ssh://")
+            || text.starts_with("git@")
+            || url && path_of_url.ends_with(".git");
+        match (git, url) {
+            (true, _) => Some(Self::Git),
+            (false, true) => Some(Self::Url),
+            (false, false) => None,
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub use arg::{ArgInstruction, ArgVariable};
 pub(super) use argument::{Arguments, unknown};
 pub use cmd::Cmd;
 pub use command::CommandLine;
-pub use copy::{Copy, CopySource};
+pub use copy::{Copy, CopySource, Remote, refuse_remote_path};
 pub use entrypoint::Entrypoint;
 pub use env::{Env, Pair};
 pub use expose::{Expose, Port, Protocol};

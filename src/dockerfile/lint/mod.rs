@@ -17,7 +17,7 @@ pub use rule::{RULES, Rule, RuleRow};
 
 use super::line::Line;
 use super::source::{Span, Spanned, Word};
-use super::{ArgInstruction, Directives, Dockerfile, Stage};
+use super::{ArgInstruction, Directives, Stage};
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,11 +27,11 @@ pub struct Lint {
     pub span: Span,
 }
 
-impl Dockerfile {
-    /// What the file's own `check` directive says.
+impl Directives {
+    /// What the `check` directive says.
     pub fn lint_config(&self) -> Config {
         // A directive that cannot be read is an error of the file.
-        let check = self.directives.check.as_ref();
+        let check = self.check.as_ref();
         check.and_then(|check| Config::parse(&check.text).ok()).unwrap_or_default()
     }
 }

@@ -1,0 +1,279 @@
+//! COPY and ADD, as vertices.
+
+use super::base::Origin;
+use super::mode::Mode;
+use super::path::destination;
+use super::refusal::{Outcome, Refusal, not_yet};
+use super::stage::{Planner, StageState};
+use crate::dockerfile::{
+    Add, Copy, CopySource as Source, Diagnostic, Heredoc, Instruction, Remote, Spanned, Word,
+    refuse_remote_path,
+};
+use crate::graph::{CopyOp, CopySource, MakeFileOp, Op, Vertex, VertexId};
+
+/// What COPY and ADD have in common.
+struct Parts<'a> {
+    keyword: &'static str,
+    sources: &'a [Source],
+    destination: &'a Word,
+    chown: Option<&'a Word>,
+    chmod: Option<&'a Word>,
+    parents: bool,
+}
+
+/// The same with all values known.
+struct Expanded<'a> {
+    paths: Vec<(&'a Word, String)>,
+    heredocs: Vec<(&'a Heredoc, String)>,
+    destination: String,
+    owner: Option<String>,
+    mode: Option<(Mode, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Context,
+    Origin(Origin),
+}
+
+impl Planner<'_> {
+    pub(super) fn copy(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Spanned<Instruction>,
+        copy: &Copy,
+    ) -> Outcome<()> {
+        let from = match &copy.from {
+            None => Some(From::Context),
+            Some(word) => {
+                let origin = self.expand(state, word);
+                let origin = origin.and_then(|text| self.copy_origin(word, &text, state));
+                self.told(state, origin).map(From::Origin)
+            }
+        };
+        let parts = Parts {
+            keyword: "COPY",
+            sources: &copy.sources,
+            destination: &copy.destination,
+            chown: copy.chown.as_ref(),
+            chmod: copy.chmod.as_ref(),
+            parents: copy.parents,
+        };
+        let expanded = self.expand_parts(state, &parts)?;
+        for (word, text) in &expanded.paths {
+            refuse_remote_path(text, word)?;
+            if from == Some(From::Context) {
+                self.ignored("COPY", text, word);
+            }
+        }
+        let Some(from) = from else { return Err(Refusal::Unknown) };
+        for (given, flag) in [
+            (copy.link, "COPY --link"),
+            (copy.parents, "COPY --parents"),
+            (copy.if_exists, "COPY --if-exists"),
+            (!copy.excludes.is_empty(), "COPY --exclude"),
+        ] {
+            if given {
+                return not_yet(flag, instruction.span);
+            }
+        }
+        self.copy_files(state, instruction, &parts, expanded, from)
+    }
+
+    pub(super) fn add(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Spanned<Instruction>,
+        add: &Add,
+    ) -> Outcome<()> {
+        let parts = Parts {
+            keyword: "ADD",
+            sources: &add.sources,
+            destination: &add.destination,
+            chown: add.chown.as_ref(),
+            chmod: add.chmod.as_ref(),
+            parents: false,
+        };
+        let expanded = self.expand_parts(state, &parts)?;
+        for (word, text) in &expanded.paths {
+            self.ignored("ADD", text, word);
+        }
+        if let Some(word) = &add.checksum {
+            let text = self.expand(state, word)?;
+            let source = expanded.paths.first().map_or("", |(_, text)| text.as_str());
+            check_checksum(&text, source, word)?;
+        }
+        for (given, flag) in [
+            (add.link, "ADD --link"),
+            (add.checksum.is_some(), "ADD --checksum"),
+            (add.keep_git_dir.is_some(), "ADD --keep-git-dir"),
+            (add.unpack == Some(true), "ADD --unpack"),
+            (!add.excludes.is_empty(), "ADD --exclude"),
+        ] {
+            if given {
+                return not_yet(flag, instruction.span);
+            }
+        }
+        const ARCHIVES: [&str; 8] = [".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".txz", ".tbz2"];
+        for (word, text) in &expanded.paths {
+            if Remote::of(text).is_some() {
+                return not_yet("ADD of a URL or git repository", word.span);
+            }
+            if add.unpack != Some(false) && ARCHIVES.iter().any(|ending| text.ends_with(ending)) {
+                return not_yet("ADD of an archive", word.span);
+            }
+        }
+        self.copy_files(state, instruction, &parts, expanded, From::Context)
+    }
+
+    fn expand_parts<'a>(&mut self, state: &StageState, parts: &Parts<'a>) -> Outcome<Expanded<'a>> {
+        let mode = self.mode(state, parts);
+        let mode = self.told(state, mode);
+        let owner = parts.chown.map(|word| self.expand(state, word)).transpose()?;
+        let mut paths = Vec::new();
+        let mut heredocs = Vec::new();
+        for source in parts.sources {
+            match source {
+                Source::Path(word) => paths.push((word, self.expand(state, word)?)),
+                Source::Heredoc(heredoc) => heredocs.push((heredoc, self.content(state, heredoc)?)),
+            }
+        }
+        Ok(Expanded {
+            paths,
+            heredocs,
+            destination: self.expand(state, parts.destination)?,
+            owner: owner.filter(|owner| !owner.is_empty()),
+            mode: mode.ok_or(Refusal::Unknown)?,
+        })
+    }
+
+    fn mode(&mut self, state: &StageState, parts: &Parts<'_>) -> Outcome<Option<(Mode, String)>> {
+        let Some(word) = parts.chmod else { return Ok(None) };
+        let text = self.expand(state, word)?;
+        Ok(if text.is_empty() { None } else { Some((Mode::parse(&text, word)?, text)) })
+    }
+
+    fn content(&mut self, state: &StageState, heredoc: &Heredoc) -> Outcome<String> {
+        let body = heredoc.content();
+        if !heredoc.expand {
+            return Ok(body.into_owned());
+        }
+        let word = Word::new(heredoc.name.clone(), heredoc.span);
+        let expanded = state.scope.expand_body(&body, &word)?;
+        self.undefined(state, &expanded.unset, heredoc.span);
+        Ok(expanded.text)
+    }
+
+    /// One step: files of the origin, then files that the Dockerfile itself contains.
+    fn copy_files(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Spanned<Instruction>,
+        parts: &Parts<'_>,
+        expanded: Expanded<'_>,
+        from: From,
+    ) -> Outcome<()> {
+        let created_by = created_by(parts, &expanded);
+        let mode = match expanded.mode {
+            None => None,
+            Some((Mode::Octal(mode), _)) => Some(mode),
+            Some((Mode::Symbolic(_), _)) => {
+                let span = parts.chmod.map_or(instruction.span, |word| word.span);
+                return not_yet("a symbolic --chmod", span);
+            }
+        };
+        let (from, sources) = match (&expanded.heredocs[..], expanded.paths) {
+            ([], paths) => (from, paths.into_iter().map(|(_, text)| text).collect()),
+            ([(heredoc, content)], paths) if paths.is_empty() => {
+                let vertex = self.heredoc_file(state, heredoc, content, instruction);
+                (From::Origin(Origin::Vertex(vertex)), vec![heredoc.name.clone()])
+            }
+            (_, paths) if paths.is_empty() => {
+                return not_yet("more than one heredoc in an instruction", instruction.span);
+            }
+            _ => return not_yet("files and heredocs in one instruction", instruction.span),
+        };
+        let text = state.scope.display(&instruction.headline(), self.escape());
+        let name = state.next_headline(&text);
+        let mut inputs = state.inputs();
+        let has_base = !inputs.is_empty();
+        let from = match from {
+            From::Context => CopySource::Context,
+            From::Origin(Origin::Empty) => CopySource::Nothing,
+            From::Origin(Origin::Vertex(vertex)) => {
+                inputs.push(vertex);
+                CopySource::Input
+            }
+        };
+        let destination = destination(&state.config.config.working_dir, &expanded.destination);
+        let op = CopyOp { has_base, from, sources, destination, owner: expanded.owner, mode };
+        self.layer(state, Op::Copy(op), inputs, name, instruction, created_by);
+        Ok(())
+    }
+
+    fn heredoc_file(
+        &mut self,
+        state: &StageState,
+        heredoc: &Heredoc,
+        content: &str,
+        instruction: &Spanned<Instruction>,
+    ) -> VertexId {
+        let (path, content) = (format!("/{}", heredoc.name), content.as_bytes().to_vec());
+        let op = Op::MakeFile(MakeFileOp { path, content });
+        let name = format!("[internal] file <<{}", heredoc.name);
+        let origin = Some(self.place(state, instruction));
+        self.graph.add(Vertex { op, inputs: Vec::new(), name, origin })
+    }
+}
+
+/// The text of the history. Sources that are files come first, as BuildKit has it.
+fn created_by(parts: &Parts<'_>, expanded: &Expanded<'_>) -> String {
+    let mut text = parts.keyword.to_owned();
+    if parts.parents {
+        text.push_str(" --parents");
+    }
+    if let Some(owner) = &expanded.owner {
+        text.push_str(&format!(" --chown={owner}"));
+    }
+    if let Some((_, mode)) = &expanded.mode {
+        text.push_str(&format!(" --chmod={mode}"));
+    }
+    for (_, path) in &expanded.paths {
+        text.push_str(&format!(" {path}"));
+    }
+    for (heredoc, _) in &expanded.heredocs {
+        text.push_str(&format!(" <<{}", heredoc.name));
+    }
+    format!("{text} {} # buildkit", expanded.destination)
+}
+
+/// Checks what pins a source: a digest for what is fetched from a URL, a commit for a repository.
+fn check_checksum(text: &str, source: &str, word: &Word) -> Result<(), Diagnostic> {
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let wrong = |message: &str| Err(Diagnostic::new(message, word.span));
+    match Remote::of(source) {
+        _ if text.is_empty() => Ok(()),
+        None => wrong("checksum requires HTTP(S) or Git sources"),
+        Some(Remote::Git) if is_hex(text) && text.len() <= 64 => Ok(()),
+        Some(Remote::Git) => {
+            wrong("invalid checksum: expected the hexadecimal id of a commit, or how it begins")
+        }
+        Some(Remote::Url) => {
+            let Some((algorithm, digits)) = text.split_once(':') else {
+                return Err(Diagnostic::new("invalid checksum digest format", word.span)
+                    .hint("write --checksum=sha256:… with 64 hexadecimal digits"));
+            };
+            let length = match algorithm {
+                "sha256" => 64,
+                "sha384" => 96,
+                "sha512" => 128,
+                _ => return wrong("unsupported digest algorithm"),
+            };
+            match digits {
+                digits if digits.len() != length => wrong("invalid checksum digest length"),
+                digits if is_hex(digits) => Ok(()),
+                _ => wrong("invalid checksum digest format"),
+            }
+        }
+    }
+}

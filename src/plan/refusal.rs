@@ -1,0 +1,25 @@
+//! Why an instruction is not planned.
+
+use crate::dockerfile::{Diagnostic, Span};
+
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is wrong.
+    Wrong(Diagnostic),
+    /// It is right, but what it asks for is not executed yet.
+    Later(Diagnostic),
+    /// It needs values that are not known: what would be said about it may not be true.
+    Unknown,
+}
+
+pub(super) type Outcome<T> = Result<T, Refusal>;
+
+impl From<Diagnostic> for Refusal {
+    fn from(error: Diagnostic) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+pub(super) fn not_yet<T>(what: &str, span: Span) -> Outcome<T> {
+    Err(Refusal::Later(Diagnostic::new(format!("{what} is not supported yet"), span)))
+}
