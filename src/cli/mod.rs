@@ -4,6 +4,7 @@
 //! below gets what it needs as values.
 
 mod build;
+mod doctor;
 mod environment;
 mod report;
 mod run;
@@ -32,7 +33,7 @@ struct Cli {
     /// ~/.config/containers and /etc/containers]
     #[arg(long, global = true, value_name = "FILE")]
     registries_conf: Option<PathBuf>,
-    /// How processes are kept apart from the host
+    /// How processes are kept apart from the host; `rbuild doctor` says what works here
     #[arg(long, global = true, value_name = "RUNG", default_value = "auto")]
     isolation: Isolation,
     #[command(subcommand)]
@@ -44,6 +45,7 @@ enum Verb {
     Build(build::BuildArgs),
     Run(run::RunArgs),
     Unshare(unshare::UnshareArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,11 +95,12 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Build(args) => build::main(&global, args),
         Verb::Run(args) => run::main(&global, args),
         Verb::Unshare(args) => unshare::main(&global, args),
+        Verb::Doctor(args) => doctor::main(&global, args),
     };
     result.unwrap_or_else(|report: Report| report.print())
 }
 
-const VERBS: [&str; 4] = ["build", "run", "unshare", "help"];
+const VERBS: [&str; 5] = ["build", "run", "unshare", "doctor", "help"];
 /// The options that may stand before a verb and take a value.
 const GLOBAL_OPTIONS: [&str; 3] = ["--root", "--registries-conf", "--isolation"];
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempt::words;
 use super::lent::{LentIds, NEITHER_MAPPED};
 use super::obstacles::{Obstacles, Remedy};
 use super::ranges::owned_ids;
@@ -71,12 +72,33 @@ impl IsolationError {
     /// What would help.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Forbidden { remedy, .. } => Some(remedy.to_string()),
-            Self::Unavailable { remedy, .. } => remedy.as_ref().map(Remedy::to_string),
+            Self::Forbidden { .. } | Self::Unavailable { .. } | Self::Io(_) => {
+                self.remedy().map(Remedy::to_string)
+            }
             Self::Map { user, .. } => Some(format!(
                 "check the lines of {user} in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are setuid root"
             )),
-            Self::Io(_) => None,
+        }
+    }
+
+    pub(super) fn remedy(&self) -> Option<&Remedy> {
+        match self {
+            Self::Forbidden { remedy, .. } => Some(remedy),
+            Self::Unavailable { remedy, .. } => remedy.as_ref(),
+            Self::Map { .. } | Self::Io(_) => None,
+        }
+    }
+
+    /// The bare reason, where it is clear what was tried.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Forbidden { source, .. } => {
+                let cause = Obstacles::read().cause().map_or_else(|| words(source), str::to_owned);
+                format!("no user namespaces: {cause}")
+            }
+            Self::Unavailable { why, .. } => why.clone(),
+            Self::Map { message, .. } => message.clone(),
+            Self::Io(error) => error.to_string(),
         }
     }
 }
@@ -108,7 +130,12 @@ pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError>
         Choice::Auto => climb(host)?,
         Choice::Only(rung) => (step_onto(rung, host)?, None),
     };
-    mount::isolate_propagation().at("isolate mounts of", "/")?;
+    let isolated = mount::isolate_propagation();
+    match rung {
+        Rung::Root => isolated.at("isolate mounts of", "/")?,
+        // Some hosts let a namespace be made and then allow nothing in it; this is the first attempt at anything.
+        Rung::Range | Rung::Single => isolated.map_err(|source| forbidden(host, source))?,
+    }
     Ok(Entered { rung, program: process::read_only_self()?, notice })
 }
 
@@ -138,7 +165,11 @@ fn step_onto(rung: Rung, host: &Host<'_>) -> Result<Rung, IsolationError> {
     let unavailable = |why, remedy| IsolationError::Unavailable { rung, why, remedy };
     match rung {
         Rung::Root if !is_administrator(host) => {
-            let why = format!("{} is not root with CAP_SYS_ADMIN", host.user);
+            let why = if host.uid == 0 {
+                "this root lacks CAP_SYS_ADMIN".to_owned()
+            } else {
+                format!("{} is not root", host.user)
+            };
             return Err(unavailable(why, Some(Remedy::become_root())));
         }
         Rung::Root if owned_ids() <= 1 => {
@@ -149,7 +180,7 @@ fn step_onto(rung: Rung, host: &Host<'_>) -> Result<Rung, IsolationError> {
         Rung::Range => {
             let lent = LentIds::find(host).map_err(|unlent| unavailable(unlent.why, unlent.remedy))?;
             if let Mapped::Neither(why) = enter_range(host, &lent)? {
-                return Err(unavailable(why, Obstacles::read().of_mapping()));
+                return Err(unavailable(why, None));
             }
         }
         Rung::Single if is_administrator(host) && owned_ids() <= 1 => unshare_mounts()?,
@@ -167,10 +198,12 @@ fn unshare_mounts() -> Result<(), IoError> {
 }
 
 fn unshare_user(host: &Host<'_>) -> Result<(), IsolationError> {
-    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS).map_err(|source| {
-        let remedy = Obstacles::read().of_user_namespaces();
-        IsolationError::Forbidden { user: host.user.to_owned(), source, remedy }
-    })
+    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS).map_err(|source| forbidden(host, source))
+}
+
+fn forbidden(host: &Host<'_>, source: io::Error) -> IsolationError {
+    let remedy = Obstacles::read().of_user_namespaces();
+    IsolationError::Forbidden { user: host.user.to_owned(), source, remedy }
 }
 
 fn enter_single(host: &Host<'_>) -> Result<(), IsolationError> {
@@ -178,13 +211,9 @@ fn enter_single(host: &Host<'_>) -> Result<(), IsolationError> {
     map_single(host)
 }
 
-/// Some hosts let a namespace be made and then allow nothing in it; here it shows first.
 fn map_single(host: &Host<'_>) -> Result<(), IsolationError> {
-    namespace::map_single_ids(host.uid, host.gid).map_err(|error| IsolationError::Forbidden {
-        user: host.user.to_owned(),
-        source: error.source,
-        remedy: Obstacles::read().of_user_namespaces(),
-    })?;
+    let mapped = namespace::map_single_ids(host.uid, host.gid);
+    mapped.map_err(|error| forbidden(host, error.source))?;
     Ok(namespace::become_root()?)
 }
 

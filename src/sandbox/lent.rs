@@ -2,15 +2,17 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::StatVfsMountFlags;
 use rustix::process::Pid;
 
 use super::isolation::Host;
 use super::obstacles::Remedy;
 use super::ranges::{
-    IdMap, IdRange, first_free, names_subid_source, parse_getsubids, parse_map, parse_ranges,
+    IdMap, IdRange, first_free, names_subid_source, owned_ids, parse_getsubids, parse_map, parse_ranges,
 };
 use crate::sys::namespace::{self, read_setting};
 
@@ -30,6 +32,15 @@ enum Way {
     Directly,
 }
 
+/// newuidmap or newgidmap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapper {
+    Missing,
+    /// Neither setuid root nor with capabilities: it can do no more than its caller.
+    Powerless(PathBuf),
+    Ready(PathBuf),
+}
+
 /// Why there is no range of ids.
 #[derive(Debug)]
 pub(super) struct Unlent {
@@ -46,17 +57,31 @@ impl LentIds {
     }
 
     fn by_programs(host: &Host<'_>) -> Result<Self, Unlent> {
+        if owned_ids() <= 1 {
+            let why = "this user namespace has a single id itself".to_owned();
+            return Err(Unlent { why, remedy: None });
+        }
         let (users, groups) = lent_ranges(host);
         if users.is_empty() || groups.is_empty() {
             let why = format!("/etc/subuid and /etc/subgid lend no ids to {}", host.user);
             return Err(Unlent { why, remedy: Some(Remedy::lend_ids(host.user, first_free_id())) });
         }
-        let program = |name: &str| {
-            find_program(host.search_path, name).ok_or_else(|| Unlent {
+        let program = |name: &str| match Mapper::find(host, name) {
+            Mapper::Ready(program) => Ok(program),
+            Mapper::Powerless(program) => Err(Unlent {
+                why: format!("{} has no setuid bit that takes effect", program.display()),
+                remedy: Some(Remedy::reinstall("uidmap")),
+            }),
+            Mapper::Missing => Err(Unlent {
                 why: format!("{name} is not installed"),
                 remedy: Some(Remedy::install("uidmap")),
-            })
+            }),
         };
+        if rustix::thread::no_new_privs().unwrap_or(false) {
+            let why = "newuidmap has no power: no_new_privs is set".to_owned();
+            return Err(Unlent { why, remedy: Some(Remedy::allow_new_privileges()) });
+        }
+        // Both are looked at first: a namespace with one of its maps written is of no use and cannot be left.
         let way = Way::Programs { newuidmap: program("newuidmap")?, newgidmap: program("newgidmap")? };
         Ok(Self { users: own_and_lent(host.uid, &users), groups: own_and_lent(host.gid, &groups), way })
     }
@@ -104,6 +129,27 @@ impl LentIds {
             _ => NEITHER_MAPPED,
         }
     }
+}
+
+impl Mapper {
+    pub(super) fn find(host: &Host<'_>, name: &str) -> Self {
+        match find_program(host.search_path, name) {
+            None => Self::Missing,
+            Some(program) if has_power(&program) => Self::Ready(program),
+            Some(program) => Self::Powerless(program),
+        }
+    }
+}
+
+fn has_power(program: &Path) -> bool {
+    let is_setuid = std::fs::metadata(program).is_ok_and(|meta| meta.mode() & 0o4000 != 0 && meta.uid() == 0);
+    let has_capabilities = || {
+        let mut value = [0_u8; 64];
+        rustix::fs::getxattr(program, "security.capability", &mut value).is_ok()
+    };
+    let ignored = rustix::fs::statvfs(program)
+        .is_ok_and(|file_system| file_system.f_flag.contains(StatVfsMountFlags::NOSUID));
+    !ignored && (is_setuid || has_capabilities())
 }
 
 /// The ranges of users and of groups that the administrator lends to this user.

@@ -63,11 +63,17 @@ impl Obstacles {
         Remedy { what: text.to_owned(), command: None }
     }
 
-    /// What would let newuidmap and newgidmap do their work.
-    pub fn of_mapping(&self) -> Option<Remedy> {
-        let text = "this process may gain no privileges, so newuidmap cannot either: start it without no_new_privs \
-                    (Kubernetes: allowPrivilegeEscalation: true)";
-        self.no_new_privileges.then(|| Remedy { what: text.to_owned(), command: None })
+    /// The switch that forbids user namespaces, if one does.
+    pub fn cause(&self) -> Option<&'static str> {
+        if self.max_user_namespaces == Some(0) {
+            Some("user.max_user_namespaces is 0")
+        } else if self.unprivileged_userns_clone == Some(0) {
+            Some("kernel.unprivileged_userns_clone is 0")
+        } else if self.apparmor_restricts == Some(1) {
+            Some("kernel.apparmor_restrict_unprivileged_userns is 1")
+        } else {
+            None
+        }
     }
 }
 
@@ -80,6 +86,11 @@ impl Remedy {
         Self::command(format!("install {package}"), format!("apt-get install {package}"))
     }
 
+    pub(super) fn reinstall(package: &str) -> Self {
+        let what = format!("{package} has lost its privileges, perhaps when an image was copied");
+        Self::command(what, format!("apt-get install --reinstall {package}"))
+    }
+
     /// `first` and the ids above it are nobody's yet.
     pub(super) fn lend_ids(user: &str, first: u32) -> Self {
         let range = format!("{first}-{}", first.saturating_add(65_535));
@@ -87,6 +98,12 @@ impl Remedy {
             format!("an administrator can lend ids to {user} that nobody else has"),
             format!("usermod --add-subuids {range} --add-subgids {range} {user}"),
         )
+    }
+
+    pub(super) fn allow_new_privileges() -> Self {
+        let text = "start rbuild without no_new_privs, so that newuidmap can do its work (Kubernetes: \
+                    allowPrivilegeEscalation: true)";
+        Self { what: text.to_owned(), command: None }
     }
 
     pub(super) fn become_root() -> Self {
@@ -118,6 +135,8 @@ mod tests {
         assert_eq!(command(&obstacles), "sysctl kernel.unprivileged_userns_clone=1");
         obstacles.max_user_namespaces = Some(0);
         assert_eq!(command(&obstacles), "sysctl user.max_user_namespaces=15000");
+        assert_eq!(obstacles.cause(), Some("user.max_user_namespaces is 0"));
         assert_eq!(Obstacles::default().of_user_namespaces().command, None);
+        assert_eq!(Obstacles::default().cause(), None);
     }
 }

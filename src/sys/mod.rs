@@ -9,6 +9,7 @@
 )]
 
 mod error;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod network;
