@@ -11,7 +11,7 @@ use crate::sandbox::{self, Verdict};
 
 /// Say what this host can do: how builds are isolated here and why, what is missing, and what would help.
 ///
-/// Nothing is changed. The exit code is 4 if builds with RUN steps and containers cannot be isolated at all.
+/// Nothing is changed. The exit code is 4 if RUN steps and containers cannot be isolated here.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// How it is said.
@@ -40,7 +40,7 @@ pub(super) fn main(global: &Global, args: DoctorArgs) -> Result<i32, Report> {
     };
     // Whoever closed standard output does not want to know.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(if verdict.rung.is_some() { 0 } else { Code::Isolation as i32 })
+    Ok(if verdict.works { 0 } else { Code::Isolation as i32 })
 }
 
 const WIDTH: usize = 80;

@@ -34,6 +34,15 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
     lines
 }
 
+/// What is missing on a rung that no step can do without.
+pub(super) fn keeps_steps_from_running(inside: &Inside) -> Option<&'static str> {
+    match (&inside.overlay, &inside.proc) {
+        (OverlayTried::Fails(_) | OverlayTried::OldWay, _) => Some("no overlay can be mounted"),
+        (OverlayTried::Works | OverlayTried::NoPlace(_), Err(_)) => Some("no fresh /proc can be mounted"),
+        (OverlayTried::Works | OverlayTried::NoPlace(_), Ok(())) => None,
+    }
+}
+
 fn line(name: &'static str, what: &'static str, state: State, detail: impl Into<String>) -> Check {
     Check { name, state, what, detail: detail.into() }
 }

@@ -15,6 +15,8 @@ pub struct Verdict {
     pub user: String,
     /// The rung that commands take; none where they cannot isolate.
     pub rung: Option<Rung>,
+    /// Whether steps can run on it.
+    pub works: bool,
     /// Why this one, or why none.
     pub reason: String,
     pub checks: Vec<Check>,
@@ -52,9 +54,15 @@ impl Verdict {
             (Choice::Auto | Choice::Only(_), Tried::Works(inside)) => Some((*rung, inside)),
             (Choice::Auto | Choice::Only(_), Tried::Fails { .. }) => None,
         });
-        let reason = match chosen {
-            Some((rung, inside)) => reason_for(facts, choice, rung, inside),
-            None => reason_against(facts, choice),
+        let (works, reason) = match chosen {
+            Some((rung, inside)) => {
+                let reason = reason_for(facts, choice, rung, inside);
+                match checks::keeps_steps_from_running(inside) {
+                    None => (true, reason),
+                    Some(what) => (false, format!("{reason}, but steps cannot run: {what}")),
+                }
+            }
+            None => (false, reason_against(facts, choice)),
         };
         let mut hints = Vec::new();
         let mut list = Vec::new();
@@ -70,6 +78,7 @@ impl Verdict {
             kernel: facts.kernel.clone(),
             user: facts.user.clone(),
             rung: chosen.map(|(rung, _)| rung),
+            works,
             reason,
             checks: list,
             hints,
@@ -184,7 +193,7 @@ mod tests {
         let verdict = Verdict::of(&good(), Choice::Auto);
         assert_eq!(verdict.rung, Some(Rung::Range));
         assert_eq!(verdict.reason, "a user namespace with 65537 ids can be made");
-        assert_eq!(verdict.hints, []);
+        assert_eq!((verdict.works, verdict.hints.len()), (true, 0));
         assert_eq!(state(&verdict, "root"), State::NotApplicable);
     }
 
@@ -260,6 +269,12 @@ mod tests {
         (facts.tun, facts.pasta) = (Device::Missing, None);
         let verdict = Verdict::of(&facts, Choice::Auto);
         assert_eq!([state(&verdict, "overlay"), state(&verdict, "proc")], [State::Missing; 2]);
+        assert_eq!((verdict.rung, verdict.works), (Some(Rung::Range), false));
+        assert!(
+            verdict.reason.ends_with("but steps cannot run: no overlay can be mounted"),
+            "{}",
+            verdict.reason
+        );
         assert_eq!(commands(&verdict), ["modprobe tun", "apt-get install passt"]);
         assert_eq!(verdict.hints.len(), 4);
         assert_eq!(Verdict::of(&facts, Choice::Only(Rung::Single)).hints.len(), 2);
