@@ -59,7 +59,7 @@ pub(super) fn try_rung(host: &Host<'_>, rung: Rung, place: &Path) -> Result<Trie
             // Last: the filter stays.
             handing_over: seccomp::hand_over(&[]).map(drop).map_err(|error| words(&error)),
         }),
-        Err(error) => Tried::Fails { why: error.reason(), remedy: error.remedy().cloned() },
+        Err(error) => Tried::Fails { why: error.reason(), remedy: error.remedy() },
     });
     // In case the child was killed half-way.
     let _ = std::fs::remove_dir_all(&probe);

@@ -71,21 +71,15 @@ pub enum IsolationError {
 impl IsolationError {
     /// What would help.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Forbidden { .. } | Self::Unavailable { .. } | Self::Io(_) => {
-                self.remedy().map(Remedy::to_string)
-            }
-            Self::Map { user, .. } => Some(format!(
-                "check the lines of {user} in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are setuid root"
-            )),
-        }
+        self.remedy().map(|remedy| remedy.to_string())
     }
 
-    pub(super) fn remedy(&self) -> Option<&Remedy> {
+    pub(super) fn remedy(&self) -> Option<Remedy> {
         match self {
-            Self::Forbidden { remedy, .. } => Some(remedy),
-            Self::Unavailable { remedy, .. } => remedy.as_ref(),
-            Self::Map { .. } | Self::Io(_) => None,
+            Self::Forbidden { remedy, .. } => Some(remedy.clone()),
+            Self::Unavailable { remedy, .. } => remedy.clone(),
+            Self::Map { user, .. } => Some(Remedy::check_lent_ids(user)),
+            Self::Io(_) => None,
         }
     }
 
@@ -180,7 +174,7 @@ fn step_onto(rung: Rung, host: &Host<'_>) -> Result<Rung, IsolationError> {
         Rung::Range => {
             let lent = LentIds::find(host).map_err(|unlent| unavailable(unlent.why, unlent.remedy))?;
             if let Mapped::Neither(why) = enter_range(host, &lent)? {
-                return Err(unavailable(why, None));
+                return Err(unavailable(why, Some(Remedy::check_lent_ids(host.user))));
             }
         }
         Rung::Single if is_administrator(host) && owned_ids() <= 1 => unshare_mounts()?,

@@ -209,7 +209,11 @@ fn start(program: &Path, target: Pid, map: &[IdMap]) -> io::Result<std::process:
 fn finish(started: io::Result<std::process::Child>) -> Option<String> {
     match started.and_then(std::process::Child::wait_with_output) {
         Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        // Libraries may have added lines; the message becomes part of a sentence.
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "))
+        }
         Err(error) => Some(error.to_string()),
     }
 }

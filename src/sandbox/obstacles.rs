@@ -100,6 +100,13 @@ impl Remedy {
         )
     }
 
+    pub(super) fn check_lent_ids(user: &str) -> Self {
+        let what = format!(
+            "check the lines of {user} in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are setuid root"
+        );
+        Self { what, command: None }
+    }
+
     pub(super) fn allow_new_privileges() -> Self {
         let text = "start rbuild without no_new_privs, so that newuidmap can do its work (Kubernetes: \
                     allowPrivilegeEscalation: true)";
