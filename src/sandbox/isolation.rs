@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::words;
@@ -118,6 +119,18 @@ impl fmt::Display for Rung {
     }
 }
 
+/// A directory on the way down is a descriptor, and so is every layer of an overlay: more than the 1024 that programs
+/// are given for the sake of select(2).
+fn allow_many_descriptors() {
+    const MANY: u64 = 65_536;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MANY, |most| most.min(MANY));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // A host that does not allow it gets along with fewer, mostly.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
 /// Moves this process, which must have one thread, onto the best rung or the one that is asked for.
 pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError> {
     let (rung, notice) = match choice {
@@ -132,6 +145,7 @@ pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError>
     }
     // What is made for images does not depend on whoever builds them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    allow_many_descriptors();
     Ok(Entered { rung, program: process::read_only_self()?, notice })
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, remove_tree};
 
 /// This process's part of `tmp/`, removed at the end.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What cannot be removed now is swept by a later process.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 
@@ -68,7 +68,7 @@ impl Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         // What cannot be removed now is swept by a later process.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn sweep(tmp: &Path) -> Result<(), StoreError> {
     for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
         let path = entry.at("read directory", tmp)?.path();
         if is_abandoned(&path)? {
-            remove(&path)?;
+            remove_tree(&path)?;
         }
     }
     Ok(())
@@ -101,15 +101,6 @@ fn is_abandoned(path: &Path) -> Result<bool, IoError> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error).at("lock", path),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), IoError> {
-    let answer = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match answer {
-        // Another process sweeps, too.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        answer => answer.at("remove", path),
     }
 }
 

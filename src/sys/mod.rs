@@ -16,10 +16,12 @@ pub mod namespace;
 pub mod network;
 pub mod ownership;
 pub mod process;
+mod removal;
 pub mod rooted;
 pub mod seccomp;
 pub mod socket;
 mod thread;
 
 pub use error::{At, IoError};
+pub use removal::remove_tree;
 pub use thread::blocking;
