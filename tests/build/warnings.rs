@@ -104,3 +104,22 @@ fn a_missing_file_is_shown_with_what_hid_it_and_what_is_near() {
     let output = env.rbuild(&["."]).run().code(3);
     output.says(&[">>> COPY cargo.lock /", "\"*.lock\"", ".dockerignore:1", "WARN: CopyIgnoredFile"]);
 }
+
+#[test]
+fn an_unknown_owner_is_an_error_with_the_nearest_name() {
+    let env = TestEnv::new();
+    env.write("passwd", "root:x:0:0::/:/sh\napp:x:1000:1000::/:/sh\n").write("a", "a");
+    env.dockerfile("FROM scratch\nCOPY passwd /etc/passwd\nCOPY --chown=appp a /\n");
+    env.rbuild(&["."]).run().code(3).says(&["appp", "app)", "Dockerfile:3", ">>> COPY --chown=appp a /"]);
+}
+
+#[test]
+fn another_frontend_is_refused_by_name() {
+    let env = TestEnv::new();
+    env.dockerfile("# syntax=someone/frontend:1\nFROM scratch\n");
+    env.rbuild(&["."]).run().code(3).says(&["\"someone/frontend:1\" is not supported", "Dockerfile:1"]);
+    let syntax = |name: &str| format!("BUILDKIT_SYNTAX={name}");
+    env.rbuild(&["--build-arg", &syntax("docker/dockerfile:1"), "."]).run().success();
+    env.dockerfile("FROM scratch\n");
+    env.rbuild(&["--build-arg", &syntax("someone/frontend"), "."]).run().code(3).says(&["someone/frontend"]);
+}

@@ -42,6 +42,8 @@ pub(super) struct Expander<'a> {
     /// The text walked through is not used: only its syntax counts.
     pub(super) unused: bool,
     pub(super) depth: usize,
+    /// The words that the text falls into are wanted.
+    splits: bool,
     produced: usize,
 }
 
@@ -51,17 +53,28 @@ pub(super) const MAX_DEPTH: usize = 100;
 /// More text than this is refused: a few lines can double a value until memory is gone.
 const MAX_TEXT: usize = 64 << 20;
 
-/// Collects text, and the words it falls into.
+/// Collects text, and the words it falls into if those are wanted.
 #[derive(Default)]
 struct Output {
     text: String,
+    splits: bool,
     words: Vec<String>,
     word: String,
 }
 
 impl<'a> Expander<'a> {
     pub(super) fn new(text: &'a str, mode: Mode, lookup: &'a Lookup<'a>) -> Self {
-        Self { text, at: 0, mode, lookup, unset: Vec::new(), unused: false, depth: 0, produced: 0 }
+        Self {
+            text,
+            at: 0,
+            mode,
+            lookup,
+            unset: Vec::new(),
+            unused: false,
+            depth: 0,
+            splits: false,
+            produced: 0,
+        }
     }
 
     pub(super) fn all(&mut self) -> Result<String, ExpandError> {
@@ -69,6 +82,7 @@ impl<'a> Expander<'a> {
     }
 
     pub(super) fn all_words(&mut self) -> Result<Vec<String>, ExpandError> {
+        self.splits = true;
         let mut output = self.walk(None, self.escapes())?;
         output.end_word();
         Ok(output.words)
@@ -104,7 +118,7 @@ impl<'a> Expander<'a> {
     }
 
     fn walk(&mut self, stop: Option<char>, escapes: Escapes) -> Result<Output, ExpandError> {
-        let mut output = Output::default();
+        let mut output = Output { splits: self.splits, ..Output::default() };
         let escape = self.mode.escape;
         let special = move |letter: char| {
             letter == '$' || letter == escape || Some(letter) == stop || letter == '\'' || letter == '"'
@@ -200,6 +214,9 @@ impl Output {
     /// Text whose blanks part words.
     fn plain(&mut self, text: &str) {
         self.text.push_str(text);
+        if !self.splits {
+            return;
+        }
         for letter in text.chars() {
             if letter.is_whitespace() { self.end_word() } else { self.word.push(letter) }
         }
@@ -208,7 +225,9 @@ impl Output {
     /// Text whose blanks are protected.
     fn whole(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
+        if self.splits {
+            self.word.push_str(text);
+        }
     }
 
     fn end_word(&mut self) {
