@@ -1,7 +1,7 @@
 //! COPY and ADD, as vertices.
 
-use super::base::Origin;
 use super::mode::Mode;
+use super::origin::Origin;
 use super::path::destination;
 use super::refusal::{Outcome, Refusal, not_yet};
 use super::stage::{Planner, StageState};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::base::{Base, Origin};
+use super::base::Base;
 use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
@@ -308,15 +308,6 @@ impl StageState {
     /// What an operation on this stage's files has as inputs.
     pub(super) fn inputs(&self) -> Vec<VertexId> {
         self.vertex.into_iter().collect()
-    }
-}
-
-impl Origin {
-    pub(super) fn vertex(self) -> Option<VertexId> {
-        match self {
-            Self::Vertex(vertex) => Some(vertex),
-            Self::Empty => None,
-        }
     }
 }
 
