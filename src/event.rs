@@ -1,10 +1,13 @@
 //! The only channel from work to what a person sees.
 //!
-//! Work sends [`Event`]s and never prints; `ui` receives them and never works. Sending cannot fail and never waits: when
-//! nobody listens any more, events are dropped.
+//! Work sends [`Event`]s and never prints; `ui` receives them and never works. Sending cannot fail: when nobody listens
+//! any more, events are dropped. It waits only where there is no end of events: a step that writes faster than somebody
+//! reads is held up by its own log ([`Events::log`]).
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A step of a build as progress shows it, numbered in order of first mention.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -14,7 +17,16 @@ pub struct StepId(pub u32);
 pub struct Event {
     pub at: Instant,
     pub kind: EventKind,
+    /// Given back when the event has been shown.
+    _room: Option<Room>,
 }
+
+/// A place among the lines that wait to be shown.
+#[derive(Clone, Debug)]
+struct Room(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
+
+/// How many lines may wait.
+const WAITING_LINES: usize = 4096;
 
 #[derive(Clone, Debug)]
 pub enum EventKind {
@@ -67,22 +79,39 @@ pub enum Stream {
     Stderr,
 }
 
+impl Event {
+    #[cfg(test)]
+    pub(crate) fn now(kind: EventKind) -> Self {
+        Self { at: Instant::now(), kind, _room: None }
+    }
+}
+
 /// The sending end; cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: mpsc::Sender<Event>,
+    /// Room for lines of logs that nobody has shown yet.
+    room: Arc<Semaphore>,
 }
 
 /// Makes a channel; the receiver ends when every sender is gone.
 pub fn channel() -> (Events, mpsc::Receiver<Event>) {
     let (sender, receiver) = mpsc::channel();
-    (Events { sender }, receiver)
+    (Events { sender, room: Arc::new(Semaphore::new(WAITING_LINES)) }, receiver)
 }
 
 impl Events {
     pub fn send(&self, kind: EventKind) {
         // A receiver that is gone has stopped showing progress; work goes on all the same.
-        let _ = self.sender.send(Event { at: Instant::now(), kind });
+        let _ = self.sender.send(Event { at: Instant::now(), kind, _room: None });
+    }
+
+    /// Sends a line of a log, as soon as there is room for it.
+    pub async fn log(&self, step: StepId, stream: Stream, line: String) {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
+        let room = room.map(|permit| Room(Arc::new(permit)));
+        let kind = EventKind::Log { step, stream, line };
+        let _ = self.sender.send(Event { at: Instant::now(), kind, _room: room });
     }
 
     pub fn warn(&self, message: impl Into<String>) {

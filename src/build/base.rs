@@ -8,7 +8,7 @@ use super::steps::Steps;
 use crate::dockerfile::{Dockerfile, Span, nearest};
 use crate::image::{Config, Descriptor, ImageId, Platform, Reference, ReferenceError};
 use crate::plan::BaseImage;
-use crate::registry::{self, Client, RegistryError, ResolvedImage};
+use crate::registry::{self, Asked, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
 
 /// What people mean most often.
@@ -97,6 +97,13 @@ impl BaseSource {
             return Ok(found);
         }
         let resolved = registry::resolve(&self.client, reference, &self.platform).await?;
+        if resolved.config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
+            let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
+            let asked =
+                Box::new(Asked { registry, repository, what: format!("image {}", reference.version()) });
+            let problem = "the manifest has another number of layers than the config";
+            return Err(RegistryError::Protocol { asked, problem }.into());
+        }
         let id = self.remember(reference, &resolved)?;
         Ok(Found { id, config: resolved.config })
     }
@@ -126,12 +133,7 @@ impl BaseSource {
         for (diff_id, layer) in image.config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
             let key = diff_id.0.hex();
             let mut record = self.store.record::<LayerRecord>(&key)?.unwrap_or_default();
-            if !record.blobs.iter().any(|known| known.digest == layer.digest) {
-                record.blobs.insert(0, layer.clone());
-            }
-            let source = image.reference.to_string();
-            record.sources.retain(|known| *known != source);
-            record.sources.push(source);
+            record.claim(layer, image.reference.to_string());
             self.store.put_record(&key, &record)?;
         }
         self.store.put_record(&id.0.hex(), &ImageRecord { manifest })?;

@@ -7,6 +7,7 @@ mod seal;
 mod steps;
 mod warnings;
 
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,7 +174,7 @@ pub fn read_dockerfile(request: &Request) -> Result<(Dockerfile, PathBuf), Build
 }
 
 fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, BuildError> {
-    let text = std::fs::read(path).at("read", path).map_err(BuildError::Input)?;
+    let text = read_bounded(path).at("read", path).map_err(BuildError::Input)?;
     let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.to_owned() })?;
     let frontend = request.wanted.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !syntax.is_empty());
     let parsed = match frontend {
@@ -182,6 +183,17 @@ fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, Build
         Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
     };
     parsed.map_err(|errors| BuildError::Dockerfile(Box::new(errors)))
+}
+
+/// Reads a Dockerfile, which may be anything, even a device without end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    const LARGEST: u64 = 64 << 20;
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
+    }
+    Ok(text)
 }
 
 /// The Dockerfile's path and the name that messages give it.

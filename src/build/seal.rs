@@ -9,7 +9,7 @@ use crate::exec::Executor;
 use crate::export::{ExportError, ImageLayer};
 use crate::image::{Compression, DiffId};
 use crate::layer::{self, LayerRef};
-use crate::store::{LayerRecord, SealRecord, SnapshotId};
+use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId};
 use crate::sys::blocking;
 
 pub(super) struct Sealing {
@@ -54,15 +54,38 @@ impl Sealing {
         Ok(layers)
     }
 
-    /// A layer that came with an image: its blob is taken as it is. An image that was built here and never pushed has
-    /// none yet.
+    /// A layer that came with an image, as the blob that it came as. What an image only claims of it is believed as long
+    /// as nothing contradicts it: otherwise the layer is unpacked, which shows who is right.
     async fn brought_along(&self, diff_id: DiffId, below: &[LayerRef]) -> Result<ImageLayer, ExportError> {
-        let record = self.executor.store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
-        match (record.blobs.first(), &record.snapshot) {
-            (None, Some(snapshot)) if self.want_blobs => seal(&self.executor, snapshot, below, true).await,
-            (blob, _) => Ok(ImageLayer { diff_id, blob: blob.cloned(), sources: record.sources }),
+        let record = self.record(diff_id)?;
+        if let Some(known) = record.verified().next() {
+            return Ok(layer_of(diff_id, known));
+        }
+        let claims: Vec<&KnownBlob> = record.claimed().collect();
+        match (&record.snapshot, &claims[..]) {
+            // Built here and never pushed: there is no blob yet.
+            (Some(snapshot), _) if self.want_blobs => {
+                let sealed = seal(&self.executor, snapshot, below, true).await?;
+                if sealed.diff_id == diff_id { Ok(sealed) } else { Err(ExportError::Changed(diff_id)) }
+            }
+            (None, [only]) => Ok(layer_of(diff_id, only)),
+            (None, [_, _, ..]) if self.want_blobs => {
+                self.executor.layers.directories(&[LayerRef::Image(diff_id)]).await?;
+                let record = self.record(diff_id)?;
+                let known = record.verified().next().ok_or(ExportError::Changed(diff_id))?;
+                Ok(layer_of(diff_id, known))
+            }
+            (_, _) => Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() }),
         }
     }
+
+    fn record(&self, diff_id: DiffId) -> Result<LayerRecord, ExportError> {
+        Ok(self.executor.store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default())
+    }
+}
+
+fn layer_of(diff_id: DiffId, known: &KnownBlob) -> ImageLayer {
+    ImageLayer { diff_id, blob: Some(known.blob.clone()), sources: known.sources.clone() }
 }
 
 async fn seal(
@@ -74,9 +97,12 @@ async fn seal(
     let store = &executor.store;
     if let Some(SealRecord { diff_id }) = store.record(&snapshot.to_string())? {
         let record = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
-        let blob = record.blobs.iter().find(|blob| matches!(store.blobs().size(&blob.digest), Ok(Some(_))));
-        if blob.is_some() || !want_blob {
-            return Ok(ImageLayer { diff_id, blob: blob.cloned(), sources: record.sources });
+        let there = |known: &&KnownBlob| matches!(store.blobs().size(&known.blob.digest), Ok(Some(_)));
+        if let Some(known) = record.verified().find(there) {
+            return Ok(layer_of(diff_id, known));
+        }
+        if !want_blob {
+            return Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() });
         }
     }
     let below = executor.layers.directories(below).await?;
@@ -88,19 +114,18 @@ async fn seal(
         let mut record = store.record::<LayerRecord>(&key)?.unwrap_or_default();
         record.snapshot.get_or_insert(id.clone());
         if let Some(blob) = &sealed.blob {
-            record.blobs.retain(|known| known.digest != blob.digest);
-            record.blobs.insert(0, blob.clone());
+            record.confirm(blob);
         }
         store.put_record(&key, &record)?;
         store.put_record(&id.to_string(), &SealRecord { diff_id: sealed.diff_id })?;
-        Ok((sealed, record.sources))
+        Ok(sealed)
     });
-    let (sealed, sources) = sealed.await?;
+    let sealed = sealed.await?;
     if sealed.sockets > 0 {
         executor.events.warn(format!(
             "{} sockets were left out of a layer: a tar has no place for them",
             sealed.sockets
         ));
     }
-    Ok(ImageLayer { diff_id: sealed.diff_id, blob: sealed.blob, sources })
+    Ok(ImageLayer { diff_id: sealed.diff_id, blob: sealed.blob, sources: Vec::new() })
 }

@@ -120,7 +120,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
     }
     let built = signals::until_interrupted(build::build(&request, tools));
-    // The senders are gone: what is still to be shown is shown now, before any error.
+    // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
+    // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
     let built = built?.map_err(Report::from)?;
     print_result(&request, &built, quiet);

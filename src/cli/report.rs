@@ -85,7 +85,7 @@ impl Report {
             let _ = writeln!(text, "hint: {hint}");
         }
         // Whoever closed standard error does not want to know.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = std::io::stderr().write_all(harmless(&text).as_bytes());
         self.code as i32
     }
 
@@ -105,6 +105,16 @@ impl Report {
             None => self,
         }
     }
+}
+
+/// Names and texts of others may contain anything, also what would make a terminal do things.
+fn harmless(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// The lines of a Dockerfile around an instruction, with its own lines marked.
@@ -196,7 +206,7 @@ fn failed_log(name: &str, error: &ExecError) -> Option<String> {
 impl From<ExecError> for Report {
     fn from(error: ExecError) -> Self {
         match error {
-            ExecError::Command { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Command { .. } | ExecError::Lost { .. } => Self::new(Code::StepFailed, &error),
             ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
             ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
             ExecError::Select(error) => of_select(&error),
@@ -228,6 +238,7 @@ impl From<ExportError> for Report {
             ExportError::Layer(error) => Self::from(error),
             ExportError::Store(error) => Self::from(error),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
+            ExportError::Changed(_) => Self::new(Code::Store, &error),
         }
     }
 }
@@ -238,7 +249,9 @@ impl From<LayerError> for Report {
             LayerError::Registry(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
-            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
+            LayerError::Unrepresentable { .. } | LayerError::TooMany { .. } => Self::new(Code::Input, &error),
+            // The layer may be whole, and the disk full.
+            LayerError::Damaged { source, .. } if source.is_of_disk() => Self::from(*source),
             // What a registry sent is not what it should be.
             LayerError::Damaged { .. }
             | LayerError::Lost { .. }

@@ -7,9 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::report::{Code, Report};
+use crate::sys::process;
 
 /// How long blocking work may take to notice that nobody waits for it any more.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Directories are gone into by recursion, as deep as paths can be long. Only what is used takes memory.
+const STACK: usize = 16 << 20;
 
 /// Runs work to its end, or gives it up at the first interrupt; a second one ends the process at once.
 pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Report> {
@@ -17,17 +21,16 @@ pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, R
     let result = runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let mut hangup = listen(SignalKind::hangup())?;
         let mut work = std::pin::pin!(work);
         tokio::select! {
             result = &mut work => return Ok(result),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
-        tokio::spawn(async move {
-            interrupt.recv().await;
-            #[expect(clippy::exit, reason = "the user insists, and a killed process leaves the store whole")]
-            std::process::exit(Code::Interrupted as i32);
-        });
+        // From here on another signal ends the process at once: a killed process leaves the store whole.
+        process::default_terminal_signals();
         Err(Report::interrupted())
     });
     end(runtime, result.is_ok());
@@ -72,7 +75,11 @@ fn end(runtime: tokio::runtime::Runtime, finished: bool) {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build();
     runtime.map_err(|error| Report::new(Code::Bug, format!("cannot start the runtime: {error}")))
 }
 

@@ -20,6 +20,11 @@ pub enum ExecError {
     /// The command never ran.
     #[error("process {command:?} could not be started: {failure}")]
     Start { command: String, failure: Failure, log: Vec<String> },
+    /// The process beside the sandbox is gone, and the command with it.
+    #[error(
+        "process {command:?} was lost: the sandbox process ended without a report; was it killed for want of memory?"
+    )]
+    Lost { command: String },
     #[error("{0}")]
     Select(#[from] SelectError),
     #[error("{0} (in the files of the image being built)")]

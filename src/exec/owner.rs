@@ -19,13 +19,11 @@ pub(super) struct Owner {
 /// without group is its own group's number.
 pub(super) fn chown_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
-    if let (Ok(uid), true) = (user.parse(), group.is_empty()) {
-        return Ok(Owner { uid, gid: uid });
+    // The group is looked at by the same rules as a user's own.
+    match user.parse::<u32>() {
+        Ok(uid) if group.is_empty() => user_owner(&format!("{uid}:{uid}"), root),
+        Ok(_) | Err(_) => user_owner(text, root),
     }
-    if let (Ok(uid), Ok(gid)) = (user.parse(), group.parse()) {
-        return Ok(Owner { uid, gid });
-    }
-    user_owner(text, root)
 }
 
 /// The owner that `USER` means in a root file system.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
-use crate::event::{EventKind, Events, StepId, Stream};
+use crate::event::{Events, StepId, Stream};
 use crate::graph::{NetworkMode, RunOp, VertexId};
 use crate::sandbox::{self, Network, Outcome, Process, RootFs, Session, Spec, Stdio};
 use crate::snapshot::Draft;
@@ -81,10 +81,10 @@ impl Executor {
             log(Stream::Stdout).follow(output),
             log(Stream::Stderr).follow(error)
         );
-        let finished = finished?;
+        let command = op.arguments.join(" ");
+        let Ok(finished) = finished else { return Err(ExecError::Lost { command }) };
         finished.notices.iter().for_each(|notice| self.events.warn(notice.clone()));
         let log = last_lines(output, error);
-        let command = op.arguments.join(" ");
         match (finished.failure, finished.outcome) {
             (Some(failure), _) => Err(ExecError::Start { command, failure, log }),
             (None, Outcome::Exited(0)) => Ok(()),
@@ -113,27 +113,27 @@ impl Log {
             let mut rest = &buffer[..length];
             while let Some(end) = memchr::memchr(b'\n', rest) {
                 unfinished.extend_from_slice(&rest[..end]);
-                self.line(std::mem::take(&mut unfinished), &mut last);
+                self.line(std::mem::take(&mut unfinished), &mut last).await;
                 rest = &rest[end + 1..];
             }
             unfinished.extend_from_slice(rest);
             if unfinished.len() >= LONGEST_LINE {
-                self.line(std::mem::take(&mut unfinished), &mut last);
+                self.line(std::mem::take(&mut unfinished), &mut last).await;
             }
         }
         if !unfinished.is_empty() {
-            self.line(unfinished, &mut last);
+            self.line(unfinished, &mut last).await;
         }
         last
     }
 
-    fn line(&self, bytes: Vec<u8>, last: &mut Lines) {
+    async fn line(&self, bytes: Vec<u8>, last: &mut Lines) {
         let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(&bytes)).into_owned();
         if last.len() == LAST_LINES {
             last.pop_front();
         }
         last.push_back((Instant::now(), line.clone()));
-        self.events.send(EventKind::Log { step: self.step, stream: self.stream, line });
+        self.events.log(self.step, self.stream, line).await;
     }
 }
 

@@ -40,4 +40,7 @@ pub enum ExportError {
     /// A rule of the program itself is broken.
     #[error("layer {0} was not compressed before it was pushed")]
     NotCompressed(DiffId),
+    /// What is in the store under a layer's name is not that layer.
+    #[error("layer {0} is damaged in the store")]
+    Changed(DiffId),
 }

@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use tokio::sync::OnceCell;
 
-use super::error::LayerError;
+use super::error::{LayerError, MOST_LAYERS};
 use super::{Unpacked, receive, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
-use crate::store::{LayerRecord, SealRecord, SnapshotId, Store, StoreError};
+use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, Store, StoreError};
 use crate::sys::{At, blocking};
 
 /// One layer of a root file system.
@@ -35,8 +36,9 @@ pub struct Layers {
     events: Events,
     /// Each layer is fetched once, however many steps want it.
     fetched: Mutex<HashMap<DiffId, Arc<OnceCell<PathBuf>>>>,
-    /// The step under which downloads are shown.
+    /// The step under which downloads are shown, as long as there are any.
     step: StepId,
+    downloads: AtomicUsize,
 }
 
 /// How many chunks of a download may wait for the unpacker.
@@ -44,14 +46,18 @@ const DEPTH: usize = 32;
 
 impl Layers {
     pub fn new(store: Arc<Store>, client: Client, events: Events, step: StepId) -> Self {
-        Self { store, client, events, fetched: Mutex::default(), step }
+        Self { store, client, events, fetched: Mutex::default(), step, downloads: AtomicUsize::new(0) }
     }
 
     /// The directories of a chain, uppermost first, as overlays want them.
     pub async fn directories(&self, chain: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
         let mut directories = try_join_all(chain.iter().map(|layer| self.directory(layer))).await?;
         directories.reverse();
-        Ok(without_repeats(directories))
+        let directories = without_repeats(directories);
+        match directories.len() {
+            count if count > MOST_LAYERS => Err(LayerError::TooMany { count }),
+            _ => Ok(directories),
+        }
     }
 
     pub fn store(&self) -> &Store {
@@ -99,11 +105,11 @@ impl Layers {
         if let Some(path) = self.unpacked(diff_id)? {
             return Ok(path);
         }
-        let record = self.record(diff_id)?;
-        let (snapshot, lost) = self.unpack(diff_id, &record).await?;
-        self.report(diff_id, lost);
+        let (snapshot, blob) = self.unpack_first(diff_id, &self.record(diff_id)?).await?;
         // Read again: what is known of its blobs may have grown.
-        let record = LayerRecord { snapshot: Some(snapshot.clone()), ..self.record(diff_id)? };
+        let mut record = self.record(diff_id)?;
+        record.confirm(&blob);
+        record.snapshot = Some(snapshot.clone());
         self.store.put_record(&diff_id.0.hex(), &record)?;
         self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id })?;
         Ok(self.store.snapshot_path(&snapshot))
@@ -118,24 +124,37 @@ impl Layers {
         Ok(snapshot.filter(|id| self.store.has_snapshot(id)).map(|id| self.store.snapshot_path(&id)))
     }
 
-    async fn unpack(
+    /// Tries what is known of the layer until something proves to be it: first what has been it before, then what
+    /// images claim. The first failure is the one that is told.
+    async fn unpack_first(
         &self,
         diff_id: DiffId,
         record: &LayerRecord,
-    ) -> Result<(SnapshotId, Unpacked), LayerError> {
-        for blob in &record.blobs {
-            if self.store.blobs().size(&blob.digest)?.is_some() {
-                let (store, blob) = (Arc::clone(&self.store), blob.clone());
-                let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
-                return unpacked.map_err(|source| damaged(diff_id, source));
+    ) -> Result<(SnapshotId, Descriptor), LayerError> {
+        let mut failure = None;
+        // The latest claim is that of an image that is wanted now.
+        let claimed: Vec<&KnownBlob> = record.claimed().collect();
+        for known in record.verified().chain(claimed.into_iter().rev()) {
+            match self.unpack(diff_id, known).await {
+                Ok((snapshot, lost)) => {
+                    self.report(diff_id, lost);
+                    return Ok((snapshot, known.blob.clone()));
+                }
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        let (Some(blob), Some(source)) = (record.blobs.first(), record.sources.last()) else {
-            return Err(LayerError::Lost { layer: diff_id.to_string() });
-        };
-        let source: Reference =
-            source.parse().map_err(|_| LayerError::Lost { layer: diff_id.to_string() })?;
-        self.download(diff_id, blob, &source).await
+        Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
+    }
+
+    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<(SnapshotId, Unpacked), LayerError> {
+        if self.store.blobs().size(&known.blob.digest)?.is_some() {
+            let (store, blob) = (Arc::clone(&self.store), known.blob.clone());
+            let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
+            return unpacked.map_err(|source| damaged(diff_id, source));
+        }
+        let lost = || LayerError::Lost { layer: diff_id.to_string() };
+        let source: Reference = known.sources.last().and_then(|name| name.parse().ok()).ok_or_else(lost)?;
+        self.download(diff_id, &known.blob, &source).await
     }
 
     /// Downloads a blob and unpacks it at the same time.
@@ -158,6 +177,7 @@ impl Layers {
         source: &Reference,
         read: impl FnOnce(BlobReader) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LayerError> {
+        let _shown = self.show_downloading();
         let (sender, reader) = blob_channel(DEPTH);
         let (events, step, total) = (self.events.clone(), self.step, blob.size);
         let id = blob.digest.to_string();
@@ -180,12 +200,32 @@ impl Layers {
         }
     }
 
+    /// Opens the step for downloads with the first of them; the last one closes it.
+    fn show_downloading(&self) -> Downloading<'_> {
+        if self.downloads.fetch_add(1, Ordering::SeqCst) == 0 {
+            let name = "[internal] load layers of images".to_owned();
+            self.events.send(EventKind::Started { step: self.step, name });
+        }
+        Downloading(self)
+    }
+
     fn report(&self, diff_id: DiffId, lost: Unpacked) {
         if lost.flattened > 0 {
             let (short, count) = (diff_id.0.short(), lost.flattened);
             self.events.warn(format!(
                 "layer {short}: {count} links and pipes belong to root here, because this user namespace has a single id"
             ));
+        }
+    }
+}
+
+/// One download that is shown.
+struct Downloading<'a>(&'a Layers);
+
+impl Drop for Downloading<'_> {
+    fn drop(&mut self) {
+        if self.0.downloads.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.events.send(EventKind::Done { step: self.0.step });
         }
     }
 }

@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::image::{Compression, DiffId};
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::sys::IoError;
+
+/// The kernel's limit for the directories of one overlay, less one for mount points.
+pub(super) const MOST_LAYERS: usize = 499;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -18,6 +23,8 @@ pub enum LayerError {
     /// What came as this layer is not it.
     #[error("layer {layer}: {source}")]
     Damaged { layer: String, source: Box<LayerError> },
+    #[error("{count} layers are more than the {MOST_LAYERS} that the kernel puts on top of each other")]
+    TooMany { count: usize },
     #[error("layer {layer} is in no store and no known registry any more")]
     Lost { layer: String },
     #[error("the layer's tar is damaged: {0}")]
@@ -34,4 +41,15 @@ pub enum LayerError {
     MediaType(String),
     #[error("{} cannot be written into a layer: {reason}", .path.display())]
     Unrepresentable { path: PathBuf, reason: &'static str },
+}
+
+impl LayerError {
+    /// Whether the disk is to blame, and not what was to be unpacked.
+    pub fn is_of_disk(&self) -> bool {
+        let errno = match self {
+            Self::Io(error) | Self::Store(StoreError::Io(error)) => error.errno(),
+            _ => None,
+        };
+        matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO))
+    }
 }

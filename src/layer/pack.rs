@@ -37,6 +37,9 @@ struct Packer<'a, W> {
     sockets: u64,
 }
 
+/// As long as paths can be; it also bounds how deep directories are gone into.
+const LONGEST_PATH: usize = 4096;
+
 /// What became of a name.
 enum Change {
     There,
@@ -46,6 +49,12 @@ enum Change {
 impl<W: Write> Packer<'_, W> {
     /// The entries of an open directory, and whiteouts for what it replaces, in the order of their names in the tar.
     fn directory_content(&mut self, directory: &OwnedFd, path: &Path) -> Result<(), LayerError> {
+        if path.as_os_str().len() > LONGEST_PATH {
+            return Err(LayerError::Unrepresentable {
+                path: path.iter().take(3).collect::<PathBuf>().join("…"),
+                reason: "its path is longer than 4096 bytes, which nobody could unpack",
+            });
+        }
         let entries = read_entries(directory).at("read directory", self.shown(path))?;
         let mut names: BTreeMap<OsString, Change> =
             entries.into_iter().map(|entry| (entry.name, Change::There)).collect();

@@ -17,12 +17,16 @@ pub fn receive(
     diff_id: DiffId,
     from: impl Read,
 ) -> Result<(SnapshotId, Unpacked), LayerError> {
-    let mut arriving = Arriving { from, blob: store.blobs().writer()? };
+    let mut arriving = Arriving { from, blob: store.blobs().writer()?, failed: None };
     let workspace = store.workspace()?;
     let directory = workspace.directory("diff")?;
     let unpacked = unpack_checked(&mut arriving, layer, diff_id, &directory);
     // Also after an error: a blob that is not what it should be is the better explanation.
-    io::copy(&mut arriving, &mut io::sink()).map_err(LayerError::Tar)?;
+    let rest = io::copy(&mut arriving, &mut io::sink());
+    if let Some(source) = arriving.failed {
+        return Err(IoError { operation: "write", path: "layer blob".into(), source }.into());
+    }
+    rest.map_err(LayerError::Tar)?;
     arriving.blob.complete_as(&layer.digest)?;
     let unpacked = unpacked?;
     Ok((store.adopt_snapshot(&directory)?, unpacked))
@@ -104,12 +108,18 @@ impl<R: Read> Read for Hashing<R> {
 struct Arriving<'a, R> {
     from: R,
     blob: BlobWriter<'a>,
+    /// Why the copy could not be written: the store's fault, not the stream's.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Read for Arriving<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.from.read(buffer)?;
-        self.blob.write_all(&buffer[..length])?;
+        if let Err(error) = self.blob.write_all(&buffer[..length]) {
+            let kind = error.kind();
+            self.failed.get_or_insert(error);
+            return Err(kind.into());
+        }
         Ok(length)
     }
 }

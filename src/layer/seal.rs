@@ -13,6 +13,9 @@ use crate::image::{Compression, Descriptor, DiffId, Hasher};
 use crate::store::Store;
 use crate::sys::IoError;
 
+/// Directories are gone into by recursion, as deep as paths can be long. Only what is used takes memory.
+const STACK: usize = 16 << 20;
+
 /// A directory of changes as a layer.
 #[derive(Debug)]
 pub struct Sealed {
@@ -38,7 +41,13 @@ pub fn seal(
             Some(compression) => {
                 let (blob_sender, to_blob) = sync_channel(2);
                 let senders = vec![hash_sender, blob_sender];
-                let packing = scope.spawn(move || pack_into(directory, below, senders));
+                let packing = thread::Builder::new().stack_size(STACK);
+                let packing = packing.spawn_scoped(scope, move || pack_into(directory, below, senders));
+                let packing = packing.map_err(|source| IoError {
+                    operation: "start",
+                    path: "packing thread".into(),
+                    source,
+                })?;
                 let blob = write_blob(store, compression, to_blob);
                 // When the blob cannot be written the packer stops, too, and the writer's error says why.
                 let packed = packing.join().expect("packing does not panic");

@@ -43,7 +43,7 @@ pub async fn resolve(
     };
     // Tokens and mirrors go by the name; the digest in it says that this is not a request by tag.
     let config_bytes = client.fetch_blob_bytes(&pinned, &manifest.config).await?;
-    let config = serde_json::from_slice(&config_bytes)
+    let config: Config = serde_json::from_slice(&config_bytes)
         .map_err(|source| RegistryError::Config { asked: asked(reference), source })?;
     Ok(ResolvedImage {
         reference: pinned,

@@ -47,7 +47,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
         return Ok(());
     };
     // Keys pressed at a shared terminal are for the program; this process ends when the program does.
-    process::ignore_terminal_signals(true);
+    process::ignore_terminal_signals();
     let mut namespaces = Namespaces::NEWNS | Namespaces::NEWPID | Namespaces::NEWIPC | Namespaces::NEWUTS;
     if job.network == Network::None {
         namespaces |= Namespaces::NEWNET;
@@ -82,7 +82,7 @@ fn emulator(job: &Job, to_init: &UnixStream, proc: &File, init: Pid) -> io::Resu
 }
 
 fn become_init(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> ! {
-    process::ignore_terminal_signals(false);
+    process::default_terminal_signals();
     let failure = init::run(job, socket, child, stdio);
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));

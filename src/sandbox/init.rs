@@ -139,11 +139,9 @@ impl Init<'_> {
     }
 
     fn mount_dev(&self, at: &str) -> Result<(), StepError> {
-        let dev = mount::virtual_fs(
-            "tmpfs",
-            &[("mode", "755"), ("size", "65536k")],
-            Attributes::MOUNT_ATTR_NOSUID,
-        )?;
+        // The devices that are to work are mounts of their own.
+        let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+        let dev = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
         self.attach(&dev, at)?;
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
             let device = Path::new("/dev").join(name);

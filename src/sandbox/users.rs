@@ -16,6 +16,8 @@ pub enum UserError {
     User { name: String, nearest: Option<String> },
     #[error("unable to find group {name}: no matching entries in group file")]
     Group { name: String },
+    #[error("{id} is no valid user or group id: they go up to {MAX_ID}")]
+    Range { id: u32 },
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
@@ -47,6 +49,7 @@ pub fn find_account(user: &str, passwd: &str, group: &str) -> Result<Account, Us
             return Err(UserError::User { name: name.to_owned(), nearest });
         }
     };
+    check_range(uid)?;
     let home = entry.as_ref().map(|entry| entry.home.to_owned()).filter(|home| !home.is_empty());
     let (gid, groups) = match group_name {
         Some(group_name) => (find_group(group_name, group)?, Vec::new()),
@@ -60,7 +63,15 @@ pub fn find_account(user: &str, passwd: &str, group: &str) -> Result<Account, Us
             (primary, groups)
         }
     };
+    check_range(gid)?;
     Ok(Account { uid, gid, groups, home })
+}
+
+/// The largest id that is not taken for "none" or "leave as it is" somewhere.
+const MAX_ID: u32 = i32::MAX.cast_unsigned();
+
+fn check_range(id: u32) -> Result<(), UserError> {
+    if id <= MAX_ID { Ok(()) } else { Err(UserError::Range { id }) }
 }
 
 fn find_group(name: &str, text: &str) -> Result<u32, UserError> {
@@ -147,5 +158,7 @@ mod tests {
         assert!(matches!(find_account("app:eve", PASSWD, GROUP), Err(UserError::Group { .. })));
         assert!(matches!(find_account("app", "", ""), Err(UserError::User { .. })));
         assert_eq!(find_account("root", "", "").unwrap().uid, 0);
+        assert!(matches!(find_account("4294967295", "", ""), Err(UserError::Range { .. })));
+        assert!(matches!(find_account("1:4294967295", "", ""), Err(UserError::Range { .. })));
     }
 }

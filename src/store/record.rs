@@ -33,10 +33,47 @@ pub struct StepRecord {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LayerRecord {
     pub snapshot: Option<SnapshotId>,
-    /// Compressed forms that are known, in the store or in a registry.
-    pub blobs: Vec<Descriptor>,
-    /// Names of images in registries that have the blobs.
+    /// Compressed forms, in the store or in a registry.
+    pub blobs: Vec<KnownBlob>,
+}
+
+/// A blob that is a layer, or is said to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KnownBlob {
+    pub blob: Descriptor,
+    /// Whether it has been unpacked or packed here. Otherwise it is what some image's manifest claims: anybody's word.
+    pub verified: bool,
+    /// Names of images in registries that have it.
     pub sources: Vec<String>,
+}
+
+impl LayerRecord {
+    /// Notes what an image says of the layer.
+    pub fn claim(&mut self, blob: &Descriptor, source: String) {
+        match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
+            Some(known) => {
+                known.sources.retain(|other| *other != source);
+                known.sources.push(source);
+            }
+            None => self.blobs.push(KnownBlob { blob: blob.clone(), verified: false, sources: vec![source] }),
+        }
+    }
+
+    /// Notes that a blob has proved to be the layer.
+    pub fn confirm(&mut self, blob: &Descriptor) {
+        match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
+            Some(known) => known.verified = true,
+            None => self.blobs.push(KnownBlob { blob: blob.clone(), verified: true, sources: Vec::new() }),
+        }
+    }
+
+    pub fn verified(&self) -> impl Iterator<Item = &KnownBlob> {
+        self.blobs.iter().filter(|known| known.verified)
+    }
+
+    pub fn claimed(&self) -> impl Iterator<Item = &KnownBlob> {
+        self.blobs.iter().filter(|known| !known.verified)
+    }
 }
 
 /// What a snapshot is as a layer, by its id.

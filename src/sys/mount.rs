@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-    move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    open_tree,
 };
 
 pub use rustix::mount::MountAttrFlags as Attributes;
@@ -45,7 +45,8 @@ pub struct Overlay<'a> {
 /// that a crash interrupts is thrown away anyhow.
 pub fn overlay(overlay: Overlay<'_>) -> Result<OwnedFd, MountError> {
     let target = overlay.changes.map(|(upper, _)| upper).or(overlay.lowers.first().map(PathBuf::as_path));
-    new_mount("overlay", target.unwrap_or(Path::new("nothing")), MountAttrFlags::empty(), |context| {
+    // A device that an image or a step brings along is kept, and opens nothing.
+    new_mount("overlay", target.unwrap_or(Path::new("nothing")), Attributes::MOUNT_ATTR_NODEV, |context| {
         for lower in overlay.lowers {
             add_layer(context, "lowerdir+", lower)?;
         }

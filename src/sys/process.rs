@@ -70,11 +70,19 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sets the action of signals that a terminal sends to ignore (`true`) or to the default.
-pub fn ignore_terminal_signals(ignore: bool) {
-    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+/// Ignores the signals that a terminal sends.
+pub fn ignore_terminal_signals() {
+    set_terminal_signals(libc::SIG_IGN);
+}
+
+/// Takes the default action of the signals that a terminal sends: to end the process.
+pub fn default_terminal_signals() {
+    set_terminal_signals(libc::SIG_DFL);
+}
+
+fn set_terminal_signals(action: libc::sighandler_t) {
     for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGTSTP] {
-        // SAFETY: SIG_IGN and SIG_DFL install no handler, so no code of ours runs in signal context.
+        // SAFETY: both actions install no handler, so no code of ours runs in signal context.
         unsafe { libc::signal(signal, action) };
     }
 }

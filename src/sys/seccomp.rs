@@ -31,11 +31,16 @@ pub struct Call {
 }
 
 /// What the caller gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Answer {
     Value(i64),
     /// An errno, positive.
     Error(i32),
+    /// A descriptor of this process, which the caller gets as one of its own.
+    Descriptor {
+        fd: OwnedFd,
+        close_on_exec: bool,
+    },
     /// The kernel is to do the call after all.
     Continue,
 }
@@ -117,6 +122,7 @@ fn jump(condition: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
 // The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
 const RECEIVE: libc::c_ulong = request(3, 0, size_of::<libc::seccomp_notif>());
 const SEND: libc::c_ulong = request(3, 1, size_of::<libc::seccomp_notif_resp>());
+const ADD_DESCRIPTOR: libc::c_ulong = request(1, 3, size_of::<libc::seccomp_notif_addfd>());
 const SET_FLAGS: libc::c_ulong = request(1, 4, size_of::<u64>());
 const SYNCHRONOUS_WAKE_UP: libc::c_ulong = 1;
 
@@ -158,6 +164,7 @@ impl Listener {
             Answer::Value(value) => (value, 0, 0),
             Answer::Error(errno) => (0, -errno, 0),
             Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
+            Answer::Descriptor { fd, close_on_exec } => return self.answer_with(call, &fd, close_on_exec),
         };
         let flags = u32::try_from(flags).expect("flags are small");
         let mut response = libc::seccomp_notif_resp { id: call.id, val, error, flags };
@@ -169,6 +176,29 @@ impl Listener {
             // The caller is gone.
             error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             error => Err(error),
+        }
+    }
+}
+
+impl Listener {
+    fn answer_with(&self, call: &Call, fd: &OwnedFd, close_on_exec: bool) -> io::Result<()> {
+        let flag = |given: bool, flag: libc::c_int| if given { flag.cast_unsigned() } else { 0 };
+        let mut added = libc::seccomp_notif_addfd {
+            id: call.id,
+            // Adding and answering are one: a caller that is gone keeps nothing.
+            flags: u32::try_from(libc::SECCOMP_ADDFD_FLAG_SEND).expect("flags are small"),
+            srcfd: fd.as_raw_fd().cast_unsigned(),
+            newfd: 0,
+            newfd_flags: flag(close_on_exec, libc::O_CLOEXEC),
+        };
+        // SAFETY: the request reads a seccomp_notif_addfd, which is what the pointer leads to.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), ADD_DESCRIPTOR, &raw mut added) } >= 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            // The caller has no room for another descriptor.
+            error => self.answer(call, Answer::Error(error.raw_os_error().unwrap_or(libc::EMFILE))),
         }
     }
 }

@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use crate::event::{Event, EventKind, StepId};
 
 pub(super) fn show(events: Receiver<Event>, to: impl Write) {
-    let mut plain = Plain { to, steps: HashMap::new(), current: None };
-    for event in events {
+    // Many lines that come at once are one write; what is there is shown before waiting for more.
+    let mut plain = Plain { to: BufWriter::new(to), steps: HashMap::new(), current: None };
+    while let Some(event) = events.try_recv().ok().or_else(|| {
+        let _ = plain.to.flush();
+        events.recv().ok()
+    }) {
         plain.event(event);
     }
+    let _ = plain.to.flush();
 }
 
 struct Plain<W> {
@@ -125,7 +130,6 @@ mod tests {
     fn steps_are_numbered_and_named_again_after_an_interruption() {
         let (a, b) = (StepId(7), StepId(3));
         let log = |step, line: &str| EventKind::Log { step, stream: Stream::Stdout, line: line.to_owned() };
-        let start = Instant::now();
         let mut plain = Plain { to: Vec::new(), steps: HashMap::new(), current: None };
         for kind in [
             EventKind::Started { step: a, name: "[a 1/1] RUN one".to_owned() },
@@ -136,7 +140,7 @@ mod tests {
             EventKind::Done { step: a },
             EventKind::Warning { message: "careful".to_owned() },
         ] {
-            plain.event(Event { at: start, kind });
+            plain.event(Event::now(kind));
         }
         let expected = "#1 [a 1/1] RUN one\n#1 0.000 one\n#1 ...\n\n#2 [b 1/1] RUN two\n#2 CACHED\n\n\
                         #1 [a 1/1] RUN one\n#1 0.000 more\n#1 DONE 0.0s\n\nWARN: careful\n";

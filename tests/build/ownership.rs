@@ -55,6 +55,9 @@ fn users_may_be_changed_and_root_regained() {
          RUN id -u > /ids && su app -c 'id -u; id -g; id -un' >> /ids && id -u >> /ids\n\
          USER app\n\
          RUN test $(id -u) = 1000 && test $(id -g) = 1000 && test $HOME = /home/app\n\
+         RUN touch /tmp/mine && mkdir /tmp/dir && echo x > /tmp/dir/in && ! mkdir /tmp/dir 2> /dev/null\n\
+         RUN test \"$(stat -c %u:%g:%a /tmp/mine /tmp/dir /tmp/dir/in | tr '\\n' ' ')\" = '1000:1000:644 1000:1000:755 1000:1000:644 '\n\
+         RUN (umask 077; touch /tmp/tight) && test $(stat -c %a /tmp/tight) = 600 && echo more >> /tmp/mine\n\
          RUN ! chown 0 /tmp && ! su root -c true < /dev/null\n\
          USER 4711:50\n\
          RUN test \"$(id -u):$(id -g)\" = 4711:50\n",

@@ -22,6 +22,15 @@ pub(super) enum FileCall {
     Mknod,
     /// directory, path, mode, device
     Mknodat,
+    /// path, flags, mode
+    Open,
+    /// directory, path, flags, mode
+    Openat,
+    /// path, mode
+    Creat,
+    Mkdir,
+    /// directory, path, mode
+    Mkdirat,
     /// path, buffer
     Stat,
     Lstat,
@@ -57,6 +66,8 @@ const TABLE: &[(i64, Kind)] = &[
     (libc::SYS_fchown, Kind::File(FileCall::Fchown)),
     (libc::SYS_fchownat, Kind::File(FileCall::Fchownat)),
     (libc::SYS_mknodat, Kind::File(FileCall::Mknodat)),
+    (libc::SYS_openat, Kind::File(FileCall::Openat)),
+    (libc::SYS_mkdirat, Kind::File(FileCall::Mkdirat)),
     (libc::SYS_fstat, Kind::File(FileCall::Fstat)),
     (libc::SYS_newfstatat, Kind::File(FileCall::Newfstatat)),
     (libc::SYS_statx, Kind::File(FileCall::Statx)),
@@ -66,6 +77,12 @@ const TABLE: &[(i64, Kind)] = &[
     (libc::SYS_lchown, Kind::File(FileCall::Lchown)),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_mknod, Kind::File(FileCall::Mknod)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, Kind::File(FileCall::Open)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, Kind::File(FileCall::Creat)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, Kind::File(FileCall::Mkdir)),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_stat, Kind::File(FileCall::Stat)),
     #[cfg(target_arch = "x86_64")]
@@ -92,12 +109,17 @@ pub(super) fn kind(number: i64) -> Option<Kind> {
     TABLE.iter().find(|(known, _)| *known == number).map(|(_, kind)| *kind)
 }
 
-/// The filter's table. Nodes that are no devices need nobody else, so only devices are handed over.
+/// The filter's table. Nodes that are no devices need nobody else, and opening what is there makes nothing: neither is
+/// handed over.
 pub(in crate::sandbox) fn traps() -> Vec<Trap> {
     let device = |argument| When { argument, mask: libc::S_IFMT, values: [libc::S_IFCHR, libc::S_IFBLK] };
+    let create = libc::O_CREAT.cast_unsigned();
+    let making = |argument| When { argument, mask: create, values: [create, create] };
     let when = |kind| match kind {
         Kind::File(FileCall::Mknod) => Some(device(1)),
         Kind::File(FileCall::Mknodat) => Some(device(2)),
+        Kind::File(FileCall::Open) => Some(making(1)),
+        Kind::File(FileCall::Openat) => Some(making(2)),
         Kind::File(_) | Kind::Ids(_) => None,
     };
     TABLE.iter().map(|(number, kind)| Trap { number: *number, when: when(*kind) }).collect()

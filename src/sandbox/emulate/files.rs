@@ -28,6 +28,17 @@ pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids) -> io::Result<A
         FileCall::Fchownat => chown(call, named(call, a, b, e)?, c, d, ids),
         FileCall::Mknod => mknod(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
         FileCall::Mknodat => mknod(call, named(call, a, b, NOFOLLOW)?, c, d, ids),
+        // What root makes is root's: nothing has to be looked at.
+        FileCall::Open | FileCall::Openat | FileCall::Creat | FileCall::Mkdir | FileCall::Mkdirat
+            if ids.new_files_of(call.thread) == (0, 0) =>
+        {
+            Ok(Answer::Continue)
+        }
+        FileCall::Open => create(call, AT_FDCWD, a, b, c, ids),
+        FileCall::Openat => create(call, a, b, c, d, ids),
+        FileCall::Creat => create(call, AT_FDCWD, a, CREATE, b, ids),
+        FileCall::Mkdir => mkdir(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, ids),
+        FileCall::Mkdirat => mkdir(call, named(call, a, b, NOFOLLOW)?, c, ids),
         FileCall::Stat => stat(call, named(call, AT_FDCWD, a, 0)?, b),
         FileCall::Lstat => stat(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b),
         FileCall::Fstat => stat(call, descriptor(call, a), b),
@@ -38,6 +49,8 @@ pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids) -> io::Result<A
 
 const AT_FDCWD: u64 = libc::AT_FDCWD as u32 as u64;
 const NOFOLLOW: u64 = libc::AT_SYMLINK_NOFOLLOW as u64;
+/// What creat(2) means.
+const CREATE: u64 = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as u64;
 const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 
 /// What a directory descriptor, a path and flags mean to the caller. None for what the kernel refuses itself.
@@ -118,15 +131,62 @@ fn mknod(call: &Call, target: Option<Target>, mode: u64, number: u64, ids: &mut 
     if !ids.is_privileged(call.thread) {
         return Ok(Answer::Error(libc::EPERM));
     }
-    let raw = RawMode::try_from(mode & 0xffff).expect("masked to 16 bits");
+    let kind = FileType::from_raw_mode(RawMode::try_from(mode & 0xffff).expect("masked to 16 bits"));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&target.path, flags, Mode::empty())?;
-    let permissions = raw & 0o7777 & !umask(call.thread);
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(permissions))?;
-    let device = Some(Device { kind: FileType::from_raw_mode(raw), number: number & 0xffff_ffff });
-    let (uid, gid) = ids.new_files_of(call.thread);
+    rustix::fs::fchmod(&file, permissions(call, mode))?;
+    let device = Some(Device { kind, number: number & 0xffff_ffff });
+    let (uid, gid) = owner_of_new(call, &target, ids);
     ownership::write(&file, Recorded { uid, gid, device })?;
     Ok(Answer::Value(0))
+}
+
+/// A file made by somebody who is not root is theirs. It is made here, so that it never is without its owner.
+fn create(
+    call: &Call,
+    directory: u64,
+    path: u64,
+    flags: u64,
+    mode: u64,
+    ids: &mut Ids,
+) -> io::Result<Answer> {
+    let wanted = OFlags::from_bits_retain(u32::try_from(flags & 0xffff_ffff).expect("masked to 32 bits"));
+    let unfollowed = if wanted.intersects(OFlags::EXCL | OFlags::NOFOLLOW) { NOFOLLOW } else { 0 };
+    let Some(target) = named(call, directory, path, unfollowed)? else { return Ok(Answer::Continue) };
+    match target.stat() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // It is there, and opening it changes nobody's ownership; or the kernel knows better what is wrong.
+        Ok(_) | Err(_) => return Ok(Answer::Continue),
+    }
+    let fd = rustix::fs::open(&target.path, wanted | OFlags::CLOEXEC, permissions(call, mode))?;
+    let (uid, gid) = owner_of_new(call, &target, ids);
+    ownership::write(&fd, Recorded { uid, gid, device: None })?;
+    Ok(Answer::Descriptor { fd, close_on_exec: wanted.contains(OFlags::CLOEXEC) })
+}
+
+fn mkdir(call: &Call, target: Option<Target>, mode: u64, ids: &mut Ids) -> io::Result<Answer> {
+    let Some(target) = target else { return Ok(Answer::Continue) };
+    rustix::fs::mkdirat(CWD, &target.path, permissions(call, mode))?;
+    let (uid, gid) = owner_of_new(call, &target, ids);
+    target.record(Recorded { uid, gid, device: None })?;
+    Ok(Answer::Value(0))
+}
+
+/// In a directory with the setgid bit the group is the directory's.
+fn owner_of_new(call: &Call, target: &Target, ids: &mut Ids) -> (u32, u32) {
+    let (uid, gid) = ids.new_files_of(call.thread);
+    let parent = target.path.parent().unwrap_or(Path::new("."));
+    match rustix::fs::stat(parent) {
+        Ok(stat) if stat.st_mode & 0o2000 != 0 => {
+            (uid, ownership::read_path(parent, true).map_or(0, |recorded| recorded.gid))
+        }
+        Ok(_) | Err(_) => (uid, gid),
+    }
+}
+
+fn permissions(call: &Call, mode: u64) -> Mode {
+    let mode = RawMode::try_from(mode & 0o7777).expect("masked to 12 bits");
+    Mode::from_raw_mode(mode & !umask(call.thread))
 }
 
 fn umask(thread: i32) -> RawMode {

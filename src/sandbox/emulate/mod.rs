@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::fs::Mode;
 use rustix::process::Pid;
 
 pub(super) use calls::traps;
@@ -35,6 +36,8 @@ impl Emulator {
     /// directory, from where other processes' directories and files are reached by their numbers.
     pub(super) fn new(listener: Listener, proc: &File, init: Pid) -> io::Result<Self> {
         rustix::process::fchdir(proc)?;
+        // What is made here for others has exactly the mode that they would have got.
+        rustix::process::umask(Mode::empty());
         Ok(Self { listener, ids: Ids::new(init.as_raw_nonzero().get()) })
     }
 

@@ -1,0 +1,75 @@
+//! Several builds in one store at the same time.
+
+use std::fs;
+use std::thread;
+
+use crate::support::{TestEnv, require_busybox};
+
+#[test]
+fn builds_at_the_same_time_share_their_steps() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.write("a.txt", "a");
+    env.dockerfile(
+        "FROM base:1 AS first\nCOPY a.txt /\nRUN sleep 0.3; echo first > /b.txt\n\
+         FROM base:1\nCOPY --from=first /b.txt /\nRUN sleep 0.3; echo second > /c.txt\n",
+    );
+    let finished: Vec<_> = thread::scope(|scope| {
+        let build = |number| {
+            let tag = format!("app:{number}");
+            let rbuild = env.rbuild(&["-t", &tag, "."]);
+            scope.spawn(move || rbuild.run().success())
+        };
+        let builds: Vec<_> = (0..4).map(build).collect();
+        builds.into_iter().map(|build| build.join().unwrap()).collect()
+    });
+    for step in ["COPY a.txt", "RUN sleep 0.3; echo first", "COPY --from=first", "RUN sleep 0.3; echo second"]
+    {
+        let done = finished.iter().filter(|built| built.outcome(step) != Some("CACHED")).count();
+        assert_eq!(done, 1, "{step} was executed {done} times\n{}", finished[0]);
+    }
+    let id = |text: &str| text.lines().find(|line| line.starts_with("image ")).map(str::to_owned);
+    let ids: Vec<_> = finished.iter().map(|built| id(built.stderr())).collect();
+    assert!(ids[0].is_some() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    env.has_no_leftovers();
+    assert_eq!(fs::read_dir(env.store().join("locks")).unwrap().count(), 0, "a lock outlived its holder");
+    env.rbuild(&["run", "--rm", "app:3", "cat", "/b.txt", "/c.txt"])
+        .run()
+        .success()
+        .prints("first\nsecond\n");
+}
+
+#[test]
+fn a_build_without_cache_does_not_wait_for_another() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile("FROM base:1\nRUN sleep 0.5; echo made > /a.txt\n");
+    let builds: Vec<_> = thread::scope(|scope| {
+        let build = |_| {
+            let rbuild = env.rbuild(&["--no-cache", "."]);
+            scope.spawn(move || rbuild.run().success())
+        };
+        let builds: Vec<_> = (0..3).map(build).collect();
+        builds.into_iter().map(|build| build.join().unwrap()).collect()
+    });
+    for built in &builds {
+        let outcome = built.outcome("RUN sleep").unwrap_or_default();
+        assert!(outcome.starts_with("DONE"), "{outcome}\n{built}");
+    }
+    env.has_no_leftovers();
+}
+
+#[test]
+fn a_store_is_made_by_whoever_comes_first() {
+    let env = TestEnv::new();
+    env.dockerfile("FROM scratch\nENV A=b\n");
+    let store = env.path("home/new/store");
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            let rbuild = env.rbuild(&["-t", "app", "."]).env("RBUILD_ROOT", &store);
+            scope.spawn(move || rbuild.run().success());
+        }
+    });
+}

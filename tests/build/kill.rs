@@ -1,0 +1,124 @@
+//! Processes that are killed, interrupted or left behind: the store stays whole, and nothing runs on.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{TestEnv, require_busybox};
+
+#[test]
+fn a_build_that_is_killed_at_any_moment_does_no_harm() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.write("a.txt", &"content\n".repeat(100_000));
+    env.dockerfile(
+        "FROM base:1 AS first\nCOPY a.txt /\nRUN cp /a.txt /b.txt\nFROM base:1\nWORKDIR /w\n\
+         COPY --from=first /b.txt .\nRUN echo last > c.txt\n",
+    );
+    for milliseconds in [1, 2, 3, 5, 7, 10, 13, 17, 22, 30, 40, 60] {
+        let mut build = env.rbuild(&["--no-cache", "-t", "app", "."]).into_command();
+        let mut build = build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        build.kill().unwrap();
+        build.wait().unwrap();
+    }
+    env.rbuild(&["-t", "app", "."]).run().success();
+    let check = "cat c.txt; wc -c < b.txt";
+    env.rbuild(&["run", "--rm", "app", "sh", "-c", check]).run().success().prints("last\n800000\n");
+}
+
+#[test]
+fn an_interrupted_build_ends_at_once_and_its_steps_with_it() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(1);
+    // Deaf to what a terminal sends, and with a child of its own.
+    env.dockerfile(&format!(
+        "FROM base:1\nRUN trap '' INT TERM HUP; sleep {mark} & echo begun; sleep {mark}\n"
+    ));
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut build = started(&env, &["."], "begun");
+        let asked = Instant::now();
+        kill_process(Pid::from_child(&build), signal).unwrap();
+        assert_eq!(build.wait().unwrap().code(), Some(130));
+        assert!(asked.elapsed() < Duration::from_secs(3), "it took {:?}", asked.elapsed());
+        is_gone(&mark);
+        env.has_no_leftovers();
+    }
+}
+
+#[test]
+fn a_step_dies_with_a_build_that_is_killed() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(2);
+    env.dockerfile(&format!("FROM base:1\nRUN sleep {mark} & echo begun; sleep {mark}\n"));
+    let mut build = started(&env, &["."], "begun");
+    build.kill().unwrap();
+    build.wait().unwrap();
+    is_gone(&mark);
+}
+
+#[test]
+fn a_container_dies_with_the_run_that_is_killed() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(3);
+    let script = format!("sleep {mark} & echo begun >&2; sleep {mark}");
+    let mut run = started(&env, &["run", "--rm", "base:1", "sh", "-c", &script], "begun");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    is_gone(&mark);
+}
+
+#[test]
+fn what_a_step_leaves_running_ends_with_it() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(4);
+    env.dockerfile(&format!("FROM base:1\nRUN sleep {mark} & setsid sleep {mark} & echo done\n"));
+    let built = env.rbuild(&["."]).run().success();
+    assert!(built.took() < Duration::from_secs(10), "{built}");
+    is_gone(&mark);
+}
+
+/// A number of seconds that no other process sleeps.
+fn mark(number: u32) -> String {
+    format!("{}.{number}", 100_000 + std::process::id())
+}
+
+/// Starts rbuild and waits until its error output has a line that ends so.
+fn started(env: &TestEnv, arguments: &[&str], line: &str) -> Child {
+    let mut command = env.rbuild(arguments).into_command();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|said| said.unwrap().ends_with(line)), "it ended before it said {line:?}");
+    // Kept open: a program whose error output is closed behaves in another way.
+    std::thread::spawn(move || lines.count());
+    child
+}
+
+/// Asserts that no process has the mark among its arguments, soon.
+#[track_caller]
+fn is_gone(mark: &str) {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let arguments = processes.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
+        let found = arguments.filter(|it| it.windows(mark.len()).any(|part| part == mark.as_bytes())).count();
+        if found == 0 {
+            return;
+        }
+        assert!(Instant::now() < patience, "{found} processes with {mark} live on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
