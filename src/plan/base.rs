@@ -145,21 +145,17 @@ impl Planner<'_> {
         nearest(&name.to_lowercase(), names.iter().map(String::as_str)).map(str::to_owned)
     }
 
-    /// The state in which a stage begins, without the vertex of an image, and whether all of it is known.
-    pub(super) fn start(&mut self, index: usize) -> (Built, bool) {
+    /// The state in which a stage begins, without the vertex of an image.
+    pub(super) fn start(&mut self, index: usize) -> Built {
         let span = self.file.stages[index].from.span;
         match self.bases[index].clone() {
-            Base::Stage(earlier) => {
-                let built = self.build(earlier);
-                let known = built.known;
-                (built, known)
-            }
-            Base::Scratch => (Built::new(Config::scratch(&self.request.platform)), true),
-            Base::Unknown => (Built::new(Config::scratch(&self.request.platform)), false),
+            Base::Stage(earlier) => self.build(earlier),
+            Base::Scratch => Built::new(Config::scratch(&self.request.platform)),
+            Base::Unknown => Built::unknown(&self.request.platform),
             Base::Image(name) | Base::Instead(name) => {
                 let Some(image) = self.images.get(&name) else {
                     self.missing.entry(name).or_insert(span);
-                    return (Built::new(Config::scratch(&self.request.platform)), false);
+                    return Built::unknown(&self.request.platform);
                 };
                 let mut config = image.config.clone();
                 config.created = None;
@@ -176,7 +172,7 @@ impl Planner<'_> {
                     &self.request.platform,
                     &platform,
                 );
-                (Built::new(config), true)
+                Built::new(config)
             }
         }
     }
