@@ -11,6 +11,7 @@ mod concurrency;
 mod dump;
 mod failure;
 mod hello;
+mod heredoc;
 mod hostile;
 mod hostile_image;
 mod kill;
