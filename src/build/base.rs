@@ -132,9 +132,9 @@ impl BaseSource {
         let manifest = Some(Descriptor::new(image.manifest_media_type, manifest, size));
         for (diff_id, layer) in image.config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
             let key = diff_id.0.hex();
-            let mut record = self.store.record::<LayerRecord>(&key)?.unwrap_or_default();
-            record.claim(layer, image.reference.to_string());
-            self.store.put_record(&key, &record)?;
+            self.store.update_record(&key, |record: &mut LayerRecord| {
+                record.claim(layer, image.reference.to_string());
+            })?;
         }
         self.store.put_record(&id.0.hex(), &ImageRecord { manifest })?;
         self.store.set_tag(reference, id)?;

@@ -62,7 +62,8 @@ impl Sealing {
             return Ok(layer_of(diff_id, known));
         }
         let claims: Vec<&KnownBlob> = record.claimed().collect();
-        match (&record.snapshot, &claims[..]) {
+        let snapshot = record.snapshot.as_ref().filter(|id| self.executor.store.has_snapshot(id));
+        match (snapshot, &claims[..]) {
             // Built here and never pushed: there is no blob yet.
             (Some(snapshot), _) if self.want_blobs => {
                 let sealed = seal(&self.executor, snapshot, below, true).await?;
@@ -111,12 +112,15 @@ async fn seal(
     let sealed = blocking(move || -> Result<_, ExportError> {
         let sealed = layer::seal(&store, &store.snapshot_path(&id), &below, compression)?;
         let key = sealed.diff_id.0.hex();
-        let mut record = store.record::<LayerRecord>(&key)?.unwrap_or_default();
-        record.snapshot.get_or_insert(id.clone());
-        if let Some(blob) = &sealed.blob {
-            record.confirm(blob);
-        }
-        store.put_record(&key, &record)?;
+        let known = |id: &SnapshotId| store.has_snapshot(id);
+        store.update_record(&key, |record: &mut LayerRecord| {
+            if !record.snapshot.as_ref().is_some_and(known) {
+                record.snapshot = Some(id.clone());
+            }
+            if let Some(blob) = &sealed.blob {
+                record.confirm(blob);
+            }
+        })?;
         store.put_record(&id.to_string(), &SealRecord { diff_id: sealed.diff_id })?;
         Ok(sealed)
     });

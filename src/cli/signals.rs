@@ -1,9 +1,11 @@
 //! Keys and signals: what Ctrl-C means while something runs.
 
-use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::report::{Code, Report};
@@ -37,35 +39,46 @@ pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, R
     result
 }
 
-/// Runs work with the signals that are for the process it runs. At a terminal the keys reach that process directly.
+/// How often a container is asked to end before it is not asked any more.
+const ASKED: usize = 3;
+
+/// Runs work with the signals that are for the process it runs. That is the first of its namespace, which ignores what it
+/// does not handle: one that is asked again and again to end is ended.
 pub(super) fn passing_on<T, F: Future<Output = T>>(
     work: impl FnOnce(UnboundedReceiver<i32>) -> F,
 ) -> Result<T, Report> {
     let runtime = runtime()?;
-    let at_terminal = std::io::stdin().is_terminal();
     let result = runtime.block_on(async {
         let (sender, receiver) = unbounded_channel();
-        for (kind, from_keys) in [
+        let insisted = Arc::new(Notify::new());
+        let asked = Arc::new(AtomicUsize::new(0));
+        for (kind, is_request_to_end) in [
             (SignalKind::interrupt(), true),
-            (SignalKind::quit(), true),
-            (SignalKind::terminate(), false),
+            (SignalKind::terminate(), true),
+            (SignalKind::quit(), false),
             (SignalKind::hangup(), false),
             (SignalKind::user_defined1(), false),
             (SignalKind::user_defined2(), false),
         ] {
             let mut signals = listen(kind)?;
-            let sender = sender.clone();
+            let (sender, insisted, asked) = (sender.clone(), Arc::clone(&insisted), Arc::clone(&asked));
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if !(from_keys && at_terminal) && sender.send(kind.as_raw_value()).is_err() {
+                    if is_request_to_end && asked.fetch_add(1, Ordering::Relaxed) + 1 == ASKED {
+                        insisted.notify_one();
+                    }
+                    if sender.send(kind.as_raw_value()).is_err() {
                         return;
                     }
                 }
             });
         }
-        Ok(work(receiver).await)
+        tokio::select! {
+            result = work(receiver) => Ok(result),
+            () = insisted.notified() => Err(Report::interrupted()),
+        }
     });
-    end(runtime, true);
+    end(runtime, result.is_ok());
     result
 }
 

@@ -16,7 +16,7 @@ use crate::event::{Events, StepId};
 use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Failure, Network, RootFs, Session, Spec, Stdio, host_files};
+use crate::sandbox::{self, Failure, Network, RootFs, Spec, Stdio, host_files};
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::sys::{IoError, blocking};
@@ -99,7 +99,6 @@ pub async fn run(
         hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         network: Network::Host,
-        session: Session::Shared,
         single_id: tools.single_id,
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode};
 
 use super::copy_tree::Copier;
-use super::directory::{make_directories, open_directory};
+use super::directory::make_directories;
 use super::error::ExecError;
 use super::owner::{Owner, chown_owner};
 use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
 use crate::graph::{CopyOp, CopySource};
-use crate::snapshot::{Draft, view};
+use crate::snapshot::{Draft, Merged, view};
 use crate::solve::StepKey;
 use crate::sys::blocking;
-use crate::sys::rooted::Root;
 
 impl Executor {
     pub(super) async fn copy(
@@ -36,7 +35,7 @@ impl Executor {
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
-            let root = draft.merged(&below, &store.empty())?;
+            let root = draft.merged(&below)?;
             match from {
                 None => copy_into(&root, &op, &context)?,
                 Some(chain) => {
@@ -52,7 +51,7 @@ impl Executor {
     }
 }
 
-fn copy_into(root: &Root, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
+fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
     let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
     let mut copier = Copier::new(owner, op.mode);
     for source in &op.sources {
@@ -70,13 +69,13 @@ fn copy_into(root: &Root, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
 
 /// Copies what is in a directory. A destination that exists keeps its owner and mode.
 fn copy_directory(
-    root: &Root,
+    root: &Merged,
     op: &CopyOp,
     owner: Option<Owner>,
     source: &Source<'_>,
     copier: &mut Copier,
 ) -> Result<(), ExecError> {
-    let (_, place) =
+    let place =
         make_directories(root, Path::new(&op.destination), owner.unwrap_or_default(), parent_mode(op))?;
     let Some(entries) = source.entries()? else { return Ok(()) };
     for entry in entries {
@@ -86,11 +85,11 @@ fn copy_directory(
     }
     copier.set_directory_times(root)?;
     // After the entries: making them has changed it.
-    copier.set_times(&open_directory(root, &place)?, &source.entry, &place)
+    copier.set_times(&root.open_directory(&place)?, &source.entry, &place)
 }
 
 fn copy_file(
-    root: &Root,
+    root: &Merged,
     op: &CopyOp,
     owner: Option<Owner>,
     source: &Source<'_>,
@@ -99,7 +98,7 @@ fn copy_file(
     let destination = Path::new(&op.destination);
     let name = source.path.file_name().ok_or(ExecError::Unexpected("a file has a name"))?;
     let target = if op.destination.ends_with('/') || is_directory(root, destination)? {
-        let (_, place) = make_directories(root, destination, owner.unwrap_or_default(), parent_mode(op))?;
+        let place = make_directories(root, destination, owner.unwrap_or_default(), parent_mode(op))?;
         place.join(name)
     } else {
         // A link at the destination itself is followed: what it leads to is replaced.
@@ -111,8 +110,8 @@ fn copy_file(
     copier.entry(root, &source.entry, &target)
 }
 
-fn is_directory(root: &Root, path: &Path) -> Result<bool, ExecError> {
-    let stat = root.try_stat(path)?;
+fn is_directory(root: &Merged, path: &Path) -> Result<bool, ExecError> {
+    let stat = root.try_stat(&root.final_place(path)?)?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
 }
 

@@ -2,22 +2,22 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod, futimens,
+    linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-use super::directory::{open_directory, set_owner};
+use super::directory::set_owner;
 use super::error::ExecError;
 use super::owner::Owner;
 use crate::context::{Entry, Instant, Metadata};
-use crate::sys::At;
+use crate::snapshot::Merged;
 use crate::sys::ownership::{self, Device};
-use crate::sys::rooted::Root;
+use crate::sys::{At, attributes};
 
 /// Copies entries into a root file system, below places that have been resolved already: nothing is followed.
 pub(super) struct Copier {
@@ -34,16 +34,18 @@ impl Copier {
         Self { owner, mode, links: HashMap::new(), directories: Vec::new() }
     }
 
-    pub(super) fn entry(&mut self, root: &Root, entry: &Entry, target: &Path) -> Result<(), ExecError> {
+    pub(super) fn entry(&mut self, root: &Merged, entry: &Entry, target: &Path) -> Result<(), ExecError> {
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(ExecError::Unexpected("what is copied has a name"));
         };
-        let parent = open_directory(root, parent)?;
         let metadata = &entry.metadata;
         if metadata.kind == FileType::Directory {
-            return self.directory(root, entry, &parent, target);
+            return self.directory(root, entry, target);
         }
-        remove_existing(&parent, target)?;
+        let parent = root.open_directory(parent)?;
+        remove_existing(root, &parent, target)?;
+        // What was copied there before is gone, and no other name can be a link to it.
+        self.links.retain(|_, first| first != target);
         if metadata.links > 1 {
             if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
                 return link(root, first, &parent, target);
@@ -81,9 +83,9 @@ impl Copier {
     }
 
     /// Sets what was put off until everything was made.
-    pub(super) fn set_directory_times(&mut self, root: &Root) -> Result<(), ExecError> {
+    pub(super) fn set_directory_times(&mut self, root: &Merged) -> Result<(), ExecError> {
         for (path, times) in self.directories.drain(..).rev() {
-            futimens(open_directory(root, &path)?, &times).at("set times of", &path)?;
+            futimens(root.open_directory(&path)?, &times).at("set times of", &path)?;
         }
         Ok(())
     }
@@ -92,28 +94,23 @@ impl Copier {
         Ok(futimens(fd, &times(&entry.metadata)).at("set times of", path)?)
     }
 
-    fn directory(
-        &mut self,
-        root: &Root,
-        entry: &Entry,
-        parent: &OwnedFd,
-        target: &Path,
-    ) -> Result<(), ExecError> {
-        let name = target.file_name().unwrap_or_default();
-        match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", target)?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                    let path = target.display().to_string();
-                    let reason = "a directory cannot take the place of what is no directory there";
-                    return Err(ExecError::Destination { path, reason });
-                }
+    fn directory(&mut self, root: &Merged, entry: &Entry, target: &Path) -> Result<(), ExecError> {
+        let kind = root.try_stat(target)?.map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match (kind, target.parent(), target.file_name()) {
+            (Some(FileType::Directory), ..) => {}
+            (Some(_), ..) => {
+                let path = target.display().to_string();
+                let reason = "a directory cannot take the place of what is no directory there";
+                return Err(ExecError::Destination { path, reason });
             }
-            Err(error) => Err(error).at("create directory", target)?,
+            (None, Some(parent), Some(name)) => {
+                let parent = root.open_directory(parent)?;
+                mkdirat(&parent, name, Mode::from_raw_mode(0o700)).at("create directory", target)?;
+            }
+            (None, ..) => return Err(ExecError::Unexpected("what is copied has a name")),
         }
-        let fd = open_directory(root, target)?;
-        copy_xattrs(entry.open_directory()?, &fd);
+        let fd = root.open_directory(target)?;
+        attributes::copy(entry.open_directory()?, &fd);
         self.directories.push((target.to_owned(), times(&entry.metadata)));
         self.set_owner_and_mode(&fd, &entry.metadata, target)
     }
@@ -126,7 +123,7 @@ impl Copier {
         let to = OwnedFd::from(to);
         self.set_owner_and_mode(&to, &entry.metadata, target)?;
         // After the owner, a change of which clears capabilities.
-        copy_xattrs(&from, &to);
+        attributes::copy(&from, &to);
         Ok(futimens(&to, &times(&entry.metadata)).at("set times of", target)?)
     }
 
@@ -168,47 +165,33 @@ fn create(parent: &OwnedFd, target: &Path) -> Result<OwnedFd, ExecError> {
     Ok(openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", target)?)
 }
 
-fn remove_existing(parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
-    match unlinkat(parent, target.file_name().unwrap_or_default(), AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {
+/// Makes room for a file. What layers below have at the place is hidden by the new file.
+fn remove_existing(root: &Merged, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+    match root.try_stat(target)? {
+        None => return Ok(()),
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
             let path = target.display().to_string();
-            Err(ExecError::Destination {
+            return Err(ExecError::Destination {
                 path,
                 reason: "a file cannot take the place of the directory there",
-            })
+            });
         }
+        Some(_) => {}
+    }
+    match unlinkat(parent, target.file_name().unwrap_or_default(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error).at("replace", target)?,
     }
 }
 
-fn link(root: &Root, first: &Path, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+fn link(root: &Merged, first: &Path, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
     let (Some(first_parent), Some(first_name)) = (first.parent(), first.file_name()) else {
         return Err(ExecError::Unexpected("what was copied has a name"));
     };
-    let from = open_directory(root, first_parent)?;
+    let from = root.open_directory(first_parent)?;
     linkat(&from, first_name, parent, target.file_name().unwrap_or_default(), AtFlags::empty())
         .at("create link", target)?;
     Ok(())
-}
-
-/// Best effort: a file system or namespace may not take them.
-fn copy_xattrs(from: impl AsFd, to: impl AsFd) {
-    let mut names = Vec::with_capacity(64 << 10);
-    if rustix::fs::flistxattr(&from, rustix::buffer::spare_capacity(&mut names)).is_err() {
-        return;
-    }
-    for name in names.split(|byte| *byte == 0).filter(|name| is_copied(name)) {
-        let mut value = Vec::with_capacity(64 << 10);
-        if rustix::fs::fgetxattr(&from, name, rustix::buffer::spare_capacity(&mut value)).is_ok() {
-            let _ = rustix::fs::fsetxattr(&to, name, &value, XattrFlags::empty());
-        }
-    }
-}
-
-/// What belongs to an overlay or to the store's own records stays where it is.
-fn is_copied(name: &[u8]) -> bool {
-    !name.is_empty() && !name.starts_with(b"user.overlay.") && name != ownership::ATTRIBUTE.as_bytes()
 }
 
 fn times(metadata: &Metadata) -> Timestamps {

@@ -10,7 +10,7 @@ use super::error::ExecError;
 use super::owner::{Owner, user_owner};
 use super::{Executor, Output};
 use crate::graph::{MakeDirectoryOp, MakeFileOp};
-use crate::snapshot::Draft;
+use crate::snapshot::{Draft, Merged};
 use crate::solve::StepKey;
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError, blocking, ownership};
@@ -28,7 +28,7 @@ impl Executor {
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
-            let root = draft.merged(&directories, &store.empty())?;
+            let root = draft.merged(&directories)?;
             let owner = user_owner(&op.owner, &root)?;
             make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(0o755))?;
             Ok((workspace, draft.upper()))
@@ -54,46 +54,39 @@ impl Executor {
 }
 
 /// Makes a directory and its parents, symlinks followed inside the root; what is there stays as it is.
-/// Returns the directory, opened, and where it really lies.
+/// Returns where it really lies.
 pub(super) fn make_directories(
-    root: &Root,
+    root: &Merged,
     path: &Path,
     owner: Owner,
     mode: Mode,
-) -> Result<(OwnedFd, PathBuf), ExecError> {
+) -> Result<PathBuf, ExecError> {
     let place = root.final_place(path)?;
     let mut reached = PathBuf::from("/");
     for component in place.components() {
         let Component::Normal(name) = component else { continue };
         let next = reached.join(name);
-        match root.try_lstat(&next)? {
+        match root.try_stat(&next)? {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
             Some(_) => {
                 let path = next.display().to_string();
                 return Err(ExecError::Destination { path, reason: "it is not a directory" });
             }
             None => {
-                let parent = root.open_at(&reached, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+                let parent = root.open_directory(&reached)?;
                 rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700))
                     .at("create directory", &next)?;
-                let made = open_directory(root, &next)?;
+                let made = root.open_directory(&next)?;
                 set_owner(&made, owner, &next)?;
                 rustix::fs::fchmod(&made, mode).at("change mode of", &next)?;
             }
         }
         reached = next;
     }
-    Ok((open_directory(root, &reached)?, reached))
-}
-
-pub(super) fn open_directory(root: &Root, path: &Path) -> Result<OwnedFd, IoError> {
-    root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+    Ok(reached)
 }
 
 /// Gives an entry its owner.
 pub(super) fn set_owner(fd: &OwnedFd, owner: Owner, path: &Path) -> Result<(), IoError> {
-    if owner == Owner::default() {
-        return Ok(());
-    }
     ownership::chown(fd, owner.uid, owner.gid).at("change owner of", path)
 }

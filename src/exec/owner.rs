@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::error::ExecError;
 use crate::sandbox::{UserError, find_account};
+use crate::snapshot::Merged;
 use crate::sys::At;
-use crate::sys::rooted::Root;
 
 /// Who an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Owner {
 
 /// The owner that `--chown` means in a root file system: a name's group comes from its passwd file, and a number
 /// without group is its own group's number.
-pub(super) fn chown_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
+pub(super) fn chown_owner(text: &str, root: &Merged) -> Result<Owner, ExecError> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     // The group is looked at by the same rules as a user's own.
     match user.parse::<u32>() {
@@ -27,7 +27,7 @@ pub(super) fn chown_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
 }
 
 /// The owner that `USER` means in a root file system.
-pub(super) fn user_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
+pub(super) fn user_owner(text: &str, root: &Merged) -> Result<Owner, ExecError> {
     if text.is_empty() || text == "root" || text == "0" {
         return Ok(Owner::default());
     }
@@ -37,12 +37,10 @@ pub(super) fn user_owner(text: &str, root: &Root) -> Result<Owner, ExecError> {
 }
 
 /// A small file of an image; missing is empty. It may be anything, even a fifo.
-fn read(root: &Root, path: &str) -> Result<String, ExecError> {
+fn read(root: &Merged, path: &str) -> Result<String, ExecError> {
     const LIMIT: u64 = 4 << 20;
-    if root.try_stat(Path::new(path))?.is_none() {
-        return Ok(String::new());
-    }
+    let Some(file) = root.open_file(Path::new(path))? else { return Ok(String::new()) };
     let mut bytes = Vec::new();
-    root.open_file(Path::new(path))?.take(LIMIT).read_to_end(&mut bytes).at("read", path)?;
+    file.take(LIMIT).read_to_end(&mut bytes).at("read", path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

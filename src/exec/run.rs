@@ -11,7 +11,7 @@ use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{NetworkMode, RunOp, VertexId};
-use crate::sandbox::{self, Network, Outcome, Process, RootFs, Session, Spec, Stdio};
+use crate::sandbox::{self, Network, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
 use crate::sys::blocking;
@@ -63,7 +63,6 @@ impl Executor {
                 NetworkMode::Default | NetworkMode::Host => Network::Host,
                 NetworkMode::None => Network::None,
             },
-            session: Session::Own,
             process: Process {
                 arguments: op.arguments.clone(),
                 environment: [&op.environment[..], &op.transient_environment].concat(),

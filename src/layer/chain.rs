@@ -106,11 +106,10 @@ impl Layers {
             return Ok(path);
         }
         let (snapshot, blob) = self.unpack_first(diff_id, &self.record(diff_id)?).await?;
-        // Read again: what is known of its blobs may have grown.
-        let mut record = self.record(diff_id)?;
-        record.confirm(&blob);
-        record.snapshot = Some(snapshot.clone());
-        self.store.put_record(&diff_id.0.hex(), &record)?;
+        self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
+            record.confirm(&blob);
+            record.snapshot = Some(snapshot.clone());
+        })?;
         self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id })?;
         Ok(self.store.snapshot_path(&snapshot))
     }

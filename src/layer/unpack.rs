@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
+use crate::snapshot::is_whiteout;
 use crate::sys::At;
 use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
@@ -104,6 +105,10 @@ impl Unpacker {
                     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                         unlinkat(parent, name, AtFlags::empty()).at("replace", path)?;
                         mkdirat(parent, name, Mode::from_raw_mode(0o700)).at("create directory", path)?;
+                        // A whiteout of the same name meant what is below.
+                        if is_whiteout(&stat) {
+                            hide_below(parent, name).at("mark", path)?;
+                        }
                     }
                 }
                 Err(error) => Err(error).at("create directory", path)?,
@@ -171,8 +176,8 @@ impl Unpacker {
             answer => answer?,
         };
         match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
-            // The same layer has an entry of that name: it replaces what is below anyhow.
-            Err(Errno::EXIST) => Ok(()),
+            // The same layer has an entry of that name. It replaces what is below; a directory has to be told to.
+            Err(Errno::EXIST) => Ok(hide_below(parent, hidden).at("mark", &place)?),
             answer => Ok(answer.at("create whiteout", &place)?),
         }
     }
@@ -226,7 +231,8 @@ impl Unpacker {
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
         fchmod(fd, Mode::from_raw_mode(entry.mode)).at("change mode of", path)?;
-        let foreign = |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.");
+        let foreign =
+            |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name == OWN;
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
             match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
                 // A file system or namespace that does not take an attribute: best effort, as everywhere.
@@ -275,6 +281,20 @@ impl Unpacker {
         Ok(())
     }
 }
+
+/// Makes a directory hide what is below it.
+fn hide_below(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(parent, name, flags, Mode::empty()) {
+        Ok(directory) => rustix::fs::fsetxattr(&directory, OPAQUE_XATTR, b"y", XattrFlags::empty()),
+        // A file or a link hides it by being there.
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What an owner is recorded in is for this program alone to say.
+const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
 
 /// A path as it is inside the layer: relative, without `.`; one with `..` is refused.
 fn clean(path: &Path) -> Result<PathBuf, LayerError> {

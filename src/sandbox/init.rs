@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
 use super::message::{self, Failure, Job, Report};
@@ -25,18 +25,20 @@ use crate::sys::{At, IoError, network, process, seccomp};
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
 pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
-    let mut init = Init { root: None, process: job.process, socket, child: Some(child), ids: OtherIds::Real };
+    let (process, child) = (job.process, Some(child));
+    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
             return match error {
                 StepError::User(error) => Failure::User { error: error.to_string() },
+                StepError::Directory(error) => Failure::Directory { error: error.to_string() },
                 other => Failure::Step { step: step_name(step), error: other.to_string() },
             };
         }
     }
     // After the last change of credentials, which would undo it.
-    if let Err(error) = process::die_with_parent().and_then(|()| process::install_stdio(stdio)) {
+    if let Err(error) = process::die_with_parent().and_then(|()| process::install_stdio(init.stdio)) {
         return Failure::Step { step: "start".to_owned(), error: error.to_string() };
     }
     process::close_on_exec_from(3);
@@ -56,6 +58,8 @@ struct Init<'a> {
     /// The process beside the sandbox, as long as it waits for something to do.
     child: Option<UnixStream>,
     ids: OtherIds,
+    /// The program's standard streams.
+    stdio: [OwnedFd; 3],
 }
 
 /// What it takes to become somebody else.
@@ -75,6 +79,9 @@ enum StepError {
     Mount(#[from] MountError),
     #[error(transparent)]
     User(#[from] UserError),
+    /// The image has something else where the working directory should be.
+    #[error(transparent)]
+    Directory(IoError),
 }
 
 impl From<RootError> for StepError {
@@ -113,13 +120,17 @@ impl Init<'_> {
             }
             Step::NewSession => {
                 rustix::process::setsid().at("start", "session")?;
+                process::leave_session_keyring().at("leave", "session keyring")?;
             }
             Step::Emulate => self.emulate()?,
             Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
             Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
-                std::fs::create_dir_all(path).at("create directory", path)?;
-                rustix::process::chdir(path.as_str()).at("enter directory", path)?;
+                std::fs::create_dir_all(path)
+                    .at("create working directory", path)
+                    .map_err(StepError::Directory)?;
+                let entered = rustix::process::chdir(path.as_str()).at("enter working directory", path);
+                entered.map_err(StepError::Directory)?;
             }
         }
         Ok(())
@@ -178,7 +189,11 @@ impl Init<'_> {
         let tree = if fresh {
             mount::virtual_fs("sysfs", &[], HARMLESS | mount::READ_ONLY)?
         } else {
-            let tree = mount::clone_tree(Path::new("/sys"), Recursive::Yes).at("open", "/sys")?;
+            // Without what is mounted below it, where the kernel lets go of that.
+            let sys = Path::new("/sys");
+            let tree =
+                mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
+            let tree = tree.at("open", "/sys")?;
             let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(AT_RECURSIVE);
             mount::set_attributes(&tree, HARMLESS | mount::READ_ONLY, flags).at("make read-only", "/sys")?;
             tree
@@ -251,6 +266,15 @@ impl Init<'_> {
                 self.notice(&format!("runs as root instead of {user}: this user namespace has a single id"));
             }
             return Ok(());
+        }
+        // Pipes belong to who made them; their new user may open /dev/stdout, too.
+        for stream in &self.stdio {
+            let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+            if rustix::fs::fstat(stream).is_ok_and(is_pipe) {
+                let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+                // One that comes from elsewhere may belong to nobody known here; then it stays as it is.
+                let _ = rustix::fs::fchown(stream, Some(uid), Some(gid));
+            }
         }
         Ok(change_ids(&account).at("become", user)?)
     }

@@ -87,6 +87,8 @@ pub fn enter(host: &Host<'_>) -> Result<Entered, IsolationError> {
         enter_user_namespace(host)?
     };
     mount::isolate_propagation().at("isolate mounts of", "/")?;
+    // What is made for images does not depend on whoever builds them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(Entered { rung, program: process::read_only_self()?, notice })
 }
 

@@ -47,6 +47,8 @@ pub enum Failure {
     Step { step: String, error: String },
     /// The user to become is not known inside.
     User { error: String },
+    /// The working directory cannot be entered.
+    Directory { error: String },
     /// There is no such program.
     NotFound { program: String },
     /// The program is there but cannot be executed.
@@ -57,7 +59,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step { step, error } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
-            Self::User { error } => out.write_str(error),
+            Self::User { error } | Self::Directory { error } => out.write_str(error),
             Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
             Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
         }
@@ -68,7 +70,7 @@ impl Failure {
     /// The exit code that shells and docker give this.
     pub fn code(&self) -> i32 {
         match self {
-            Self::Step { .. } | Self::User { .. } => 125,
+            Self::Step { .. } | Self::User { .. } | Self::Directory { .. } => 125,
             Self::NotExecutable { .. } => 126,
             Self::NotFound { .. } => 127,
         }

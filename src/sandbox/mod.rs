@@ -37,6 +37,6 @@ pub use isolation::{Entered, Host, IsolationError, Rung, enter};
 pub use message::{Failure, Outcome};
 pub use parent::{Finished, Running, Stdio, spawn};
 pub use ranges::{IdRange, parse_ranges};
-pub use spec::{Network, Process, RootFs, Session, Spec};
+pub use spec::{Network, Process, RootFs, Spec};
 pub use steps::{Step, plan};
 pub use users::{Account, UserError, find_account};

@@ -13,7 +13,6 @@ pub struct Spec {
     pub hosts: PathBuf,
     pub resolv_conf: PathBuf,
     pub network: Network,
-    pub session: Session,
     pub process: Process,
     /// Whether the user namespace knows just one id, so that nobody else can be become.
     pub single_id: bool,
@@ -40,15 +39,6 @@ pub enum Network {
     Host,
     /// A namespace of its own with nothing but loopback.
     None,
-}
-
-/// Whether the process may touch the terminal it was started from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Session {
-    /// A session of its own: keys pressed at the terminal do not reach it.
-    Own,
-    /// The caller's, for `run`.
-    Shared,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

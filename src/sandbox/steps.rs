@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Network, RootFs, Session, Spec};
+use super::spec::{Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,9 +117,8 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     // The hostname is set with capabilities that go away below.
     steps.push(Step::SetHostname { name: spec.hostname.clone() });
     steps.push(Step::Pivot);
-    if spec.session == Session::Own {
-        steps.push(Step::NewSession);
-    }
+    // Never the caller's: who shares a terminal's session can type into it (TIOCSTI).
+    steps.push(Step::NewSession);
     // The working directory is made by root, but entered as the user would.
     steps.push(Step::ChangeDirectory { path: spec.process.directory.clone() });
     // It takes a capability that is given up next. From here on the child answers, also what this process asks.

@@ -7,10 +7,12 @@
 //! Not here: where the directories come from (`store`), and what becomes of the changes (`layer`).
 
 mod below;
+mod merged;
 
 use std::path::{Path, PathBuf};
 
 pub use below::{Below, is_opaque, is_whiteout};
+pub use merged::Merged;
 
 use crate::sys::mount::{self, MountError, Overlay};
 use crate::sys::rooted::Root;
@@ -72,13 +74,9 @@ impl Draft {
         self.directory.join("stubs")
     }
 
-    /// The merged tree of `chain` and the changes, for writing.
-    pub fn merged(&self, chain: &[PathBuf], empty: &Path) -> Result<Root, SnapshotError> {
-        let lowers = if chain.is_empty() { vec![empty.to_owned()] } else { chain.to_vec() };
-        let changes = Some((self.upper(), self.work()));
-        let changes = changes.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
-        let tree = mount::overlay(Overlay { lowers: &lowers, changes })?;
-        Ok(Root::from_fd(tree, PathBuf::from("/")))
+    /// The tree of `chain` and the changes, for adding to it.
+    pub fn merged(&self, chain: &[PathBuf]) -> Result<Merged, SnapshotError> {
+        Ok(Merged::open(&self.upper(), chain)?)
     }
 }
 

@@ -38,6 +38,8 @@ pub use session::{Session, Workspace};
 pub use snapshots::SnapshotId;
 pub use tag::Tag;
 
+use crate::image::Digest;
+use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
 
 const VERSION: u32 = 1;
@@ -48,6 +50,8 @@ pub struct Store {
     root: PathBuf,
     session: Session,
     records: record::Records,
+    /// Names the id map of this process's user namespace.
+    id_map: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,7 +69,8 @@ impl Store {
         }
         check_format(root)?;
         let session = Session::begin(&root.join("tmp"))?;
-        Ok(Self { root: root.to_owned(), session, records: record::Records::open(root)? })
+        let records = record::Records::open(root)?;
+        Ok(Self { root: root.to_owned(), session, records, id_map: id_map() })
     }
 
     pub fn root(&self) -> &Path {
@@ -102,10 +107,29 @@ impl Store {
         self.records.write(&self.session, key, value)
     }
 
+    /// Changes a record that others may change, too.
+    pub fn update_record<T: Record + Default>(
+        &self,
+        key: &str,
+        change: impl FnOnce(&mut T),
+    ) -> Result<(), StoreError> {
+        let _lock = self.lock(&format!("record-{}-{key}", T::KIND))?;
+        let mut value = self.record(key)?.unwrap_or_default();
+        change(&mut value);
+        self.put_record(key, &value)
+    }
+
     /// Makes every record written so far count after a loss of power, too. Free when nothing was written.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.records.sync(&self.session)
     }
+}
+
+/// Eight digits for the maps of users and groups.
+fn id_map() -> String {
+    let map = |file: &str| read_setting(file).unwrap_or_default();
+    let maps = format!("{}\n{}", map("/proc/self/uid_map"), map("/proc/self/gid_map"));
+    Digest::of(maps.as_bytes()).short()[..8].to_owned()
 }
 
 fn make_directory(path: &Path) -> Result<(), IoError> {

@@ -158,7 +158,8 @@ impl Records {
     }
 
     fn counts(&self, boot: &str, at: u64) -> bool {
-        boot == self.boot || self.synced.get(boot).is_some_and(|until| at <= *until)
+        // A kernel that does not name its boot gives no reason to trust anything but what was synced.
+        (boot == self.boot && !boot.is_empty()) || self.synced.get(boot).is_some_and(|until| at <= *until)
     }
 
     pub(super) fn write<T: Record>(&self, session: &Session, key: &str, value: &T) -> Result<(), StoreError> {

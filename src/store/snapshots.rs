@@ -10,7 +10,8 @@ use super::error::StoreError;
 use super::session::random_name;
 use crate::sys::At;
 
-/// The name of a snapshot; means nothing outside its store.
+/// The name of a snapshot; means nothing outside its store. It begins with the id map that the snapshot was made under:
+/// under another one its files have other owners.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(String);
@@ -24,7 +25,7 @@ impl fmt::Display for SnapshotId {
 impl Store {
     /// Takes over a finished directory as a snapshot.
     pub fn adopt_snapshot(&self, directory: &Path) -> Result<SnapshotId, StoreError> {
-        let id = SnapshotId(random_name()?);
+        let id = SnapshotId(format!("{}-{}", self.id_map, random_name()?));
         let path = self.snapshot_path(&id);
         std::fs::rename(directory, &path).at("rename to", &path)?;
         Ok(id)
@@ -34,7 +35,8 @@ impl Store {
         self.root.join("snapshots").join(&id.0)
     }
 
+    /// Whether a snapshot is there, and means here what it meant when it was made.
     pub fn has_snapshot(&self, id: &SnapshotId) -> bool {
-        self.snapshot_path(id).is_dir()
+        id.0.split_once('-').is_some_and(|(map, _)| map == self.id_map) && self.snapshot_path(id).is_dir()
     }
 }

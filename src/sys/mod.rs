@@ -8,6 +8,7 @@
     reason = "system calls that rustix does not wrap; each block states what makes it sound"
 )]
 
+pub mod attributes;
 mod error;
 pub mod mount;
 pub mod namespace;

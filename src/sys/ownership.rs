@@ -48,7 +48,9 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
     let name = name.as_ref();
     let mut stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    if matches!(kind, FileType::RegularFile | FileType::Directory) {
+    // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
+    let is_roots = stat.st_uid == 0 && stat.st_gid == 0;
+    if is_roots && matches!(kind, FileType::RegularFile | FileType::Directory) {
         let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
         if let Some(recorded) = read_path(&path, false) {
             recorded.apply(&mut stat);

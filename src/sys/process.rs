@@ -123,6 +123,22 @@ pub fn take_stdin() -> io::Result<OwnedFd> {
     Ok(taken)
 }
 
+/// Leaves the session keyring of whoever started this process for an empty one. Kernels without keyrings have none.
+pub fn leave_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring, so the kernel reads no memory.
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) } >= 0
+    {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)) => {
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
 /// Makes three descriptors this process's standard streams.
 pub fn install_stdio([input, output, error]: [OwnedFd; 3]) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&input)?;

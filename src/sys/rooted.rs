@@ -110,36 +110,57 @@ impl Root {
     /// Where a path leads although its last parts may be missing, without a symlink in it: `/etc/resolv.conf` is often a
     /// link to nowhere.
     pub fn final_place(&self, path: &Path) -> Result<PathBuf, IoError> {
-        let mut place = PathBuf::from("/");
-        let mut ahead = components_backwards(path);
-        let mut links = 0;
-        while let Some(name) = ahead.pop() {
-            if name == ".." {
-                place.pop();
-                continue;
-            }
-            let next = place.join(name);
-            match self.try_lstat(&next)? {
-                Some(stat) if fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::Symlink => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(rustix::io::Errno::LOOP).at("resolve", self.shown(path));
-                    }
-                    let target = self.read_link(&next)?;
-                    if target.is_absolute() {
-                        place = PathBuf::from("/");
-                    }
-                    ahead.extend(components_backwards(&target));
-                }
-                Some(_) | None => place = next,
-            }
-        }
-        Ok(place)
+        final_place(self, path)
     }
 
     fn shown(&self, path: &Path) -> PathBuf {
         self.path.join(relative(path))
     }
+}
+
+impl Links for Root {
+    fn link_at(&self, place: &Path) -> Result<Option<PathBuf>, IoError> {
+        match self.try_lstat(place)? {
+            Some(stat) if fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::Symlink => {
+                self.read_link(place).map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// A tree whose symlinks can be read.
+pub trait Links {
+    /// The target of the symlink at a place that has no other links in it; none if there is something else, or nothing.
+    fn link_at(&self, place: &Path) -> Result<Option<PathBuf>, IoError>;
+}
+
+/// Resolves a path name by name, as far as there is something; see [`Root::final_place`].
+pub fn final_place(tree: &impl Links, path: &Path) -> Result<PathBuf, IoError> {
+    let mut place = PathBuf::from("/");
+    let mut ahead = components_backwards(path);
+    let mut links = 0;
+    while let Some(name) = ahead.pop() {
+        if name == ".." {
+            place.pop();
+            continue;
+        }
+        let next = place.join(name);
+        match tree.link_at(&next)? {
+            Some(target) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(rustix::io::Errno::LOOP).at("resolve", path);
+                }
+                if target.is_absolute() {
+                    place = PathBuf::from("/");
+                }
+                ahead.extend(components_backwards(&target));
+            }
+            None => place = next,
+        }
+    }
+    Ok(place)
 }
 
 impl AsFd for Root {

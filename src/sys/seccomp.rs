@@ -122,6 +122,7 @@ fn jump(condition: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
 // The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
 const RECEIVE: libc::c_ulong = request(3, 0, size_of::<libc::seccomp_notif>());
 const SEND: libc::c_ulong = request(3, 1, size_of::<libc::seccomp_notif_resp>());
+const IS_VALID: libc::c_ulong = request(1, 2, size_of::<u64>());
 const ADD_DESCRIPTOR: libc::c_ulong = request(1, 3, size_of::<libc::seccomp_notif_addfd>());
 const SET_FLAGS: libc::c_ulong = request(1, 4, size_of::<u64>());
 const SYNCHRONOUS_WAKE_UP: libc::c_ulong = 1;
@@ -157,6 +158,12 @@ impl Listener {
             number: call.data.nr.into(),
             arguments: call.data.args,
         }))
+    }
+
+    /// Whether the caller still waits: its number has not become somebody else's.
+    pub fn is_waiting(&self, call: &Call) -> bool {
+        // SAFETY: the request reads a number, which is what the pointer leads to.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), IS_VALID, &raw const call.id) == 0 }
     }
 
     pub fn answer(&self, call: &Call, answer: Answer) -> io::Result<()> {

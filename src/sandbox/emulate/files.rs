@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::calls::FileCall;
 use super::ids::Ids;
 use crate::sys::ownership::{self, Device, Recorded};
-use crate::sys::seccomp::{Answer, Call, bytes_of, read_string, write_memory};
+use crate::sys::seccomp::{Answer, Call, Listener, bytes_of, read_string, write_memory};
 
 /// Something a call names, as this process reaches it: below the caller's number in /proc.
 struct Target {
@@ -19,8 +19,13 @@ struct Target {
     follow: bool,
 }
 
-pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids) -> io::Result<Answer> {
+pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids, listener: &Listener) -> io::Result<Answer> {
     let [a, b, c, d, e, _] = call.arguments;
+    let named = |call: &Call, directory, address, flags| {
+        let target = named(call, directory, address, flags)?;
+        // What was read belongs to the caller only if the caller is still there, and so does what is done next.
+        Ok::<_, io::Error>(target.filter(|_| listener.is_waiting(call)))
+    };
     match kind {
         FileCall::Chown => chown(call, named(call, AT_FDCWD, a, 0)?, b, c, ids),
         FileCall::Lchown => chown(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
@@ -62,6 +67,10 @@ fn named(call: &Call, directory: u64, address: u64, flags: u64) -> io::Result<Op
     let Some(text) = read_string(call.thread, address)? else { return Ok(None) };
     if text.is_empty() {
         return Ok((flags & EMPTY_PATH != 0).then(|| descriptor(call, directory)).flatten());
+    }
+    // What a process calls itself means something else here, and nobody's ownership is kept there.
+    if text.starts_with(b"/proc/") || text.starts_with(b"/dev/") {
+        return Ok(None);
     }
     let text = PathBuf::from(OsString::from_vec(text));
     // As the caller's registers have it: only the lower half of a descriptor counts.

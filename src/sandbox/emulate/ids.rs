@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 
 use super::calls::IdCall;
 use crate::sys::ownership::Recorded;
@@ -125,6 +126,8 @@ impl Ids {
         match Process::read(thread) {
             Some(process) if process.number == self.init => self.initial = state,
             Some(process) => {
+                // Who is gone is forgotten, so that looking up costs nothing again when all are.
+                self.known.retain(|number, _| Path::new(&number.to_string()).exists());
                 self.known.insert(process.number, (process.began, state));
             }
             None => {}

@@ -5,8 +5,9 @@
 //! layers are packed; user and group ids of processes live as long as the sandbox ([`ids`]). A call on something that
 //! has no record is left to the kernel, whose answer is right then.
 //!
-//! What stays different: all users are one to the kernel, so permission checks between them do not bite, and programs of
-//! other architectures (i386, x32) see the one id that there is.
+//! What stays different: all users are one to the kernel, so permission checks between them do not bite; setuid programs
+//! do not change whoever starts them; symlinks and pipes stay root's; and programs of other architectures (i386, x32) see
+//! the one id that there is.
 
 mod calls;
 mod files;
@@ -57,7 +58,7 @@ impl Emulator {
 
     fn answer(&mut self, call: &Call) -> io::Result<Answer> {
         match calls::kind(call.number) {
-            Some(calls::Kind::File(kind)) => files::answer(kind, call, &mut self.ids),
+            Some(calls::Kind::File(kind)) => files::answer(kind, call, &mut self.ids, &self.listener),
             Some(calls::Kind::Ids(kind)) => self.ids.answer(kind, call),
             None => Ok(Answer::Continue),
         }

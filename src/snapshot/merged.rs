@@ -1,0 +1,171 @@
+//! A chain of layers and the changes on top of it as one tree, without a mount: what a COPY or WORKDIR needs, also where
+//! nothing may be mounted.
+//!
+//! Entries are only ever added or replaced, never just removed, so no whiteout has to be written: what is new in the
+//! upper directory hides what is below, and directories merge.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+
+use super::below::{is_opaque, is_whiteout};
+use crate::sys::ownership;
+use crate::sys::rooted::{Links, Root};
+use crate::sys::{At, IoError};
+
+/// A tree to be changed.
+#[derive(Debug)]
+pub struct Merged {
+    upper: Root,
+    /// Uppermost first.
+    lowers: Vec<Root>,
+}
+
+/// An entry, and the layer that shows it.
+struct Shown<'a> {
+    stat: Stat,
+    layer: &'a Root,
+}
+
+impl Merged {
+    pub(super) fn open(upper: &Path, lowers: &[PathBuf]) -> Result<Self, IoError> {
+        let lowers = lowers.iter().map(|lower| Root::open(lower)).collect::<Result<_, _>>()?;
+        Ok(Self { upper: Root::open(upper)?, lowers })
+    }
+
+    /// What is at a place that has no links in it; see [`Merged::final_place`].
+    pub fn try_stat(&self, place: &Path) -> Result<Option<Stat>, IoError> {
+        Ok(self.find(place)?.map(|shown| shown.stat))
+    }
+
+    /// Where a path leads although its last parts may be missing, without a symlink in it.
+    pub fn final_place(&self, path: &Path) -> Result<PathBuf, IoError> {
+        crate::sys::rooted::final_place(self, path)
+    }
+
+    /// A regular file, links followed; none if there is none.
+    pub fn open_file(&self, path: &Path) -> Result<Option<File>, IoError> {
+        let place = self.final_place(path)?;
+        match self.find(&place)? {
+            Some(shown) if kind(&shown.stat) == FileType::RegularFile => {
+                shown.layer.open_file(&place).map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Opens a directory for making entries in it. If only layers below have it, it is first made in the upper one, with
+    /// the same owner, mode, attributes and times.
+    pub fn open_directory(&self, place: &Path) -> Result<OwnedFd, IoError> {
+        if self.upper.try_lstat(place)?.is_none_or(|stat| kind(&stat) != FileType::Directory) {
+            self.copy_up(place)?;
+        }
+        self.upper.open_at(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+    }
+
+    fn copy_up(&self, place: &Path) -> Result<(), IoError> {
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
+        let above = self.open_directory(parent)?;
+        let shown = self.find(place)?.ok_or(rustix::io::Errno::NOENT).at("find", place)?;
+        rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o700)).at("create directory", place)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let (from, to) = (
+            shown.layer.open_at(place, flags, Mode::empty())?,
+            self.upper.open_at(place, flags, Mode::empty())?,
+        );
+        let mut stat = shown.stat;
+        if let Some(recorded) = ownership::read(&from) {
+            recorded.apply(&mut stat);
+        }
+        ownership::chown(&to, stat.st_uid, stat.st_gid).at("change owner of", place)?;
+        rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at("change mode of", place)?;
+        crate::sys::attributes::copy(&from, &to);
+        rustix::fs::futimens(&to, &times(&stat)).at("set times of", place)?;
+        // Making it has changed its parent, which was there before as far as anybody can see.
+        if let Some(parent) = self.find_below(parent)? {
+            rustix::fs::futimens(&above, &times(&parent.stat)).at("set times of", place)?;
+        }
+        Ok(())
+    }
+
+    /// What is at a place, from the uppermost layer that says something about it.
+    fn find(&self, place: &Path) -> Result<Option<Shown<'_>>, IoError> {
+        self.find_in(std::iter::once(&self.upper).chain(&self.lowers), place)
+    }
+
+    fn find_below(&self, place: &Path) -> Result<Option<Shown<'_>>, IoError> {
+        self.find_in(self.lowers.iter(), place)
+    }
+
+    fn find_in<'a>(
+        &self,
+        layers: impl Iterator<Item = &'a Root>,
+        place: &Path,
+    ) -> Result<Option<Shown<'a>>, IoError> {
+        for layer in layers {
+            match look(layer, place)? {
+                Look::Nothing => {}
+                Look::Hidden => return Ok(None),
+                Look::There(stat) => return Ok(Some(Shown { stat, layer })),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Links for Merged {
+    fn link_at(&self, place: &Path) -> Result<Option<PathBuf>, IoError> {
+        match self.find(place)? {
+            Some(shown) if kind(&shown.stat) == FileType::Symlink => shown.layer.read_link(place).map(Some),
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// What one layer says about a place.
+enum Look {
+    Nothing,
+    /// Whatever is further down does not show.
+    Hidden,
+    There(Stat),
+}
+
+fn look(layer: &Root, place: &Path) -> Result<Look, IoError> {
+    let mut reached = PathBuf::new();
+    let mut stat = layer.lstat(Path::new("/"))?;
+    let mut opaque = false;
+    for component in place.components() {
+        let Component::Normal(name) = component else { continue };
+        if kind(&stat) != FileType::Directory {
+            return Ok(Look::Hidden);
+        }
+        reached.push(name);
+        match layer.try_lstat(&reached)? {
+            None if opaque => return Ok(Look::Hidden),
+            None => return Ok(Look::Nothing),
+            Some(next) if is_whiteout(&next) => return Ok(Look::Hidden),
+            Some(next) => stat = next,
+        }
+        if kind(&stat) == FileType::Directory {
+            opaque |= is_opaque(layer, &reached)?;
+        }
+    }
+    Ok(Look::There(stat))
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = |seconds, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}

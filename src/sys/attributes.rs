@@ -1,0 +1,30 @@
+//! Extended attributes.
+
+use std::os::fd::AsFd;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+
+use super::ownership;
+
+/// The kernel's bound for one attribute, and for the list of their names.
+const LARGEST: usize = 64 << 10;
+
+/// Copies attributes from one file to another. Best effort: a file system or namespace may not take them.
+pub fn copy(from: impl AsFd, to: impl AsFd) {
+    let mut names = Vec::with_capacity(LARGEST);
+    if !flistxattr(&from, spare_capacity(&mut names)).is_ok_and(|length| length > 0) {
+        return;
+    }
+    for name in names.split(|byte| *byte == 0).filter(|name| is_copied(name)) {
+        let mut value = Vec::with_capacity(LARGEST);
+        if fgetxattr(&from, name, spare_capacity(&mut value)).is_ok() {
+            let _ = fsetxattr(&to, name, &value, XattrFlags::empty());
+        }
+    }
+}
+
+/// What belongs to an overlay or to the store's own records stays where it is.
+fn is_copied(name: &[u8]) -> bool {
+    !name.is_empty() && !name.starts_with(b"user.overlay.") && name != ownership::ATTRIBUTE.as_bytes()
+}
