@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-#[allow(unused_macros, reason = "nothing is skipped here")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

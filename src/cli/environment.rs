@@ -20,15 +20,30 @@ pub(super) struct Session {
 
 /// Moves this process, which has one thread, into a namespace and opens the store there.
 pub(super) fn enter(global: &Global) -> Result<Session, Report> {
-    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let root = store_root(global, uid)?;
-    let settings = registry_settings(global, uid)?;
-    let user = user_name(uid);
-    let search_path = std::env::var_os("PATH").unwrap_or_default();
-    let host = Host { search_path: &search_path, user: &user, uid, gid };
-    let entered = sandbox::enter(&host).map_err(Report::from)?;
+    // The files of the user are read as the user.
+    let settings = registry_settings(global, own_id())?;
+    let (root, entered) = enter_namespace(global)?;
     let store = Arc::new(Store::ensure(&root).map_err(Report::from)?);
     Ok(Session { store, entered, settings })
+}
+
+/// Moves this process, which has one thread, into a namespace; says where the store is, or would be.
+pub(super) fn enter_namespace(global: &Global) -> Result<(PathBuf, Entered), Report> {
+    let root = store_root(global)?;
+    let entered = with_host(|host| sandbox::enter(host, global.isolation)).map_err(Report::from)?;
+    Ok((root, entered))
+}
+
+/// Runs something that has to know who the user is and where programs are.
+pub(super) fn with_host<T>(work: impl FnOnce(&Host<'_>) -> T) -> T {
+    let (uid, gid) = (own_id(), rustix::process::getgid().as_raw());
+    let user = user_name(uid);
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    work(&Host { search_path: &search_path, user: &user, uid, gid })
+}
+
+fn own_id() -> u32 {
+    rustix::process::getuid().as_raw()
 }
 
 impl Session {
@@ -37,11 +52,11 @@ impl Session {
     }
 }
 
-fn store_root(global: &Global, uid: u32) -> Result<PathBuf, Report> {
+pub(super) fn store_root(global: &Global) -> Result<PathBuf, Report> {
     let given = global.root.clone().or_else(|| variable("RBUILD_ROOT").map(PathBuf::from));
     let root = match given {
         Some(root) => root,
-        None if uid == 0 => PathBuf::from("/var/lib/rbuild"),
+        None if own_id() == 0 => PathBuf::from("/var/lib/rbuild"),
         None => {
             let data = variable("XDG_DATA_HOME").map(PathBuf::from);
             let data = data.or_else(|| home().map(|home| home.join(".local/share")));
@@ -152,7 +167,7 @@ fn user_name(uid: u32) -> String {
     name.or_else(|| text("USER")).unwrap_or_else(|| uid.to_string())
 }
 
-fn variable(name: &str) -> Option<OsString> {
+pub(super) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 

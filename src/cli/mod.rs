@@ -5,16 +5,19 @@
 
 mod build;
 mod call;
+mod doctor;
 mod environment;
 mod report;
 mod run;
 mod signals;
+mod unshare;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::{Choice, Rung};
 use report::Report;
 
 /// Builds container images from Dockerfiles, without a daemon and without root, and runs them.
@@ -31,6 +34,9 @@ struct Cli {
     /// ~/.config/containers and /etc/containers]
     #[arg(long, global = true, value_name = "FILE")]
     registries_conf: Option<PathBuf>,
+    /// How processes are kept apart from the host; `rbuild doctor` says what works here
+    #[arg(long, global = true, value_name = "RUNG", default_value = "auto")]
+    isolation: Isolation,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -39,6 +45,31 @@ struct Cli {
 enum Verb {
     Build(build::BuildArgs),
     Run(run::RunArgs),
+    Unshare(unshare::UnshareArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Isolation {
+    /// The best of these that works.
+    Auto,
+    /// Real root: no user namespace.
+    Root,
+    /// A user namespace with the ids that /etc/subuid and /etc/subgid lend.
+    Range,
+    /// A user namespace with one id.
+    Single,
+}
+
+impl From<Isolation> for Choice {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Auto => Self::Auto,
+            Isolation::Root => Self::Only(Rung::Root),
+            Isolation::Range => Self::Only(Rung::Range),
+            Isolation::Single => Self::Only(Rung::Single),
+        }
+    }
 }
 
 /// What holds for every verb.
@@ -46,6 +77,7 @@ enum Verb {
 struct Global {
     root: Option<PathBuf>,
     registries_conf: Option<PathBuf>,
+    isolation: Choice,
 }
 
 /// Runs the command line; returns the exit code. The process has one thread.
@@ -58,23 +90,30 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    let global = Global { root: cli.root, registries_conf: cli.registries_conf };
+    let global =
+        Global { root: cli.root, registries_conf: cli.registries_conf, isolation: cli.isolation.into() };
     let result = match cli.verb {
         Verb::Build(args) => build::main(&global, args),
         Verb::Run(args) => run::main(&global, args),
+        Verb::Unshare(args) => unshare::main(&global, args),
+        Verb::Doctor(args) => doctor::main(&global, args),
     };
     result.unwrap_or_else(|report: Report| report.print())
 }
 
-const VERBS: [&str; 3] = ["build", "run", "help"];
+const VERBS: [&str; 5] = ["build", "run", "unshare", "doctor", "help"];
+/// The options that may stand before a verb and take a value.
+const GLOBAL_OPTIONS: [&str; 3] = ["--root", "--registries-conf", "--isolation"];
 
 /// Puts `build` in front of arguments that name no verb.
 fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let mut index = 1;
     while let Some(argument) = arguments.get(index).map(OsString::as_os_str) {
         match argument.to_str() {
-            Some("--root" | "--registries-conf") => index += 2,
-            Some(text) if text.starts_with("--root=") || text.starts_with("--registries-conf=") => index += 1,
+            Some(text) if GLOBAL_OPTIONS.contains(&text) => index += 2,
+            Some(text) if text.split_once('=').is_some_and(|(name, _)| GLOBAL_OPTIONS.contains(&name)) => {
+                index += 1;
+            }
             Some("-h" | "--help" | "-V" | "--version") => return arguments,
             Some(text) if VERBS.contains(&text) => return arguments,
             _ => break,
@@ -111,6 +150,7 @@ mod tests {
         assert_eq!(with(&["run", "--rm", "x"]), "run --rm x");
         assert_eq!(with(&["--root", "/x", "."]), "--root /x build .");
         assert_eq!(with(&["--root=/x", "run", "x"]), "--root=/x run x");
+        assert_eq!(with(&["--isolation", "single", "."]), "--isolation single build .");
         assert_eq!(with(&["--version"]), "--version");
         assert_eq!(with(&[]), "");
     }

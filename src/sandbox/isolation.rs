@@ -1,28 +1,39 @@
-//! The isolation ladder: which way into a namespace this host offers, and going it. Runs before any thread.
+//! The isolation ladder: which way into a namespace is taken, and going it. Runs before any thread.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::process::Command;
 
-use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
-use super::ranges::{IdRange, parse_ranges};
-use crate::sys::namespace::{self, Namespaces, read_setting};
+use super::attempt::words;
+use super::lent::{LentIds, NEITHER_MAPPED};
+use super::obstacles::{Obstacles, Remedy};
+use super::ranges::owned_ids;
+use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{At, IoError, mount};
 
 /// How this process is isolated, best first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rung {
     /// Real root, or root of a namespace that somebody else made: nothing to enter but a mount namespace.
     Root,
     /// A user namespace with a range of ids.
     Range,
-    /// A user namespace with one id: everything inside belongs to root.
+    /// A user namespace with one id: owners are remembered, not real.
     Single,
+}
+
+/// Which rung is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// The best that works.
+    Auto,
+    /// This one or none.
+    Only(Rung),
 }
 
 /// What has to be known of the host; read by the caller.
@@ -47,10 +58,12 @@ pub struct Entered {
 
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    #[error("this host does not let an ordinary user make a user namespace: {source}")]
-    Forbidden { source: io::Error, remedy: Option<String> },
-    #[error("{helper} could not map the ids lent to {user}: {message}")]
-    Map { helper: &'static str, user: String, message: String },
+    #[error("this host does not let {user} make a user namespace: {source}")]
+    Forbidden { user: String, source: io::Error, remedy: Remedy },
+    #[error("isolation `{}` is not possible here: {why}", .rung.name())]
+    Unavailable { rung: Rung, why: String, remedy: Option<Remedy> },
+    #[error("the ids lent to {user} could not be mapped: {message}")]
+    Map { user: String, message: String },
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -58,12 +71,39 @@ pub enum IsolationError {
 impl IsolationError {
     /// What would help.
     pub fn hint(&self) -> Option<String> {
+        self.remedy().map(|remedy| remedy.to_string())
+    }
+
+    pub(super) fn remedy(&self) -> Option<Remedy> {
         match self {
-            Self::Forbidden { remedy, .. } => remedy.clone(),
-            Self::Map { user, .. } => Some(format!(
-                "check the lines of {user} in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are setuid root"
-            )),
+            Self::Forbidden { remedy, .. } => Some(remedy.clone()),
+            Self::Unavailable { remedy, .. } => remedy.clone(),
+            Self::Map { user, .. } => Some(Remedy::check_lent_ids(user)),
             Self::Io(_) => None,
+        }
+    }
+
+    /// The bare reason, where it is clear what was tried.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Forbidden { source, .. } => {
+                let cause = Obstacles::read().cause().map_or_else(|| words(source), str::to_owned);
+                format!("no user namespaces: {cause}")
+            }
+            Self::Unavailable { why, .. } => why.clone(),
+            Self::Map { message, .. } => message.clone(),
+            Self::Io(error) => error.to_string(),
+        }
+    }
+}
+
+impl Rung {
+    /// One word, as options and JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Range => "range",
+            Self::Single => "single",
         }
     }
 }
@@ -78,167 +118,141 @@ impl fmt::Display for Rung {
     }
 }
 
-/// Moves this process onto the best rung. It must have one thread.
-pub fn enter(host: &Host<'_>) -> Result<Entered, IsolationError> {
-    let (rung, notice) = if host.uid == 0 && namespace::may_administrate() {
-        namespace::unshare(Namespaces::NEWNS).at("unshare", "mount namespace")?;
-        (Rung::Root, None)
-    } else {
-        enter_user_namespace(host)?
+/// Moves this process, which must have one thread, onto the best rung or the one that is asked for.
+pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError> {
+    let (rung, notice) = match choice {
+        Choice::Auto => climb(host)?,
+        Choice::Only(rung) => (step_onto(rung, host)?, None),
     };
-    mount::isolate_propagation().at("isolate mounts of", "/")?;
+    let isolated = mount::isolate_propagation();
+    match rung {
+        Rung::Root => isolated.at("isolate mounts of", "/")?,
+        // Some hosts let a namespace be made and then allow nothing in it; this is the first attempt at anything.
+        Rung::Range | Rung::Single => isolated.map_err(|source| forbidden(host, source))?,
+    }
     // What is made for images does not depend on whoever builds them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(Entered { rung, program: process::read_only_self()?, notice })
 }
 
-fn enter_user_namespace(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {
-    let lent = match LentIds::find(host) {
-        Ok(lent) => lent,
-        Err(why) => {
-            unshare_user()?;
-            namespace::map_single_ids(host.uid, host.gid)?;
-            namespace::become_root()?;
-            return Ok((Rung::Single, Some(why)));
+fn climb(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {
+    if is_administrator(host) {
+        unshare_mounts()?;
+        // Root of a namespace with one id, made by somebody else, has what the lowest rung has.
+        return Ok((if owned_ids() > 1 { Rung::Root } else { Rung::Single }, None));
+    }
+    let why = match LentIds::find(host) {
+        Ok(lent) => match enter_range(host, &lent)? {
+            Mapped::Both => return Ok((Rung::Range, None)),
+            Mapped::Neither(why) => {
+                map_single(host)?;
+                why
+            }
+        },
+        Err(unlent) => {
+            enter_single(host)?;
+            unlent.why
         }
     };
-    // newuidmap wants to run outside the namespace it maps, so a forked copy of this process stays there.
+    Ok((Rung::Single, Some(why)))
+}
+
+fn step_onto(rung: Rung, host: &Host<'_>) -> Result<Rung, IsolationError> {
+    let unavailable = |why, remedy| IsolationError::Unavailable { rung, why, remedy };
+    match rung {
+        Rung::Root if !is_administrator(host) => {
+            let why = if host.uid == 0 {
+                "this root lacks CAP_SYS_ADMIN".to_owned()
+            } else {
+                format!("{} is not root", host.user)
+            };
+            return Err(unavailable(why, Some(Remedy::become_root())));
+        }
+        Rung::Root if owned_ids() <= 1 => {
+            let why = "root of a user namespace with a single id is root in name only".to_owned();
+            return Err(unavailable(why, None));
+        }
+        Rung::Root => unshare_mounts()?,
+        Rung::Range => {
+            let lent = LentIds::find(host).map_err(|unlent| unavailable(unlent.why, unlent.remedy))?;
+            if let Mapped::Neither(why) = enter_range(host, &lent)? {
+                return Err(unavailable(why, Some(Remedy::check_lent_ids(host.user))));
+            }
+        }
+        Rung::Single if is_administrator(host) && owned_ids() <= 1 => unshare_mounts()?,
+        Rung::Single => enter_single(host)?,
+    }
+    Ok(rung)
+}
+
+fn is_administrator(host: &Host<'_>) -> bool {
+    host.uid == 0 && namespace::may_administrate()
+}
+
+fn unshare_mounts() -> Result<(), IoError> {
+    namespace::unshare(Namespaces::NEWNS).at("unshare", "mount namespace")
+}
+
+fn unshare_user(host: &Host<'_>) -> Result<(), IsolationError> {
+    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS).map_err(|source| forbidden(host, source))
+}
+
+fn forbidden(host: &Host<'_>, source: io::Error) -> IsolationError {
+    let remedy = Obstacles::read().of_user_namespaces();
+    IsolationError::Forbidden { user: host.user.to_owned(), source, remedy }
+}
+
+fn enter_single(host: &Host<'_>) -> Result<(), IsolationError> {
+    unshare_user(host)?;
+    map_single(host)
+}
+
+fn map_single(host: &Host<'_>) -> Result<(), IsolationError> {
+    let mapped = namespace::map_single_ids(host.uid, host.gid);
+    mapped.map_err(|error| forbidden(host, error.source))?;
+    Ok(namespace::become_root()?)
+}
+
+/// What became of the maps of a new user namespace.
+enum Mapped {
+    Both,
+    /// None was written, so that others may still be: why.
+    Neither(String),
+}
+
+fn enter_range(host: &Host<'_>, lent: &LentIds) -> Result<Mapped, IsolationError> {
+    // Whoever writes the maps has to be outside of the namespace, so a forked copy of this process stays there.
     let (mut go_ahead, tell) = io::pipe().at("create", "pipe")?;
     let (mut answer, answering) = io::pipe().at("create", "pipe")?;
     let this = rustix::process::getpid();
-    let helper = match process::fork().at("fork", "id mapping helper")? {
+    let outside = match process::fork().at("fork", "id mapping process")? {
         Fork::Child => {
             drop((tell, answer));
             let code = lent.map_when_told(this, &mut go_ahead, answering);
             process::exit_now(code);
         }
-        Fork::Parent(helper) => helper,
+        Fork::Parent(outside) => outside,
     };
     drop((go_ahead, answering));
-    let unshared = unshare_user();
+    let unshared = unshare_user(host);
     let told = unshared.is_ok().then(|| (&tell).write_all(b"!"));
     drop(tell);
     let mut message = String::new();
-    // The helper's words only explain its exit code; without them the code still decides.
+    // The words only explain the exit code; without them the code still decides.
     let _ = answer.read_to_string(&mut message);
-    let ended = process::wait(helper).at("wait for", "id mapping helper")?;
+    let ended = process::wait(outside).at("wait for", "id mapping process")?;
     unshared?;
     told.transpose().at("write", "pipe")?;
+    let message = message.trim().to_owned();
     match ended {
         Ended::Exited(0) => {
             namespace::become_root()?;
-            Ok((Rung::Range, None))
+            Ok(Mapped::Both)
         }
-        Ended::Exited(NEITHER_MAPPED) => {
-            namespace::map_single_ids(host.uid, host.gid)?;
-            namespace::become_root()?;
-            Ok((Rung::Single, Some(format!("newuidmap and newgidmap failed ({})", message.trim()))))
-        }
+        Ended::Exited(NEITHER_MAPPED) => Ok(Mapped::Neither(format!("{} failed ({message})", lent.mapper()))),
+        // One of the maps is written and cannot be written again.
         Ended::Exited(_) | Ended::Signaled(_) => {
-            // One of the maps is written and cannot be written again.
-            let helper = if message.contains("newgidmap") { "newgidmap" } else { "newuidmap" };
-            Err(IsolationError::Map {
-                helper,
-                user: host.user.to_owned(),
-                message: message.trim().to_owned(),
-            })
+            Err(IsolationError::Map { user: host.user.to_owned(), message })
         }
     }
-}
-
-const NEITHER_MAPPED: i32 = 3;
-const ONE_MAPPED: i32 = 4;
-
-fn unshare_user() -> Result<(), IsolationError> {
-    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS)
-        .map_err(|source| IsolationError::Forbidden { source, remedy: remedy() })
-}
-
-/// Names the switch that forbids user namespaces here, as far as one can be seen.
-fn remedy() -> Option<String> {
-    let is = |file: &str, value: &str| read_setting(file).as_deref() == Some(value);
-    if is("/proc/sys/user/max_user_namespaces", "0") {
-        return Some("an administrator can allow them: sysctl user.max_user_namespaces=15000".to_owned());
-    }
-    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        return Some("an administrator can allow them: sysctl kernel.unprivileged_userns_clone=1".to_owned());
-    }
-    if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        return Some(
-            "an administrator can allow them: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-                .to_owned(),
-        );
-    }
-    Some(
-        "inside a container, allow them to it (docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined), or run as root"
-            .to_owned(),
-    )
-}
-
-/// Ids that may be mapped, and the programs that map them.
-struct LentIds {
-    uid: u32,
-    gid: u32,
-    users: Vec<IdRange>,
-    groups: Vec<IdRange>,
-    newuidmap: PathBuf,
-    newgidmap: PathBuf,
-}
-
-impl LentIds {
-    fn find(host: &Host<'_>) -> Result<Self, String> {
-        let read = |file: &str| parse_ranges(&read_setting(file).unwrap_or_default(), host.user, host.uid);
-        let (users, groups) = (read("/etc/subuid"), read("/etc/subgid"));
-        if users.is_empty() || groups.is_empty() {
-            return Err(format!("/etc/subuid and /etc/subgid lend no ids to {}", host.user));
-        }
-        let program = |name: &str| {
-            find_program(host.search_path, name)
-                .ok_or_else(|| format!("{name} is not installed (package uidmap)"))
-        };
-        let (newuidmap, newgidmap) = (program("newuidmap")?, program("newgidmap")?);
-        Ok(Self { uid: host.uid, gid: host.gid, users, groups, newuidmap, newgidmap })
-    }
-
-    /// Waits until the namespace exists, then runs both helpers at the same time.
-    fn map_when_told(&self, target: Pid, go_ahead: &mut impl Read, mut answer: impl Write) -> i32 {
-        if go_ahead.read_exact(&mut [0]).is_err() {
-            return ONE_MAPPED;
-        }
-        let start = |program: &PathBuf, own: u32, ranges: &[IdRange]| {
-            let mut command = Command::new(program);
-            command.arg(target.as_raw_nonzero().to_string());
-            command.args(["0", &own.to_string(), "1"]);
-            let mut inside = 1;
-            for range in ranges {
-                command.args([inside, range.start, range.count].map(|number| number.to_string()));
-                inside += range.count;
-            }
-            command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-            command.stderr(std::process::Stdio::piped()).spawn()
-        };
-        let helpers =
-            [start(&self.newuidmap, self.uid, &self.users), start(&self.newgidmap, self.gid, &self.groups)];
-        let failures = helpers.into_iter().filter_map(|helper| {
-            match helper.and_then(|child| child.wait_with_output()) {
-                Ok(output) if output.status.success() => None,
-                Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
-                Err(error) => Some(error.to_string()),
-            }
-        });
-        let failures: Vec<String> = failures.collect();
-        // Nobody may be listening any more; the exit code says the same.
-        let _ = answer.write_all(failures.join("; ").as_bytes());
-        match failures.len() {
-            0 => 0,
-            1 => ONE_MAPPED,
-            _ => NEITHER_MAPPED,
-        }
-    }
-}
-
-fn find_program(search_path: &OsStr, name: &str) -> Option<PathBuf> {
-    // An ordinary user's search path often lacks the directories of administrators.
-    let fallback = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(search_path).chain(fallback).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

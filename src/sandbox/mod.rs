@@ -13,30 +13,44 @@
 //!                ◀─ended──── waits; kills when the socket closes
 //! ```
 //!
+//! What a host can do is gathered by [`probe`] (every rung is taken by a child that ends at once) and judged by
+//! [`Verdict`], which is pure.
+//!
 //! Invariants: whoever dies, everything below it dies with it. Nothing from inside a root file system is resolved
 //! outside of it. Every file says in its name which process its code runs in.
 //!
 //! Not here: what an image or a Dockerfile is.
 
+mod attempt;
 mod capabilities;
+mod checks;
 pub mod child;
 mod emulate;
 mod host;
 mod init;
 mod isolation;
+mod lent;
 mod message;
 mod mountpoints;
+mod obstacles;
 pub mod parent;
+mod probe;
 mod ranges;
 mod spec;
 mod steps;
 mod users;
+mod verdict;
 
+pub use attempt::{Attempt, Inside, OverlayTried, Tried};
 pub use host::{HostFiles, host_files};
-pub use isolation::{Entered, Host, IsolationError, Rung, enter};
+pub use isolation::{Choice, Entered, Host, IsolationError, Rung, enter};
+pub use lent::Mapper;
 pub use message::{Failure, Outcome};
+pub use obstacles::{Obstacles, Remedy};
 pub use parent::{Finished, Running, Stdio, spawn};
+pub use probe::{Cgroup, Device, Facts, probe};
 pub use ranges::{IdRange, parse_ranges};
 pub use spec::{Network, Process, RootFs, Spec};
 pub use steps::{Step, plan};
 pub use users::{Account, UserError, find_account};
+pub use verdict::{Check, State, Verdict};

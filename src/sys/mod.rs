@@ -10,6 +10,7 @@
 
 pub mod attributes;
 mod error;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod network;

@@ -58,6 +58,15 @@ pub fn overlay(overlay: Overlay<'_>) -> Result<OwnedFd, MountError> {
     })
 }
 
+/// Whether overlays take their layers one by one, as Linux 6.8 and later do. It takes the right to mount.
+pub fn overlay_knows_single_layers(lower: &Path) -> rustix::io::Result<bool> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    match add_layer(context.as_fd(), "lowerdir+", lower) {
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        answer => answer.map(|()| true),
+    }
+}
+
 /// Passes a layer by descriptor; kernels that take only paths get one that is short whatever the layer's own is.
 fn add_layer(context: BorrowedFd<'_>, key: &str, directory: &Path) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

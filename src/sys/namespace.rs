@@ -50,6 +50,13 @@ pub fn may_administrate() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// Whether this process may take any user and group id of its namespace, and hand them all on to a new one.
+pub fn may_change_ids() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETFCAP;
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
 /// The text of a small kernel file, trimmed; none where it does not exist.
 pub fn read_setting(file: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())

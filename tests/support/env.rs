@@ -150,6 +150,11 @@ impl Rbuild {
         self
     }
 
+    pub(crate) fn arguments(mut self, more: &[&str]) -> Self {
+        self.command.args(more);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self

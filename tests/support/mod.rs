@@ -2,7 +2,12 @@
 //!
 //! Flow: [`TestEnv::new`] makes the world, [`TestEnv::rbuild`] runs the program in it, [`Output`] asserts,
 //! [`Registry::start`] is somewhere to push to, [`Image::fetch`] reads back what arrived, without rbuild's own registry code.
-#![allow(dead_code, unused_imports, reason = "every test crate uses its own part of this module")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "every test crate uses its own part of this module"
+)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and says so on stderr")]
 
 mod base;
