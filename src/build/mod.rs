@@ -167,17 +167,6 @@ async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalCont
     Ok((file, context))
 }
 
-/// Reads a Dockerfile, which may be anything, even a device without end.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    const LARGEST: u64 = 64 << 20;
-    let mut text = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
-    }
-    Ok(text)
-}
-
 /// Reads the Dockerfile of a build; its path tells where an ignore file may lie.
 pub fn read_dockerfile(request: &Request) -> Result<(Dockerfile, PathBuf), BuildError> {
     let (path, shown) = find_dockerfile(request)?;
@@ -194,6 +183,17 @@ fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, Build
         Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
     };
     parsed.map_err(|errors| BuildError::Dockerfile(Box::new(errors)))
+}
+
+/// Reads a Dockerfile, which may be anything, even a device without end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    const LARGEST: u64 = 64 << 20;
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
+    }
+    Ok(text)
 }
 
 /// The Dockerfile's path and the name that messages give it.

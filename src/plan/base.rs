@@ -1,12 +1,13 @@
-//! What stages start from, and what `--from` means.
+//! What stages start from.
 
 use super::lint::Noticed;
+use super::origin::Origin;
 use super::refusal::{Outcome, Refusal};
 use super::scope::GlobalScope;
-use super::stage::{Built, Planner, StageState};
+use super::stage::{Built, Planner};
 use super::target::by_name;
-use crate::dockerfile::{Diagnostic, Instruction, MountKey, Rule, Span, Stage, Word, expand, nearest};
-use crate::graph::{ImageOp, Op, Vertex, VertexId};
+use crate::dockerfile::{Diagnostic, Rule, Span, Stage, Word, nearest};
+use crate::graph::{ImageOp, Op, Vertex};
 use crate::image::{Config, DEFAULT_PATH, Platform, PlatformError, Reference};
 
 /// What a stage is built on.
@@ -21,14 +22,6 @@ pub(super) enum Base {
     Instead(String),
     /// The FROM is wrong.
     Unknown,
-}
-
-/// Where files are copied or mounted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Vertex(VertexId),
-    /// A stage or image without files, or one that is not known yet.
-    Empty,
 }
 
 impl Planner<'_> {
@@ -132,7 +125,7 @@ impl Planner<'_> {
         context.map(|context| super::context_key(context))
     }
 
-    fn reference(&self, name: String, span: Span) -> Outcome<String> {
+    pub(super) fn reference(&self, name: String, span: Span) -> Outcome<String> {
         match name.parse::<Reference>() {
             Ok(_) => Ok(name),
             Err(error) => {
@@ -152,21 +145,17 @@ impl Planner<'_> {
         nearest(&name.to_lowercase(), names.iter().map(String::as_str)).map(str::to_owned)
     }
 
-    /// The state in which a stage begins, without the vertex of an image, and whether all of it is known.
-    pub(super) fn start(&mut self, index: usize) -> (Built, bool) {
+    /// The state in which a stage begins, without the vertex of an image.
+    pub(super) fn start(&mut self, index: usize) -> Built {
         let span = self.file.stages[index].from.span;
         match self.bases[index].clone() {
-            Base::Stage(earlier) => {
-                let built = self.build(earlier);
-                let known = built.known;
-                (built, known)
-            }
-            Base::Scratch => (Built::new(Config::scratch(&self.request.platform)), true),
-            Base::Unknown => (Built::new(Config::scratch(&self.request.platform)), false),
+            Base::Stage(earlier) => self.build(earlier),
+            Base::Scratch => Built::new(Config::scratch(&self.request.platform)),
+            Base::Unknown => Built::unknown(&self.request.platform),
             Base::Image(name) | Base::Instead(name) => {
                 let Some(image) = self.images.get(&name) else {
                     self.missing.entry(name).or_insert(span);
-                    return (Built::new(Config::scratch(&self.request.platform)), false);
+                    return Built::unknown(&self.request.platform);
                 };
                 let mut config = image.config.clone();
                 config.created = None;
@@ -183,7 +172,7 @@ impl Planner<'_> {
                     &self.request.platform,
                     &platform,
                 );
-                (Built::new(config), true)
+                Built::new(config)
             }
         }
     }
@@ -207,141 +196,6 @@ impl Planner<'_> {
         let vertex = self.graph.add(Vertex { op, inputs: Vec::new(), name: name_shown, origin: Some(span) });
         self.image_vertices.insert(name.to_owned(), vertex);
         Origin::Vertex(vertex)
-    }
-
-    /// What `COPY --from` means: a stage by number or name, a named context, or an image.
-    pub(super) fn copy_origin(&mut self, word: &Word, text: &str, state: &StageState) -> Outcome<Origin> {
-        if text.is_empty() {
-            return Err(Diagnostic::new("--from has no value", word.span).into());
-        }
-        let too_late = |current: &str| {
-            format!(
-                "cannot copy from stage {text:?}, it needs to be defined before current stage {current:?}"
-            )
-        };
-        if let Ok(number) = text.parse::<i64>() {
-            let count = self.file.stages.len();
-            let Some(index) = usize::try_from(number).ok().filter(|index| *index < count) else {
-                let error = Diagnostic::new(format!("invalid stage index {number}"), word.span);
-                let hint = match state.index {
-                    0 => "stages are numbered from 0, and this is the first one".to_owned(),
-                    this => {
-                        format!("stages are numbered from 0; those before this one are 0 to {}", this - 1)
-                    }
-                };
-                return Err(error.hint(hint).into());
-            };
-            return self.stage_origin(index, word, state, too_late);
-        }
-        self.origin(word, text, state, too_late)
-    }
-
-    /// What `from` of a mount means: a stage by name, a named context, or an image. Images that are only mounted are not
-    /// asked for, because such steps are not executed yet.
-    pub(super) fn check_mount_origin(
-        &mut self,
-        text: &str,
-        target: &str,
-        word: &Word,
-        state: &StageState,
-    ) -> Outcome<()> {
-        let end = self.file.stages.len();
-        if by_name(self.file, text, state.index).or_else(|| by_name(self.file, text, end)).is_some() {
-            let message = |_: &str| {
-                format!(
-                    "cannot mount from stage {text:?} to {target:?}, stage needs to be defined before current command"
-                )
-            };
-            self.origin(word, text, state, message)?;
-        } else if text != "scratch" && self.named_context(text).is_none() {
-            self.reference(text.to_owned(), word.span)?;
-        }
-        Ok(())
-    }
-
-    fn origin(
-        &mut self,
-        word: &Word,
-        text: &str,
-        state: &StageState,
-        too_late: impl Fn(&str) -> String,
-    ) -> Outcome<Origin> {
-        let end = self.file.stages.len();
-        let stage = by_name(self.file, text, state.index).or_else(|| by_name(self.file, text, end));
-        if let Some(stage) = stage {
-            return self.stage_origin(stage, word, state, too_late);
-        }
-        if text == "scratch" {
-            return Ok(Origin::Empty);
-        }
-        let name = match self.named_context(text) {
-            Some(context) => context,
-            None => self.reference(text.to_owned(), word.span)?,
-        };
-        Ok(self.image(&name, None, word.span))
-    }
-
-    fn stage_origin(
-        &mut self,
-        index: usize,
-        word: &Word,
-        state: &StageState,
-        too_late: impl Fn(&str) -> String,
-    ) -> Outcome<Origin> {
-        if index < state.index {
-            return Ok(self.build(index).vertex.map_or(Origin::Empty, Origin::Vertex));
-        }
-        let stage = &self.file.stages[index];
-        let current = self.stage_label(state.index);
-        let message = if self.needs(index, state.index) {
-            format!("circular dependency detected on stage: {current}")
-        } else {
-            too_late(&current)
-        };
-        let error = Diagnostic::new(message, word.span);
-        let itself = index == state.index;
-        Err(if itself { error } else { error.note("that stage begins here", stage.from.span) }.into())
-    }
-
-    /// Whether a stage is another one or needs it, as far as names without variables tell.
-    fn needs(&self, index: usize, wanted: usize) -> bool {
-        let mut seen = vec![false; self.file.stages.len()];
-        let mut open = vec![index];
-        while let Some(index) = open.pop() {
-            if index == wanted {
-                return true;
-            }
-            if !std::mem::replace(&mut seen[index], true) {
-                open.extend(self.named_by(index));
-            }
-        }
-        false
-    }
-
-    /// The stages that a stage names.
-    fn named_by(&self, index: usize) -> Vec<usize> {
-        let file = self.file;
-        let escape = file.directives.escape;
-        let meant = |word: &Word| {
-            let text = expand::constant(&word.text, escape)?;
-            let number = text.parse::<usize>().ok().filter(|number| *number < file.stages.len());
-            number.or_else(|| by_name(file, &text, index)).or_else(|| by_name(file, &text, file.stages.len()))
-        };
-        let mut named: Vec<usize> = match self.bases[index] {
-            Base::Stage(earlier) => vec![earlier],
-            Base::Scratch | Base::Image(_) | Base::Instead(_) | Base::Unknown => Vec::new(),
-        };
-        for instruction in &file.stages[index].instructions {
-            if let Instruction::Copy(copy) = &instruction.node {
-                named.extend(copy.from.as_ref().and_then(meant));
-            } else if let Instruction::Run(run) = &instruction.node {
-                let from = |mount: &crate::dockerfile::Mount| {
-                    mount.option(MountKey::From).and_then(|option| option.value.clone())
-                };
-                named.extend(run.mounts.iter().filter_map(from).filter_map(|word| meant(&word)));
-            }
-        }
-        named
     }
 
     /// Says where default values alone would make a FROM that cannot be.

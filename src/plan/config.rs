@@ -101,7 +101,9 @@ impl Planner<'_> {
                 None => declared.name.clone(),
             });
             // A global argument whose value could not be made out has already been told.
-            state.known &= !(declared.value.is_none() && self.global.broken.contains(&declared.name));
+            if declared.value.is_none() && self.global.broken.contains(&declared.name) {
+                state.scope.forget(&declared.name);
+            }
         }
         let span = self.place(state, instruction);
         self.outline.declared(self.file, &self.global, arg, &declared, span);

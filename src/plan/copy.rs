@@ -1,7 +1,7 @@
 //! COPY and ADD, as vertices.
 
-use super::base::Origin;
 use super::mode::Mode;
+use super::origin::Origin;
 use super::path::destination;
 use super::refusal::{Outcome, Refusal, not_yet};
 use super::stage::{Planner, StageState};
@@ -184,12 +184,9 @@ impl Planner<'_> {
         };
         let (from, sources) = match (&expanded.heredocs[..], expanded.paths) {
             ([], paths) => (from, paths.into_iter().map(|(_, text)| text).collect()),
-            ([(heredoc, content)], paths) if paths.is_empty() => {
-                let vertex = self.heredoc_file(state, heredoc, content, instruction);
-                (From::Origin(Origin::Vertex(vertex)), vec![heredoc.name.clone()])
-            }
-            (_, paths) if paths.is_empty() => {
-                return not_yet("more than one heredoc in an instruction", instruction.span);
+            (heredocs, paths) if paths.is_empty() => {
+                let origin = self.heredoc_files(state, heredocs, instruction);
+                (From::Origin(origin), heredocs.iter().map(|(heredoc, _)| heredoc.name.clone()).collect())
             }
             _ => return not_yet("files and heredocs in one instruction", instruction.span),
         };
@@ -209,6 +206,36 @@ impl Planner<'_> {
         let op = CopyOp { has_base, from, sources, destination, owner: expanded.owner, mode };
         self.layer(state, Op::Copy(op), inputs, name, instruction, created_by);
         Ok(())
+    }
+
+    /// All heredocs as files of one root.
+    fn heredoc_files(
+        &mut self,
+        state: &StageState,
+        heredocs: &[(&Heredoc, String)],
+        instruction: &Spanned<Instruction>,
+    ) -> Origin {
+        let mut root = None;
+        for (heredoc, content) in heredocs {
+            let file = self.heredoc_file(state, heredoc, content, instruction);
+            root = Some(match root {
+                None => file,
+                Some(root) => {
+                    let op = CopyOp {
+                        has_base: true,
+                        from: CopySource::Input,
+                        sources: vec![heredoc.name.clone()],
+                        destination: "/".to_owned(),
+                        owner: None,
+                        mode: None,
+                    };
+                    let name = format!("[internal] file <<{} beside the others", heredoc.name);
+                    let origin = Some(self.place(state, instruction));
+                    self.graph.add(Vertex { op: Op::Copy(op), inputs: vec![root, file], name, origin })
+                }
+            });
+        }
+        root.map_or(Origin::Empty, Origin::Vertex)
     }
 
     fn heredoc_file(

@@ -118,7 +118,8 @@ impl Planner<'_> {
                 continue;
             }
             let near = nearest(name, state.scope.names());
-            if !state.known && near.is_none() && !self.global.is_declared(name) {
+            let slip = near.is_some() || self.global.is_declared(name);
+            if state.scope.may_have(name) && !(state.scope.is_open() && slip) {
                 continue;
             }
             let near = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();

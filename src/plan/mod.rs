@@ -19,6 +19,7 @@ mod lint;
 mod lower;
 mod mode;
 mod mount;
+mod origin;
 mod outline;
 mod path;
 mod refusal;

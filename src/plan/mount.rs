@@ -49,7 +49,7 @@ impl Planner<'_> {
             let given = target.as_deref().unwrap_or_default();
             absolute = joined(&directory, given);
             // The directory of an image that is not known yet only looks like the root.
-            if absolute == "/" && (state.known || given.starts_with('/')) {
+            if absolute == "/" && (!state.scope.is_open() || given.starts_with('/')) {
                 let span = mount.option(MountKey::Target).map_or(mount.span, |option| option.span);
                 let error = Diagnostic::new("invalid mount target \"/\"", span);
                 return Err(match given {

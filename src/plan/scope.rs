@@ -34,7 +34,11 @@ pub(super) struct Scope {
     environment: Vec<(String, String)>,
     /// Declared arguments in order of their first declaration, with the value of their last.
     arguments: Vec<(String, Option<String>)>,
-    /// Whether a variable was asked for, since this was last reset, that is not set.
+    /// The base image is not known: it may set any variable.
+    open: bool,
+    /// Variables whose values could not be made out.
+    lost: BTreeSet<String>,
+    /// Whether a variable was asked for, since this was last reset, whose value is not known.
     missed: Cell<bool>,
 }
 
@@ -154,8 +158,23 @@ pub(super) struct Declared {
 }
 
 impl Scope {
+    /// The scope of a stage whose base image is not known.
+    pub(super) fn open() -> Self {
+        Self { open: true, ..Self::default() }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether a variable that is not set may have a value all the same.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.open || self.lost.contains(name)
+    }
+
     /// Sets a variable; it moves to the end, as in BuildKit's environment.
     pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.lost.remove(name);
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -166,21 +185,23 @@ impl Scope {
 
     fn look_up(&self, name: &str) -> Option<String> {
         let value = self.get(name).map(str::to_owned);
-        self.missed.set(self.missed.get() || value.is_none());
+        self.missed.set(self.missed.get() || value.is_none() && self.may_have(name));
         value
     }
 
-    /// Whether any variable was missed since the last time this was asked.
-    pub(super) fn take_missed(&self) -> bool {
-        self.missed.take()
+    /// Begins to watch whether variables are asked for whose values are not known.
+    pub(super) fn watch(&self) {
+        self.missed.set(false);
     }
 
+    /// Whether there were any.
     pub(super) fn has_missed(&self) -> bool {
         self.missed.get()
     }
 
-    /// Unsets a variable whose new value could not be made out.
+    /// Gives up a variable whose new value could not be made out: whatever uses it is not to be judged.
     pub(super) fn forget(&mut self, name: &str) {
+        self.lost.insert(name.to_owned());
         self.environment.retain(|(known, _)| known != name);
     }
 

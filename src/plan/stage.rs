@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::base::{Base, Origin};
+use super::base::Base;
 use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
@@ -12,7 +12,7 @@ use crate::dockerfile::{
     Diagnostic, Dockerfile, Instruction, Lint, Source, Span, Spanned, Stage, Trigger, Word, parse_trigger,
 };
 use crate::graph::{Graph, VertexId};
-use crate::image::Config;
+use crate::image::{Config, Platform};
 
 /// Plans stages as they are needed, each once.
 pub(super) struct Planner<'a> {
@@ -48,8 +48,6 @@ pub(super) struct Built {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
-    /// Whether the values of all variables are known.
-    pub known: bool,
 }
 
 /// A stage while its instructions are gone through.
@@ -60,8 +58,6 @@ pub(super) struct StageState {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
-    /// Whether the values of all variables are known: not as long as the base image is not, or after a wrong ENV.
-    pub known: bool,
     /// Whether this stage itself, and not its base, has set a command.
     pub command_set: bool,
     /// As progress shows the steps: `[name 2/4] `.
@@ -121,8 +117,8 @@ impl<'a> Planner<'a> {
     fn build_new(&mut self, index: usize) -> Built {
         let stage = &self.file.stages[index];
         self.outline.from(self.file, &self.global, stage);
-        let (start, known) = self.start(index);
-        let mut state = StageState::new(index, self.step_label(index), start, known);
+        let start = self.start(index);
+        let mut state = StageState::new(index, self.step_label(index), start);
         let triggers = std::mem::take(&mut state.config.config.on_build);
         let triggers: Vec<Trigger> = triggers.iter().filter_map(|text| self.trigger(text, stage)).collect();
         let base_image = match &self.bases[index] {
@@ -156,7 +152,7 @@ impl<'a> Planner<'a> {
     }
 
     fn step(&mut self, state: &mut StageState, instruction: &Spanned<Instruction>) {
-        state.scope.take_missed();
+        state.scope.watch();
         let planned = self.instruction(state, instruction);
         if self.told(state, planned).is_none() {
             state.forget(&instruction.node);
@@ -169,7 +165,7 @@ impl<'a> Planner<'a> {
         match outcome {
             Ok(value) => return Some(value),
             // What depends on values that are not known may be right.
-            Err(Refusal::Wrong(_)) if !state.known && state.scope.has_missed() => {}
+            Err(Refusal::Wrong(_)) if state.scope.has_missed() => {}
             Err(Refusal::Wrong(error)) => self.errors.push(self.placed(state, error)),
             Err(Refusal::Later(error)) => self.later.push(self.placed(state, error)),
             Err(Refusal::Unknown) => {}
@@ -247,13 +243,18 @@ impl<'a> Planner<'a> {
 
 impl Built {
     pub(super) fn new(config: Config) -> Self {
-        Self { vertex: None, config, scope: Scope::default(), history: Vec::new(), known: true }
+        Self { vertex: None, config, scope: Scope::default(), history: Vec::new() }
+    }
+
+    /// What can be said about a base image that is not known.
+    pub(super) fn unknown(platform: &Platform) -> Self {
+        Self { scope: Scope::open(), ..Self::new(Config::scratch(platform)) }
     }
 }
 
 impl StageState {
-    fn new(index: usize, label: String, start: Built, known: bool) -> Self {
-        let Built { vertex, config, mut scope, history, .. } = start;
+    fn new(index: usize, label: String, start: Built) -> Self {
+        let Built { vertex, config, mut scope, history } = start;
         // The image's variables are set anew, so that they win over a base stage's arguments.
         for entry in &config.config.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -265,7 +266,6 @@ impl StageState {
             config,
             scope,
             history,
-            known,
             command_set: false,
             label,
             steps: 0,
@@ -274,7 +274,7 @@ impl StageState {
         }
     }
 
-    /// Gives up the variables that an instruction should have set: whatever uses them is not to be judged.
+    /// Gives up the variables that an instruction should have set.
     fn forget(&mut self, instruction: &Instruction) {
         let names: Vec<&Word> = if let Instruction::Arg(arg) = instruction {
             arg.variables.iter().map(|variable| &variable.name).collect()
@@ -283,13 +283,12 @@ impl StageState {
         } else {
             return;
         };
-        self.known = false;
         names.into_iter().for_each(|name| self.scope.forget(&name.text));
     }
 
     fn into_built(self) -> Built {
-        let Self { vertex, config, scope, history, known, .. } = self;
-        Built { vertex, config, scope, history, known }
+        let Self { vertex, config, scope, history, .. } = self;
+        Built { vertex, config, scope, history }
     }
 
     /// The headline of the next step.
@@ -308,15 +307,6 @@ impl StageState {
     /// What an operation on this stage's files has as inputs.
     pub(super) fn inputs(&self) -> Vec<VertexId> {
         self.vertex.into_iter().collect()
-    }
-}
-
-impl Origin {
-    pub(super) fn vertex(self) -> Option<VertexId> {
-        match self {
-            Self::Vertex(vertex) => Some(vertex),
-            Self::Empty => None,
-        }
     }
 }
 

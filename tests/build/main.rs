@@ -12,6 +12,7 @@ mod copy;
 mod dump;
 mod failure;
 mod hello;
+mod heredoc;
 mod hostile;
 mod hostile_image;
 mod kill;

@@ -10,6 +10,21 @@ mod plan;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[test]
+fn the_language_has_its_cases() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let kinds = [
+        "dockerfile/parse",
+        "dockerfile/invalid",
+        "dockerfile/expand",
+        "dockerfile/plan",
+        "dockerfile/lint",
+        "ignore",
+    ];
+    let count: usize = kinds.iter().map(|kind| cases(&root.join(kind)).len()).sum();
+    assert!(count >= 400, "only {count} cases");
+}
+
 /// Compares what `render` makes of each case below `testdata/<kind>` with the case's `expected` file.
 fn check(kind: &str, expected: &str, render: impl Fn(&Path) -> String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(kind);

@@ -1,0 +1,17 @@
+//! Files that the Dockerfile itself contains.
+
+use crate::support::{TestEnv, require_busybox};
+
+#[test]
+fn heredocs_become_files_under_their_names() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile(
+        "FROM base:1\nENV WHO=me\nCOPY --chmod=640 <<one <<\"two\" <<-three dir/\n\
+         1 $WHO\none\n2 $WHO\ntwo\n\t\t3\n\tthree\nCMD cat /dir/one /dir/two /dir/three; stat -c %a:%u:%n /dir/*\n",
+    );
+    env.rbuild(&["-t", "app", "."]).run().success();
+    let expected = "1 me\n2 $WHO\n3\n640:0:/dir/one\n640:0:/dir/three\n640:0:/dir/two\n";
+    env.rbuild(&["run", "--rm", "app"]).run().success().prints(expected);
+}
