@@ -19,7 +19,7 @@ fn the_language_has_its_cases() {
         "dockerfile/expand",
         "dockerfile/plan",
         "dockerfile/lint",
-        "ignore",
+        "dockerfile/ignore",
     ];
     let count: usize = kinds.iter().map(|kind| cases(&root.join(kind)).len()).sum();
     assert!(count >= 400, "only {count} cases");

@@ -1,4 +1,4 @@
-//! Every case under `testdata/ignore`: an ignore file, paths, and what becomes of them.
+//! Every case under `testdata/dockerfile/ignore`: an ignore file, paths, and what becomes of them.
 //!
 //! `UPDATE_GOLDEN=1` rewrites the expectations; read the difference before believing it.
 
@@ -9,7 +9,7 @@ use rbuild::context::{Ignore, IgnoreError, Inherited};
 
 #[test]
 fn ignore_files_hide_what_the_reference_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ignore");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/dockerfile/ignore");
     let mut cases: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 60, "only {} cases", cases.len());
