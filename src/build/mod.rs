@@ -159,10 +159,8 @@ async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalCont
     step.done();
     let step = steps.start("[internal] load build context");
     let directory = request.context.clone();
-    let context = blocking(move || {
-        LocalContext::open(&directory, IgnoreFrom::Files { dockerfile: Some(&path) }) //
-    });
-    let context = context.await?;
+    let open = move || LocalContext::open(&directory, IgnoreFrom::Files { dockerfile: Some(&path) });
+    let context = blocking(open).await?;
     step.done();
     Ok((file, context))
 }
@@ -182,7 +180,7 @@ fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, Build
         Some(syntax) if is_builtin_frontend(syntax) => parse_builtin(shown, &text),
         Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
     };
-    parsed.map_err(|errors| BuildError::Dockerfile(Box::new(errors)))
+    parsed.map_err(|errors| BuildError::Dockerfile(Box::new(plan::look_further(errors, &request.wanted))))
 }
 
 /// Reads a Dockerfile, which may be anything, even a device without end.

@@ -15,8 +15,8 @@ pub(super) struct Warnings {
 impl Warnings {
     /// What was noticed in a file that cannot be parsed.
     pub(super) fn of_errors(&mut self, request: &Request, errors: &ParseErrors) {
-        let Ok(config) = plan::lint_config(&request.wanted, (*errors.config).clone()) else { return };
-        let wanted = errors.lints.iter().filter(|lint| config.wants(lint.rule));
+        let Ok(config) = plan::lint_config(&request.wanted, errors.aside.config.clone()) else { return };
+        let wanted = errors.aside.lints.iter().filter(|lint| config.wants(lint.rule));
         self.lines.extend(wanted.map(|lint| line(&errors.source, lint)));
     }
 

@@ -107,7 +107,7 @@ fn check(request: &Request, format: Format) -> Result<i32, Report> {
     let (file, path) = match build::read_dockerfile(request) {
         Ok(read) => read,
         Err(BuildError::Dockerfile(errors)) => {
-            show(&errors.source, &noticed(request, &errors)?, format);
+            show_aside(&errors.source, &noticed(request, &errors)?, format);
             return Err(Report::from(BuildError::Dockerfile(errors)));
         }
         Err(error) => return Err(Report::from(error)),
@@ -117,10 +117,11 @@ fn check(request: &Request, format: Format) -> Result<i32, Report> {
     let images = BaseImages::new();
     let findings = build::check(&file, &request.wanted, &images, context.tree().ignore());
     let findings = findings.map_err(Report::from)?;
-    show(&file.source, &findings.lints, format);
     if !findings.errors.is_empty() {
+        show_aside(&file.source, &findings.lints, format);
         return Err(wrong(&file, findings.errors));
     }
+    show(&file.source, &findings.lints, format);
     if findings.fatal && format == Format::Text {
         let rules = build::broken_rules(&findings);
         return Err(Report::new(Code::StepFailed, format!("lint violation found for rules: {rules}")));
@@ -130,9 +131,9 @@ fn check(request: &Request, format: Format) -> Result<i32, Report> {
 
 /// What was noticed in a file that cannot be parsed, and is wanted.
 fn noticed(request: &Request, errors: &ParseErrors) -> Result<Vec<Lint>, Report> {
-    let config = plan::lint_config(&request.wanted, (*errors.config).clone());
+    let config = plan::lint_config(&request.wanted, errors.aside.config.clone());
     let config = config.map_err(|error| Report::from(BuildError::Check(error)))?;
-    Ok(errors.lints.iter().filter(|lint| config.wants(lint.rule)).cloned().collect())
+    Ok(errors.aside.lints.iter().filter(|lint| config.wants(lint.rule)).cloned().collect())
 }
 
 fn wrong(file: &Dockerfile, diagnostics: Vec<crate::dockerfile::Diagnostic>) -> Report {
@@ -144,6 +145,13 @@ fn show(source: &Source, lints: &[Lint], format: Format) {
         Format::Text => lints_text(source, lints),
         Format::Json => pretty(&lints_json(source, lints)),
     });
+}
+
+/// Shows what stands beside errors: that nothing does would read as if all were well.
+fn show_aside(source: &Source, lints: &[Lint], format: Format) {
+    if format == Format::Json || !lints.is_empty() {
+        show(source, lints, format);
+    }
 }
 
 fn lints_text(source: &Source, lints: &[Lint]) -> String {

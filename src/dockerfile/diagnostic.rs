@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Dockerfile;
 use super::lint::{Config, Lint};
 use super::source::{Source, Span};
 
@@ -30,10 +31,19 @@ pub struct Note {
 pub struct ParseErrors {
     pub source: Source,
     pub errors: Vec<Diagnostic>,
+    pub aside: Box<Aside>,
+    /// The file without what is wrong, for looking further: none if anything else might hang on the wrong parts, whose
+    /// lack would then look like an error of its own.
+    pub rest: Option<Box<Dockerfile>>,
+}
+
+/// What a file that cannot be read still says of its style.
+#[derive(Clone, Debug, Default)]
+pub struct Aside {
     /// What was noticed in the parts that could be read.
-    pub lints: Box<[Lint]>,
+    pub lints: Vec<Lint>,
     /// Which of it the file wants to be told.
-    pub config: Box<Config>,
+    pub config: Config,
 }
 
 impl Diagnostic {
@@ -72,7 +82,7 @@ impl std::error::Error for Diagnostic {}
 impl ParseErrors {
     /// One error that ends everything.
     pub(super) fn only(source: Source, error: Diagnostic) -> Self {
-        Self { source, errors: vec![error], lints: Box::default(), config: Box::default() }
+        Self { source, errors: vec![error], aside: Box::default(), rest: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! From text to instructions.
 
-use super::diagnostic::{Diagnostic, ParseErrors};
+use super::diagnostic::{Aside, Diagnostic, ParseErrors};
 use super::heredoc::{self, Grammar, Heredoc};
 use super::instruction::{self, Arguments, Keyword, Parsed};
 use super::line::{Line, Reader};
@@ -52,7 +52,7 @@ pub fn parse_trigger(name: &str, text: &str, escape: char) -> Result<Trigger, Pa
         }
         Some(_) | None => {}
     }
-    Err(ParseErrors { source, errors, lints: Box::default(), config: Box::default() })
+    Err(ParseErrors { source, errors, aside: Box::default(), rest: None })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,8 @@ struct File {
     instructions: usize,
     noticed: Noticed,
     errors: Vec<Diagnostic>,
+    /// How many of the errors are in instructions that no other hangs on.
+    harmless: usize,
 }
 
 impl File {
@@ -122,6 +124,8 @@ impl File {
         });
         let span = line.span.to(end);
         let Some(keyword) = Keyword::parse(word.as_str()) else {
+            let meant = Keyword::nearest(word.as_str());
+            self.harmless += usize::from(meant.is_some_and(|meant| !defines_names(meant)));
             return self.errors.push(instruction::unknown(&word.word()));
         };
         if keyword == Keyword::From {
@@ -135,7 +139,10 @@ impl File {
                 self.add(parsed, span, text, line.comments.clone());
                 self.noticed.keyword(written, &line.comments);
             }
-            Err(errors) => self.errors.extend(errors),
+            Err(errors) => {
+                self.harmless += if defines_names(keyword) { 0 } else { errors.len() };
+                self.errors.extend(errors);
+            }
         }
     }
 
@@ -191,16 +198,23 @@ impl File {
         });
         let global_args: Vec<_> = global_args.collect();
         let lints = lint::check(&global_args, &self.stages, &directives, self.noticed);
+        let config = directives.lint_config();
+        let file = Dockerfile { source, directives, global_args, stages: self.stages, lints };
         if self.errors.is_empty() {
-            return Ok(Dockerfile { source, directives, global_args, stages: self.stages, lints });
+            return Ok(file);
         }
         Err(ParseErrors {
-            source,
+            source: file.source.clone(),
+            aside: Box::new(Aside { lints: file.lints.clone(), config }),
+            rest: (self.harmless == self.errors.len() && !file.stages.is_empty()).then(|| Box::new(file)),
             errors: self.errors,
-            lints: lints.into(),
-            config: Box::new(directives.lint_config()),
         })
     }
+}
+
+/// Whether other instructions may hang on one of this kind.
+fn defines_names(keyword: Keyword) -> bool {
+    matches!(keyword, Keyword::From | Keyword::Arg | Keyword::Env | Keyword::Onbuild)
 }
 
 /// The bodies of the heredocs that a line opens, if its instruction takes any.

@@ -32,7 +32,7 @@ pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dockerfile::{Diagnostic, Dockerfile, Span};
+use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
 use crate::graph::{Graph, VertexId};
 use crate::image::{Config, HistoryEntry, Platform};
 use stage::Planner;
@@ -106,6 +106,20 @@ pub struct PlannedStage {
 pub struct HistoryItem {
     pub entry: HistoryEntry,
     pub layer: Option<VertexId>,
+}
+
+/// Adds to the errors of a file that cannot be parsed what is wrong between the instructions that can.
+pub fn look_further(mut errors: ParseErrors, request: &Request) -> ParseErrors {
+    let Some(file) = errors.rest.take() else { return errors };
+    let images = BaseImages::new();
+    let mut planner = Planner::new(&file, request, &images, None);
+    match target::find(&file, request.target.as_deref()) {
+        Ok(target) => drop(planner.build(target)),
+        Err(error) => planner.errors.push(error),
+    }
+    errors.errors.append(&mut planner.errors);
+    stage::sort(&mut errors.errors);
+    errors
 }
 
 /// Plans the build of the target stage. Everything is told that is wrong, whatever else is; only if nothing is, what is

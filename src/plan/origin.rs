@@ -41,6 +41,7 @@ impl Planner<'_> {
                 let error = Diagnostic::new(format!("invalid stage index {number}"), word.span);
                 let hint = match state.index {
                     0 => "stages are numbered from 0, and this is the first one".to_owned(),
+                    1 => "stages are numbered from 0; the only one before this one is 0".to_owned(),
                     this => {
                         format!("stages are numbered from 0; those before this one are 0 to {}", this - 1)
                     }

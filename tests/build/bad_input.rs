@@ -34,6 +34,23 @@ fn an_unknown_instruction_suggests_the_nearest() {
 }
 
 #[test]
+fn what_is_wrong_between_instructions_is_said_beside_what_cannot_be_read() {
+    let env = TestEnv::new();
+    env.dockerfile("FROM 127.0.0.1:1/base:1 AS one\nCOYP a /\nFROM scratch\nCOPY --from=7 a /\nLABEL\n");
+    env.rbuild(&["."]).run().code(3).says(&[
+        "Dockerfile:2:1",
+        "Dockerfile:4:13: invalid stage index 7",
+        "Dockerfile:5:1",
+        "3 errors",
+    ]);
+    // Of a stage whose FROM cannot be read, nobody knows what is missing.
+    env.dockerfile("FORM 127.0.0.1:1/base:1 AS one\nFROM scratch\nCOPY --from=7 a /\n");
+    let refused = env.rbuild(&["."]).run().code(3).says(&["FORM"]);
+    assert!(!refused.stderr().contains("invalid stage index"), "{refused}");
+    env.has_no_leftovers();
+}
+
+#[test]
 fn an_empty_dockerfile_is_refused() {
     let env = TestEnv::new();
     env.dockerfile("# only a comment\n");

@@ -82,6 +82,9 @@ fn what_is_wrong_altogether_is_an_error_after_the_violations() {
         "invalid signal",
         "2 errors",
     ]);
+    // Beside an error, a file without violations is not praised.
+    env.dockerfile("FROM scratch AS lower\nRNU x\n");
+    nowhere(&env, &["--check", "."]).run().code(3).prints("");
 }
 
 #[test]
