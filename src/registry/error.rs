@@ -122,15 +122,16 @@ impl RegistryError {
                  (registry {})",
                 asked.registry
             )),
-            Self::Denied { asked, logged_in: false, .. } => {
-                Some(format!("log in: rbuild login {}; or check that the name is right", asked.registry))
-            }
+            Self::Denied { asked, logged_in: false, .. } => Some(format!(
+                "put credentials for {} in an auth file (see REGISTRY_AUTH_FILE); or check the name",
+                asked.registry
+            )),
             Self::Denied { asked, logged_in: true, .. } => Some(format!(
                 "the stored credentials for {} were used; check that they are current and may access {}",
                 asked.registry, asked.repository
             )),
             Self::CredentialHelper { asked, helper, .. } => Some(format!(
-                "docker-credential-{helper} holds the credentials; store them in an auth file with: rbuild login {}",
+                "docker-credential-{helper} holds the credentials; it is not asked: store those of {} in an auth file",
                 asked.registry
             )),
             Self::Status { answer, .. } if answer.status == 429 => {

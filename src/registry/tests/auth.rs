@@ -122,7 +122,7 @@ async fn denials_say_what_the_registry_said_and_what_to_do() {
     server.instead("GET", "/token", ALWAYS, |_, _| Some(Reply::body(401, r#"{"details":"bad password"}"#)));
     let error = client(quick()).fetch_document(&server.reference("app:1")).await.unwrap_err();
     assert!(error.to_string().ends_with("access denied (401 Unauthorized: bad password)"), "{error}");
-    assert!(error.hint().unwrap().starts_with("log in: rbuild login 127.0.0.1:"), "{error:?}");
+    assert!(error.hint().unwrap().starts_with("put credentials for 127.0.0.1:"), "{error:?}");
     let error = client(login(&server)).fetch_document(&server.reference("app:1")).await.unwrap_err();
     assert!(error.hint().unwrap().contains("were used"), "{error:?}");
     assert_eq!(server.count("GET", "/token"), 2, "a denial is not tried again");
