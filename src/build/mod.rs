@@ -8,7 +8,6 @@ mod steps;
 mod warnings;
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,13 +18,13 @@ pub use warnings::{broken_rules, check};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::{Events, StepId};
-use crate::exec::{Executor, HOSTNAME, Output, Sandboxing};
+use crate::exec::{Executor, HOSTNAME, Output};
 use crate::export;
 use crate::image::{Digest, ImageId, Reference};
 use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
-use crate::sandbox::host_files;
+use crate::sandbox::{Sandboxing, host_files};
 use crate::solve::{Solution, solve};
 use crate::store::Store;
 use crate::sys::{At, blocking};
@@ -54,9 +53,7 @@ pub struct Tools {
     pub store: Arc<Store>,
     pub client: Client,
     pub events: Events,
-    /// This program, safe to be started next to hostile code.
-    pub program: OwnedFd,
-    pub single_id: bool,
+    pub sandboxing: Sandboxing,
 }
 
 /// What came out.
@@ -96,7 +93,7 @@ async fn build_and_warn(
     let (file, context, plan) = load_and_plan(request, &tools, &steps, warnings).await?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
-    let host = host_files(workspace.path(), HOSTNAME)?;
+    let host_files = host_files(workspace.path(), HOSTNAME)?;
     let executor = Arc::new(Executor {
         graph: Arc::new(plan.graph.clone()),
         layers: Layers::new(
@@ -106,7 +103,8 @@ async fn build_and_warn(
             StepId(steps::DOWNLOADS),
         ),
         context: Arc::new(context.into_tree()),
-        sandboxing: Sandboxing { program: tools.program, single_id: tools.single_id, host },
+        sandboxing: tools.sandboxing,
+        host_files,
         store: tools.store,
         events: tools.events,
         first_step: steps::FIRST_VERTEX,

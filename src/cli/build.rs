@@ -15,6 +15,7 @@ use crate::event;
 use crate::image::{Platform, Reference};
 use crate::plan;
 use crate::registry::Client;
+use crate::sandbox::{Sandboxing, Settings};
 use crate::ui::{self, Style};
 
 /// Build an image from a Dockerfile.
@@ -108,10 +109,10 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let session = environment::enter(global)?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    let single_id = session.single_id();
     let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
-    let tools = Tools { store, client, events, program: entered.program, single_id };
+    let tools =
+        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
     if let Some(dump) = dump {
         let plan = signals::until_interrupted(async { build::plan(&request, &tools).await });
         drop(tools);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Global;
 use super::report::Report;
 use crate::registry::{Proxies, Secret, Settings};
-use crate::sandbox::{self, Entered, Host, Rung};
+use crate::sandbox::{self, Entered, Host};
 use crate::store::Store;
 
 /// A process that has moved into its namespace and opened the store.
@@ -44,12 +44,6 @@ pub(super) fn with_host<T>(work: impl FnOnce(&Host<'_>) -> T) -> T {
 
 fn own_id() -> u32 {
     rustix::process::getuid().as_raw()
-}
-
-impl Session {
-    pub(super) fn single_id(&self) -> bool {
-        self.entered.rung == Rung::Single
-    }
 }
 
 pub(super) fn store_root(global: &Global) -> Result<PathBuf, Report> {

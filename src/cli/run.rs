@@ -12,6 +12,7 @@ use crate::container::{self, ContainerError, Request, Tools};
 use crate::event;
 use crate::image::Platform;
 use crate::registry::Client;
+use crate::sandbox::{Sandboxing, Settings};
 use crate::ui::{self, Style};
 
 /// Run a container of an image, which is pulled when it is not in the store.
@@ -55,7 +56,6 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let session = environment::enter(global).map_err(Report::of_run)?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, Style::Plain, std::io::stderr());
-    let single_id = session.single_id();
     let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
     let base = BaseSource {
@@ -72,7 +72,8 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         user: args.user,
         interactive: args.interactive,
     };
-    let tools = Tools { store, client, events, program: entered.program, single_id };
+    let tools =
+        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
     let code = signals::passing_on(|signals| async {
         let found = base.find_named(&name).await?.ok_or_else(|| RunError::NoImage(image.clone()))?;
         Ok::<_, RunError>(container::run(&found.config, &request, tools, signals).await?)

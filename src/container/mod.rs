@@ -5,7 +5,6 @@
 mod process;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::event::{Events, StepId};
 use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Failure, Network, RootFs, Spec, Stdio, host_files};
+use crate::sandbox::{self, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::sys::{IoError, blocking};
@@ -41,9 +40,7 @@ pub struct Tools {
     pub store: Arc<Store>,
     pub client: Client,
     pub events: Events,
-    /// This program, safe to be started next to hostile code.
-    pub program: OwnedFd,
-    pub single_id: bool,
+    pub sandboxing: Sandboxing,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +96,10 @@ pub async fn run(
         hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         network: Network::Host,
-        single_id: tools.single_id,
+        single_id: tools.sandboxing.single_id(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let running = sandbox::spawn(tools.program.as_fd(), &spec, stdio).await?;
+    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio).await?;
     let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
     blocking(move || drop(workspace)).await;

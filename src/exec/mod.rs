@@ -11,7 +11,6 @@ mod error;
 mod owner;
 mod run;
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ use crate::event::{EventKind, Events, StepId};
 use crate::graph::{CopySource, Graph, Op, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{Chain, LayerRef, Layers};
-use crate::sandbox::HostFiles;
+use crate::sandbox::{HostFiles, Sandboxing};
 use crate::solve::{Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Store, StoreError, Workspace};
 use crate::sys::blocking;
@@ -34,15 +33,6 @@ pub struct Output {
     pub chain: Chain,
     /// When its uppermost layer was made; none for an image's own.
     pub created: Option<Timestamp>,
-}
-
-/// How processes are sandboxed here.
-#[derive(Debug)]
-pub struct Sandboxing {
-    pub program: OwnedFd,
-    /// Whether there is just one id inside.
-    pub single_id: bool,
-    pub host: HostFiles,
 }
 
 /// The name that a step's machine has.
@@ -56,6 +46,7 @@ pub struct Executor {
     pub layers: Layers,
     pub context: Arc<Tree>,
     pub sandboxing: Sandboxing,
+    pub host_files: HostFiles,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,

@@ -1,7 +1,6 @@
 //! RUN: a command in a sandbox, on a root file system whose changes become the layer.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,8 +56,8 @@ impl Executor {
         let spec = Spec {
             root,
             hostname: HOSTNAME.to_owned(),
-            hosts: self.sandboxing.host.hosts.clone(),
-            resolv_conf: self.sandboxing.host.resolv_conf.clone(),
+            hosts: self.host_files.hosts.clone(),
+            resolv_conf: self.host_files.resolv_conf.clone(),
             network: match op.network {
                 NetworkMode::Default | NetworkMode::Host => Network::Host,
                 NetworkMode::None => Network::None,
@@ -69,10 +68,9 @@ impl Executor {
                 directory: op.directory.clone(),
                 user: op.user.clone(),
             },
-            single_id: self.sandboxing.single_id,
+            single_id: self.sandboxing.single_id(),
         };
-        let program = self.sandboxing.program.as_fd();
-        let mut running = sandbox::spawn(program, &spec, Stdio::Piped).await?;
+        let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped).await?;
         let (output, error) = running.output.take().expect("the output is piped");
         let log = |stream| Log { events: self.events.clone(), step, stream };
         let (finished, output, error) = tokio::join!(

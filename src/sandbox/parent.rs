@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::pin;
 use std::process::Stdio as ProcessStdio;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::child::ARGUMENT;
 use super::message::{self, Failure, Job, Order, Outcome, Report};
+use super::settings::Sandboxing;
 use super::spec::Spec;
 use super::steps::plan;
 use crate::sys::socket::send_descriptors;
@@ -48,11 +49,11 @@ pub struct Finished {
     pub notices: Vec<String>,
 }
 
-/// Starts a sandboxed process. `program` is this program's own file, as [`super::Entered`] has it.
-pub async fn spawn(program: BorrowedFd<'_>, spec: &Spec, stdio: Stdio) -> Result<Running, IoError> {
+/// Starts a sandboxed process.
+pub async fn spawn(sandboxing: &Sandboxing, spec: &Spec, stdio: Stdio) -> Result<Running, IoError> {
     let (ours, theirs) = StdStream::pair().at("create", "socket pair")?;
     // The path is looked up by the new process, which shares the descriptor until it executes.
-    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+    let child = Command::new(format!("/proc/self/fd/{}", sandboxing.entered.program.as_raw_fd()))
         .arg0("rbuild")
         .arg(ARGUMENT)
         .stdin(ProcessStdio::from(OwnedFd::from(theirs)))
