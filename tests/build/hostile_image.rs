@@ -1,14 +1,10 @@
 //! Images whose layers are made to break out, or are not what they say.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rbuild::image::Digest;
 
-use crate::support::{Image, Registry, TestEnv, require_tool};
+use crate::support::{Image, Layer, Registry, TestEnv, push_by_hand, require_tool};
 
 const UP: &str = "../../../../../../../../../../../..";
 
@@ -34,7 +30,7 @@ fn nothing_leaves_the_directory_of_a_layer() {
         ("whiteout-up", vec![file(&format!("{up}/.wh.victim"))]),
     ];
     for (name, entries) in &layers {
-        let image = push(&env, &registry, name, &tar(entries), None);
+        let image = push_by_hand(&env, &registry, name, &[Layer::gzip(&tar(entries))]);
         unpack(&env, &image, 5);
     }
     // Replacing a link with a file or a directory touches the link.
@@ -45,7 +41,7 @@ fn nothing_leaves_the_directory_of_a_layer() {
         ("marks", vec![file(".wh..."), file(".wh."), file(".wh..."), file(".wh..wh.plnk")]),
     ];
     for (name, entries) in &harmless {
-        let image = push(&env, &registry, name, &tar(entries), None);
+        let image = push_by_hand(&env, &registry, name, &[Layer::gzip(&tar(entries))]);
         unpack(&env, &image, 0);
     }
     let left: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -61,9 +57,10 @@ fn a_layer_that_is_not_what_it_says_is_refused() {
     let (env, registry) = (TestEnv::new(), Registry::start());
     let whole = tar(&[file("a"), file("b")]);
     let other = Digest::of(b"another layer");
-    unpack(&env, &push(&env, &registry, "other-diff-id", &whole, Some(other)), 5);
-    unpack(&env, &push(&env, &registry, "cut", &whole[..700], None), 5);
-    unpack(&env, &push(&env, &registry, "no-tar", &[b'x'; 4096], None), 5);
+    let push = |name: &str, layer: Layer<'_>| push_by_hand(&env, &registry, name, &[layer]);
+    unpack(&env, &push("other-diff-id", Layer::gzip(&whole).claiming(other)), 5);
+    unpack(&env, &push("cut", Layer::gzip(&whole[..700])), 5);
+    unpack(&env, &push("no-tar", Layer::gzip(&[b'x'; 4096])), 5);
     env.has_no_leftovers();
     assert_eq!(fs::read_dir(env.store().join("snapshots")).unwrap().count(), 0, "a refused layer was kept");
 }
@@ -74,9 +71,10 @@ fn an_image_does_not_speak_for_the_layers_of_another() {
     require_tool!("skopeo");
     let (env, registry) = (TestEnv::new(), Registry::start());
     let layer = tar(&[file("true")]);
-    let good = push(&env, &registry, "good", &layer, None);
+    let good = push_by_hand(&env, &registry, "good", &[Layer::gzip(&layer)]);
     // Claims to have the same layer, and has something else.
-    let evil = push(&env, &registry, "evil", &[b'x'; 4096], Some(Digest::of(&layer)));
+    let evil =
+        push_by_hand(&env, &registry, "evil", &[Layer::gzip(&[b'x'; 4096]).claiming(Digest::of(&layer))]);
     let knows = |image: &str| {
         env.dockerfile(&format!("FROM {image}\nENV a=1\n"));
         let _ = env.rbuild(&["."]).run().success();
@@ -142,48 +140,4 @@ fn header(path: &str, kind: u8, target: &str, size: usize) -> [u8; 512] {
     header.set_size(size as u64);
     header.set_cksum();
     *header.as_bytes()
-}
-
-/// Pushes an image of one layer with skopeo; returns its name.
-fn push(env: &TestEnv, registry: &Registry, name: &str, tar: &[u8], diff_id: Option<Digest>) -> String {
-    let layout = env.path(format!("layout-{name}"));
-    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(tar).unwrap();
-    let packed = packed.finish().unwrap();
-    let diff_id = diff_id.unwrap_or_else(|| Digest::of(tar));
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let config = format!(
-        r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
-    );
-    let describe = |kind: &str, bytes: &[u8]| {
-        let digest = write_blob(&layout, bytes);
-        format!(
-            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{}}}"#,
-            bytes.len()
-        )
-    };
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
-        describe("config.v1+json", config.as_bytes()),
-        describe("layer.v1.tar+gzip", &packed)
-    );
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-        describe("manifest.v1+json", manifest.as_bytes())
-    );
-    fs::write(layout.join("index.json"), index).unwrap();
-    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    let image = format!("{}/hostile/{name}:1", registry.address());
-    let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{image}"));
-    env.program("skopeo", &["--insecure-policy", "copy", "-q", "--dest-tls-verify=false", &from, &to])
-        .run()
-        .success();
-    image
-}
-
-fn write_blob(layout: &Path, bytes: &[u8]) -> Digest {
-    let digest = Digest::of(bytes);
-    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-    fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
-    digest
 }

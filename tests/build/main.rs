@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod concurrency;
 mod copy;
+mod debian;
 mod dump;
 mod failure;
 mod hello;

@@ -12,6 +12,7 @@
 
 mod base;
 mod env;
+mod handmade;
 mod host;
 mod http;
 mod image;
@@ -21,6 +22,7 @@ pub(crate) mod skip;
 
 pub(crate) use base::BaseImage;
 pub(crate) use env::{Rbuild, TestEnv, binary, source_directory};
+pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
 pub(crate) use output::Output;

@@ -1,0 +1,89 @@
+//! Images put together by hand and pushed with skopeo: nothing of the product has to work for them, and they may lie.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rbuild::image::Digest;
+
+use super::{Registry, TestEnv};
+
+/// One layer of an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    tar: &'a [u8],
+    is_packed: bool,
+    diff_id: Option<Digest>,
+}
+
+impl<'a> Layer<'a> {
+    /// Compressed with gzip.
+    pub(crate) fn gzip(tar: &'a [u8]) -> Self {
+        Self { tar, is_packed: true, diff_id: None }
+    }
+
+    /// As it is, which is quicker for a large one.
+    pub(crate) fn plain(tar: &'a [u8]) -> Self {
+        Self { tar, is_packed: false, diff_id: None }
+    }
+
+    /// The config says this of it, true or not.
+    pub(crate) fn claiming(self, diff_id: Digest) -> Self {
+        Self { diff_id: Some(diff_id), ..self }
+    }
+}
+
+/// Pushes an image of these layers, lowest first; returns its name.
+pub(crate) fn push_by_hand(env: &TestEnv, registry: &Registry, name: &str, layers: &[Layer<'_>]) -> String {
+    let layout = env.path(format!("layout-{name}"));
+    let describe = |kind: &str, bytes: &[u8]| {
+        let (digest, size) = (write_blob(&layout, bytes), bytes.len());
+        format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#)
+    };
+    let (mut diff_ids, mut blobs) = (Vec::new(), Vec::new());
+    for layer in layers {
+        diff_ids.push(format!(r#""{}""#, layer.diff_id.unwrap_or_else(|| Digest::of(layer.tar))));
+        blobs.push(if layer.is_packed {
+            describe("layer.v1.tar+gzip", &gzip(layer.tar))
+        } else {
+            describe("layer.v1.tar", layer.tar)
+        });
+    }
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = format!(
+        r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        diff_ids.join(",")
+    );
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
+        describe("config.v1+json", config.as_bytes()),
+        blobs.join(",")
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        describe("manifest.v1+json", manifest.as_bytes())
+    );
+    fs::write(layout.join("index.json"), index).unwrap();
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let image = format!("{}/by-hand/{name}:1", registry.address());
+    let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{image}"));
+    let flags = ["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"];
+    env.program("skopeo", &[&flags[..], &[&from, &to]].concat()).run().success();
+    fs::remove_dir_all(&layout).unwrap();
+    image
+}
+
+fn gzip(tar: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(tar).unwrap();
+    packed.finish().unwrap()
+}
+
+fn write_blob(layout: &Path, bytes: &[u8]) -> Digest {
+    let digest = Digest::of(bytes);
+    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+    digest
+}
