@@ -20,7 +20,7 @@ use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::{Events, StepId};
 use crate::exec::{Executor, HOSTNAME, Output};
 use crate::export;
-use crate::image::{Digest, ImageId, Reference};
+use crate::image::{Digest, ImageId, Packing, Reference};
 use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
@@ -39,6 +39,8 @@ pub struct Request {
     pub dockerfile: Option<PathBuf>,
     pub tags: Vec<Reference>,
     pub push: bool,
+    /// How layers are packed when the image is pushed.
+    pub packing: Packing,
     /// Ask registries for base images even when the store has them.
     pub pull: bool,
     pub no_cache: bool,
@@ -110,7 +112,7 @@ async fn build_and_warn(
         first_step: steps::FIRST_VERTEX,
         no_cache: request.no_cache,
     });
-    let mut sealing = seal::Sealing::new(Arc::clone(&executor), request.push);
+    let mut sealing = seal::Sealing::new(Arc::clone(&executor), request.push.then_some(request.packing));
     let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
     let step = steps.start("exporting to image");
     let built = export(request, &plan, &solution, sealing, &executor, &tools.client, &step).await;

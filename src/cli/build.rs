@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::call::Call;
 use super::environment::{self, Session};
+use super::output::{DEFAULT_PACKING, Output};
 use super::report::Report;
 use super::{Global, signals};
 use crate::build::{self, Built, Request, Tools};
@@ -31,8 +32,12 @@ pub(super) struct BuildArgs {
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<Reference>,
     /// Push the image under each of its names.
-    #[arg(long, requires = "tags")]
+    #[arg(long)]
     push: bool,
+    /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
+    /// compression (gzip, zstd, uncompressed), compression-level, force-compression.
+    #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
+    output: Option<Output>,
     /// Ask the registries for base images, even for those that are in the store.
     #[arg(long)]
     pull: bool,
@@ -136,15 +141,25 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         let message = format!("building for {platform} on {} is not supported yet", Platform::host());
         return Err(Report::usage(message));
     }
-    if let Some(name) = args.tags.iter().find(|name| name.digest.is_some()) {
+    let (mut tags, mut push, mut packing) = (args.tags, args.push, DEFAULT_PACKING);
+    if let Some(output) = args.output {
+        push |= output.push;
+        packing = output.packing;
+        tags.extend(output.names);
+    }
+    if push && tags.is_empty() {
+        return Err(Report::usage("an image is pushed under its names: give it one with --tag"));
+    }
+    if let Some(name) = tags.iter().find(|name| name.digest.is_some()) {
         return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Request {
         context: args.context,
         dockerfile: args.file,
-        tags: args.tags,
-        push: args.push,
+        tags,
+        push,
+        packing,
         pull: args.pull,
         no_cache: args.no_cache,
         wanted: plan::Request {

@@ -7,6 +7,7 @@ mod build;
 mod call;
 mod doctor;
 mod environment;
+mod output;
 mod report;
 mod run;
 mod signals;

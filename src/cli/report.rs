@@ -259,7 +259,6 @@ impl From<LayerError> for Report {
             | LayerError::Escape(_)
             | LayerError::DeadLink { .. }
             | LayerError::DiffId { .. }
-            | LayerError::Compression(_)
             | LayerError::MediaType(_) => Self::new(Code::Registry, &error),
         }
     }

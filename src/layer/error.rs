@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::image::{Compression, DiffId};
+use crate::image::DiffId;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -35,8 +35,6 @@ pub enum LayerError {
     DeadLink { path: PathBuf, target: PathBuf },
     #[error("the layer unpacks to {found}, but its image says {expected}")]
     DiffId { expected: DiffId, found: DiffId },
-    #[error("layers with {0:?} compression are not supported yet")]
-    Compression(Compression),
     #[error("a blob of media type {0:?} is not a layer")]
     MediaType(String),
     #[error("{} cannot be written into a layer: {reason}", .path.display())]

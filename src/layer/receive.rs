@@ -2,11 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use flate2::read::MultiGzDecoder;
-
+use super::decompress::Decompressed;
 use super::error::LayerError;
 use super::unpack::{Unpacked, unpack};
-use crate::image::{Compression, Descriptor, DiffId, Digest, Hasher};
+use crate::image::{Descriptor, DiffId, Digest, Hasher};
 use crate::store::{BlobWriter, SnapshotId, Store, StoreError};
 use crate::sys::IoError;
 
@@ -62,14 +61,10 @@ fn unpack_checked(
     directory: &std::path::Path,
 ) -> Result<Unpacked, LayerError> {
     set_root_mode(directory)?;
-    let (unpacked, found) = match layer.compression() {
-        Some(Compression::None) => unpack_hashed(from, directory)?,
-        Some(Compression::Gzip) => {
-            unpack_hashed(MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, from)), directory)?
-        }
-        Some(Compression::Zstd) => return Err(LayerError::Compression(Compression::Zstd)),
-        None => return Err(LayerError::MediaType(layer.media_type.clone())),
-    };
+    if layer.compression().is_none() {
+        return Err(LayerError::MediaType(layer.media_type.clone()));
+    }
+    let (unpacked, found) = unpack_hashed(Decompressed::new(from).map_err(LayerError::Tar)?, directory)?;
     if found == diff_id { Ok(unpacked) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
 }
 
