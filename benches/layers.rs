@@ -60,7 +60,7 @@ impl Bench {
         let archive = self.world.join("archive.tar.gz");
         for _ in 0..RUNS {
             let started = Instant::now();
-            let sealed = seal(&self.store, directory, &[], codec).unwrap();
+            let sealed = seal(&self.store, directory, &[], codec, None).unwrap();
             times.push(started.elapsed());
             packed = Some(Packed { blob: sealed.blob.unwrap(), diff_id: sealed.diff_id });
             let pipe =
@@ -114,7 +114,7 @@ impl Bench {
         let codec = Some(Codec { compression: Compression::None, level: None });
         for _ in 0..RUNS {
             let started = Instant::now();
-            let _ = seal(&self.store, &directory, &[], codec).unwrap();
+            let _ = seal(&self.store, &directory, &[], codec, None).unwrap();
             ours.push(started.elapsed());
             let (from, to) = (shown(&directory), shown(&archive));
             theirs.push(shell(&format!("tar -C {from} -cf {to} . && sha256sum {to} > /dev/null")));

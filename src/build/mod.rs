@@ -41,6 +41,8 @@ pub struct Request {
     pub push: bool,
     /// How layers are packed when the image is pushed.
     pub packing: Packing,
+    /// Whether files of new layers that are newer than SOURCE_DATE_EPOCH are given that time.
+    pub rewrite_timestamps: bool,
     /// Ask registries for base images even when the store has them.
     pub pull: bool,
     pub no_cache: bool,
@@ -112,7 +114,12 @@ async fn build_and_warn(
         first_step: steps::FIRST_VERTEX,
         no_cache: request.no_cache,
     });
-    let mut sealing = seal::Sealing::new(Arc::clone(&executor), request.push.then_some(request.packing));
+    let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
+    if request.rewrite_timestamps && latest.is_none() {
+        executor.events.warn("rewrite-timestamp does nothing: SOURCE_DATE_EPOCH is not set".to_owned());
+    }
+    let packing = request.push.then_some(request.packing);
+    let mut sealing = seal::Sealing::new(Arc::clone(&executor), packing, latest);
     let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
     let step = steps.start("exporting to image");
     let built = export(request, &plan, &solution, sealing, &executor, &tools.client, &step).await;

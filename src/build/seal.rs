@@ -16,12 +16,14 @@ pub(super) struct Sealing {
     executor: Arc<Executor>,
     /// How the layers are compressed, if somebody wants their blobs.
     packing: Option<Packing>,
+    /// What is newer in a new layer is of this time, in seconds since 1970.
+    latest: Option<i64>,
     begun: HashMap<SnapshotId, JoinHandle<Result<ImageLayer, ExportError>>>,
 }
 
 impl Sealing {
-    pub(super) fn new(executor: Arc<Executor>, packing: Option<Packing>) -> Self {
-        Self { executor, packing, begun: HashMap::new() }
+    pub(super) fn new(executor: Arc<Executor>, packing: Option<Packing>, latest: Option<i64>) -> Self {
+        Self { executor, packing, latest, begun: HashMap::new() }
     }
 
     /// Starts sealing the uppermost layer of a chain.
@@ -30,9 +32,9 @@ impl Sealing {
         if self.begun.contains_key(snapshot) {
             return;
         }
-        let (executor, packing) = (Arc::clone(&self.executor), self.packing);
+        let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
         let (id, below) = (snapshot.clone(), below.to_vec());
-        let task = tokio::spawn(async move { seal(&executor, &id, &below, packing).await });
+        let task = tokio::spawn(async move { seal(&executor, &id, &below, packing, latest).await });
         self.begun.insert(snapshot.clone(), task);
     }
 
@@ -47,7 +49,9 @@ impl Sealing {
                         Ok(sealed) => sealed?,
                         Err(error) => std::panic::resume_unwind(error.into_panic()),
                     },
-                    None => seal(&self.executor, snapshot, &chain[..index], self.packing).await?,
+                    None => {
+                        seal(&self.executor, snapshot, &chain[..index], self.packing, self.latest).await?
+                    }
                 },
             });
         }
@@ -66,7 +70,7 @@ impl Sealing {
         match (snapshot, &claims[..]) {
             // Built here and never pushed: there is no blob yet.
             (Some(snapshot), _) if self.packing.is_some() => {
-                let sealed = seal(&self.executor, snapshot, below, self.packing).await?;
+                let sealed = seal(&self.executor, snapshot, below, self.packing, record.latest).await?;
                 if sealed.diff_id == diff_id { Ok(sealed) } else { Err(ExportError::Changed(diff_id)) }
             }
             (None, [only]) => self.packed(diff_id, only).await,
@@ -118,9 +122,11 @@ async fn seal(
     snapshot: &SnapshotId,
     below: &[LayerRef],
     packing: Option<Packing>,
+    latest: Option<i64>,
 ) -> Result<ImageLayer, ExportError> {
     let store = &executor.store;
-    if let Some(SealRecord { diff_id }) = store.record(&snapshot.to_string())? {
+    let seal_key = latest.map_or_else(|| snapshot.to_string(), |latest| format!("{snapshot}.{latest}"));
+    if let Some(SealRecord { diff_id }) = store.record(&seal_key)? {
         let record = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
         let fits = |known: &KnownBlob| match packing {
             Some(Packing { codec, force: true }) => known.blob.compression() == Some(codec.compression),
@@ -139,18 +145,19 @@ async fn seal(
     let (store, id) = (Arc::clone(store), snapshot.clone());
     let codec = packing.map(|packing| packing.codec);
     let sealed = blocking(move || -> Result<_, ExportError> {
-        let sealed = layer::seal(&store, &store.snapshot_path(&id), &below, codec)?;
+        let sealed = layer::seal(&store, &store.snapshot_path(&id), &below, codec, latest)?;
         let key = sealed.diff_id.0.hex();
         let known = |id: &SnapshotId| store.has_snapshot(id);
         store.update_record(&key, |record: &mut LayerRecord| {
             if !record.snapshot.as_ref().is_some_and(known) {
                 record.snapshot = Some(id.clone());
+                record.latest = latest;
             }
             if let Some(blob) = &sealed.blob {
                 record.confirm(blob);
             }
         })?;
-        store.put_record(&id.to_string(), &SealRecord { diff_id: sealed.diff_id })?;
+        store.put_record(&seal_key, &SealRecord { diff_id: sealed.diff_id })?;
         Ok(sealed)
     });
     let sealed = sealed.await?;

@@ -14,7 +14,7 @@ use super::{Global, signals};
 use crate::build::{self, Built, Request, Tools};
 use crate::event;
 use crate::image::{Platform, Reference};
-use crate::plan;
+use crate::plan::{self, EPOCH_ARG, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{Sandboxing, Settings};
 use crate::ui::{self, Style};
@@ -35,7 +35,7 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     push: bool,
     /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
-    /// compression (gzip, zstd, uncompressed), compression-level, force-compression.
+    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, rewrite-timestamp.
     #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
     output: Option<Output>,
     /// Ask the registries for base images, even for those that are in the store.
@@ -141,10 +141,12 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         let message = format!("building for {platform} on {} is not supported yet", Platform::host());
         return Err(Report::usage(message));
     }
-    let (mut tags, mut push, mut packing) = (args.tags, args.push, DEFAULT_PACKING);
+    let (mut tags, mut push) = (args.tags, args.push);
+    let (mut packing, mut rewrite_timestamps) = (DEFAULT_PACKING, false);
     if let Some(output) = args.output {
         push |= output.push;
         packing = output.packing;
+        rewrite_timestamps = output.rewrite_timestamps;
         tags.extend(output.names);
     }
     if push && tags.is_empty() {
@@ -160,10 +162,11 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         tags,
         push,
         packing,
+        rewrite_timestamps,
         pull: args.pull,
         no_cache: args.no_cache,
         wanted: plan::Request {
-            build_args: build_args(&args.build_args),
+            build_args: build_args(&args.build_args)?,
             target: args.target,
             platform,
             build_platform: Platform::host(),
@@ -180,12 +183,18 @@ fn print(text: &str) -> i32 {
     0
 }
 
-fn build_args(given: &[String]) -> BTreeMap<String, String> {
+/// Those given, and the one that the environment gives by itself.
+fn build_args(given: &[String]) -> Result<BTreeMap<String, String>, Report> {
     let value = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => Some((text.clone(), environment::text(text)?)),
     };
-    given.iter().filter_map(value).collect()
+    let mut args: BTreeMap<_, _> = given.iter().filter_map(value).collect();
+    if let Some(epoch) = environment::text(EPOCH_ARG) {
+        args.entry(EPOCH_ARG.to_owned()).or_insert(epoch);
+    }
+    args.get(EPOCH_ARG).map(|epoch| parse_epoch(epoch)).transpose().map_err(Report::usage)?;
+    Ok(args)
 }
 
 fn name_and_value(text: &str) -> (String, String) {

@@ -10,6 +10,7 @@ pub(super) struct Output {
     pub names: Vec<Reference>,
     pub push: bool,
     pub packing: Packing,
+    pub rewrite_timestamps: bool,
 }
 
 pub(super) const DEFAULT_PACKING: Packing =
@@ -24,8 +25,12 @@ impl FromStr for Output {
     fn from_str(text: &str) -> Result<Self, String> {
         let fields = fields(text)?;
         let mut output = match fields.iter().find(|(key, _)| key == "type").map(|(_, value)| value.as_str()) {
-            Some("image") => Self { names: Vec::new(), push: false, packing: DEFAULT_PACKING },
-            Some("registry") => Self { names: Vec::new(), push: true, packing: DEFAULT_PACKING },
+            Some("image") => {
+                Self { names: Vec::new(), push: false, packing: DEFAULT_PACKING, rewrite_timestamps: false }
+            }
+            Some("registry") => {
+                Self { names: Vec::new(), push: true, packing: DEFAULT_PACKING, rewrite_timestamps: false }
+            }
             Some(later) if LATER_TYPES.contains(&later) => {
                 return Err(format!("type={later} is not supported yet: use type=image or type=registry"));
             }
@@ -40,6 +45,7 @@ impl FromStr for Output {
                 "push" => output.push = boolean(key, value)?,
                 "compression" => output.packing.codec.compression = compression(value)?,
                 "compression-level" => level = Some(value),
+                "rewrite-timestamp" => output.rewrite_timestamps = boolean(key, value)?,
                 "force-compression" => output.packing.force = boolean(key, value)?,
                 "oci-mediatypes" if boolean(key, value)? => {}
                 "store" if boolean(key, value)? => {}

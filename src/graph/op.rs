@@ -73,6 +73,8 @@ pub struct MakeDirectoryOp {
     pub path: String,
     /// As in `USER`; empty is root.
     pub owner: String,
+    /// When it is to have been made, in seconds since 1970; now if none.
+    pub made: Option<i64>,
 }
 
 /// A file with given content, alone on an empty root. No inputs.
@@ -108,7 +110,7 @@ impl Op {
                     mode: 0o755,
                     make_parents: true,
                     owner: &op.owner,
-                    timestamp: -1,
+                    timestamp: op.made.map_or(-1, |seconds| seconds.saturating_mul(1_000_000_000)),
                 };
                 go_json(&FileDefinition { kind: "mkdir", base: true, actions: vec![action] })
             }

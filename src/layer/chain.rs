@@ -109,6 +109,7 @@ impl Layers {
         self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
             record.confirm(&blob);
             record.snapshot = Some(snapshot.clone());
+            record.latest = None;
         })?;
         self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id })?;
         Ok(self.store.snapshot_path(&snapshot))

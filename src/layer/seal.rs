@@ -26,23 +26,26 @@ pub struct Sealed {
     pub sockets: u64,
 }
 
-/// Packs `directory`, which applies to the chain `below`; compresses it only if somebody wants the blob.
+/// Packs `directory`, which applies to the chain `below`; compresses it only if somebody wants the blob. Nothing in the tar is
+/// newer than `latest`.
 pub fn seal(
     store: &Store,
     directory: &Path,
     below: &[PathBuf],
     codec: Option<Codec>,
+    latest: Option<i64>,
 ) -> Result<Sealed, LayerError> {
     let (hash_sender, to_hash) = sync_channel::<Arc<[u8]>>(2);
     thread::scope(|scope| {
         let hashing = scope.spawn(move || hash(to_hash));
         let (blob, sockets) = match codec {
-            None => (None, pack_into(directory, below, vec![hash_sender])?),
+            None => (None, pack_into(directory, below, latest, vec![hash_sender])?),
             Some(codec) => {
                 let (blob_sender, to_blob) = sync_channel(2);
                 let senders = vec![hash_sender, blob_sender];
                 let packing = thread::Builder::new().stack_size(STACK);
-                let packing = packing.spawn_scoped(scope, move || pack_into(directory, below, senders));
+                let packing =
+                    packing.spawn_scoped(scope, move || pack_into(directory, below, latest, senders));
                 let packing = packing.map_err(|source| IoError {
                     operation: "start",
                     path: "packing thread".into(),
@@ -67,9 +70,14 @@ pub(super) fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
     DiffId(hasher.finish())
 }
 
-fn pack_into(directory: &Path, below: &[PathBuf], to: Vec<SyncSender<Arc<[u8]>>>) -> Result<u64, LayerError> {
+fn pack_into(
+    directory: &Path,
+    below: &[PathBuf],
+    latest: Option<i64>,
+    to: Vec<SyncSender<Arc<[u8]>>>,
+) -> Result<u64, LayerError> {
     let mut blocks = Blocks::new(to);
-    let sockets = pack(directory, below, &mut blocks)?;
+    let sockets = pack(directory, below, latest, &mut blocks)?;
     blocks.send().map_err(|source| IoError { operation: "pack", path: directory.to_owned(), source })?;
     Ok(sockets)
 }

@@ -69,7 +69,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let name = state.next_headline(format!("WORKDIR {text}").trim_end());
-        let op = MakeDirectoryOp { path, owner: state.config.config.user.clone() };
+        let op = MakeDirectoryOp { path, owner: state.config.config.user.clone(), made: self.epoch };
         let inputs = state.inputs();
         self.layer(state, Op::MakeDirectory(op), inputs, name, instruction, created_by);
         Ok(())

@@ -14,6 +14,7 @@ mod base;
 mod config;
 mod copy;
 mod dump;
+mod epoch;
 mod history;
 mod lint;
 mod lower;
@@ -27,6 +28,7 @@ mod scope;
 mod stage;
 mod target;
 
+pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 
@@ -87,6 +89,8 @@ pub struct Plan {
     pub config: Config,
     /// What the target stage adds to the history of its base, in order.
     pub history: Vec<HistoryItem>,
+    /// The time that the image is to be of, in seconds since 1970, whenever it is built.
+    pub epoch: Option<i64>,
     /// What is built, in the order of the file.
     pub stages: Vec<PlannedStage>,
 }
@@ -157,6 +161,7 @@ pub fn plan(file: &Dockerfile, request: &Request, images: &BaseImages) -> Result
         target: built.vertex,
         config,
         history: built.history,
+        epoch: planner.epoch,
         stages,
         graph: planner.graph,
     })))

@@ -12,6 +12,7 @@ mod concurrency;
 mod copy;
 mod debian;
 mod dump;
+mod epoch;
 mod failure;
 mod hello;
 mod heredoc;
