@@ -249,7 +249,7 @@ impl From<LayerError> for Report {
             LayerError::Registry(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
-            LayerError::Unrepresentable { .. } | LayerError::TooMany { .. } => Self::new(Code::Input, &error),
+            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
             // The layer may be whole, and the disk full.
             LayerError::Damaged { source, .. } if source.is_of_disk() => Self::from(*source),
             // What a registry sent is not what it should be.

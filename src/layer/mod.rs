@@ -11,6 +11,7 @@ mod chain;
 mod compress;
 mod decompress;
 mod error;
+mod merge;
 mod pack;
 mod receive;
 mod recompress;

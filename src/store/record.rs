@@ -91,6 +91,12 @@ pub struct ImageRecord {
     pub manifest: Option<Descriptor>,
 }
 
+/// Layers that were made one, by the digest of their snapshots' names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MergedRecord {
+    pub snapshot: SnapshotId,
+}
+
 /// That a blob is whole, by its digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BlobRecord {
@@ -108,6 +114,9 @@ impl Record for SealRecord {
 }
 impl Record for ImageRecord {
     const KIND: &'static str = "images";
+}
+impl Record for MergedRecord {
+    const KIND: &'static str = "merged";
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";
