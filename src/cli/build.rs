@@ -12,9 +12,10 @@ use super::output::{DEFAULT_PACKING, Output};
 use super::report::Report;
 use super::{Global, signals};
 use crate::build::{self, Built, Request, Tools};
+use crate::dockerfile::nearest;
 use crate::event;
 use crate::image::{Platform, Reference};
-use crate::plan::{self, EPOCH_ARG, parse_epoch};
+use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{Sandboxing, Settings};
 use crate::ui::{self, Style};
@@ -50,6 +51,9 @@ pub(super) struct BuildArgs {
     /// A label for the image, over those of the Dockerfile.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
+    #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
+    allow: Vec<Entitlement>,
     /// Execute every step, whatever earlier builds have left.
     #[arg(long)]
     no_cache: bool,
@@ -171,9 +175,28 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             platform,
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+            entitlements: args.allow.into_iter().collect(),
             contexts: BTreeSet::new(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
+    })
+}
+
+fn entitlement(text: &str) -> Result<Entitlement, String> {
+    let known = Entitlement::ALL.iter().find(|known| known.name() == text);
+    known.copied().ok_or_else(|| {
+        let kind = text.split_once('=').map_or(text, |(kind, _)| kind);
+        let names = Entitlement::ALL.map(Entitlement::name);
+        let list = names.join(" and ");
+        match kind {
+            "device" | "ssh" | "fs" | "fs.read" | "fs.write" => {
+                format!("the entitlement {kind} is not supported: only {list} are")
+            }
+            _ => {
+                let near = nearest(text, names).map(|near| format!(" (did you mean {near}?)"));
+                format!("there is no such entitlement{}: {list} are", near.unwrap_or_default())
+            }
+        }
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod call;
+mod confinement;
 mod doctor;
 mod environment;
 mod output;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use super::confinement::{self, SecurityOption};
 use super::environment::{self, Session};
 use super::report::{Code, Report};
 use super::{Global, signals};
@@ -36,6 +37,18 @@ pub(super) struct RunArgs {
     /// The user inside: user[:group], by name or number.
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
+    /// Give the container no more confinement than its namespaces: every capability, system call and device there is.
+    #[arg(long)]
+    privileged: bool,
+    /// Add a capability, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a capability, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// seccomp=unconfined, systempaths=unconfined or no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<SecurityOption>,
     /// The program to run instead of the image's; the image's command does not apply then.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
@@ -51,6 +64,8 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         ));
     }
     let (image, command) = args.image_and_command.split_first().expect("an image is required");
+    let confinement = confinement::of(args.privileged, &args.cap_add, &args.cap_drop, &args.security_opt)
+        .map_err(Report::usage)?;
     let name: ImageName = image.parse().map_err(Report::usage)?;
     // Before the first thread: only then can the process move into a namespace.
     let session = environment::enter(global).map_err(Report::of_run)?;
@@ -71,6 +86,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         directory: args.workdir,
         user: args.user,
         interactive: args.interactive,
+        confinement,
     };
     let tools =
         Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };

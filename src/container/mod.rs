@@ -15,7 +15,7 @@ use crate::event::{Events, StepId};
 use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
+use crate::sandbox::{self, Confinement, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::sys::{IoError, blocking};
@@ -32,6 +32,7 @@ pub struct Request {
     pub user: Option<String>,
     /// Whether standard input is the container's to read.
     pub interactive: bool,
+    pub confinement: Confinement,
 }
 
 /// What a container works with.
@@ -96,6 +97,7 @@ pub async fn run(
         hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         network: Network::Host,
+        confinement: request.confinement,
         single_id: tools.sandboxing.single_id(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
 use crate::event::{Events, StepId, Stream};
-use crate::graph::{NetworkMode, RunOp, VertexId};
-use crate::sandbox::{self, Network, Outcome, Process, RootFs, Spec, Stdio};
+use crate::graph::{NetworkMode, RunOp, SecurityMode, VertexId};
+use crate::sandbox::{self, Confinement, Network, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
 use crate::sys::blocking;
@@ -68,6 +68,10 @@ impl Executor {
                 directory: op.directory.clone(),
                 user: op.user.clone(),
             },
+            confinement: match op.security {
+                SecurityMode::Sandbox => Confinement::USUAL,
+                SecurityMode::Insecure => Confinement::NONE,
+            },
             single_id: self.sandboxing.single_id(),
         };
         let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped).await?;
@@ -80,7 +84,7 @@ impl Executor {
         );
         let command = op.arguments.join(" ");
         let Ok(finished) = finished else { return Err(ExecError::Lost { command }) };
-        finished.notices.iter().for_each(|notice| self.events.warn(notice.clone()));
+        finished.notices.iter().for_each(|notice| self.events.warn_once(notice));
         let log = last_lines(output, error);
         match (finished.failure, finished.outcome) {
             (Some(failure), _) => Err(ExecError::Start { command, failure, log }),

@@ -34,6 +34,7 @@ pub struct RunOp {
     pub directory: String,
     pub user: String,
     pub network: NetworkMode,
+    pub security: SecurityMode,
     pub platform: Platform,
 }
 
@@ -42,6 +43,15 @@ pub enum NetworkMode {
     Default,
     Host,
     None,
+}
+
+/// What a command is kept from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SecurityMode {
+    /// What no build needs.
+    Sandbox,
+    /// Nothing but what its namespaces keep it from.
+    Insecure,
 }
 
 /// Files copied in. Inputs: what is modified, absent for an empty root; then the source, if it is a vertex.
@@ -142,6 +152,8 @@ struct Exec<'a> {
     meta: Meta<'a>,
     #[serde(skip_serializing_if = "is_zero")]
     network: u8,
+    #[serde(skip_serializing_if = "is_zero")]
+    security: u8,
 }
 
 #[derive(Serialize)]
@@ -169,9 +181,13 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             NetworkMode::Host => 1,
             NetworkMode::None => 2,
         };
+        let security = match op.security {
+            SecurityMode::Sandbox => 0,
+            SecurityMode::Insecure => 1,
+        };
         Self {
             kind: "buildkit.exec.v0",
-            exec: Exec { meta, network },
+            exec: Exec { meta, network, security },
             os: &op.platform.os,
             architecture: &op.platform.architecture,
             variant: op.platform.variant.as_deref(),
@@ -250,20 +266,35 @@ fn go_json(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_is_defined_as_buildkit_defines_it() {
+    fn run() -> RunOp {
         let path = format!("PATH={}", crate::image::DEFAULT_PATH);
-        let op = Op::Run(RunOp {
+        RunOp {
             arguments: ["/bin/sh", "-c", "ls /app > /ls && echo done"].map(str::to_owned).into(),
             environment: vec![path],
             transient_environment: vec!["HTTP_PROXY=http://x".to_owned()],
             directory: "/".to_owned(),
             user: String::new(),
             network: NetworkMode::Default,
+            security: SecurityMode::Sandbox,
             platform: Platform::new("linux", "amd64", None),
-        });
+        }
+    }
+
+    #[test]
+    fn a_run_is_defined_as_buildkit_defines_it() {
+        let op = Op::Run(run());
         let record = Digest::of(format!("{}@0", op.digest()).as_bytes());
         let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
         assert_eq!(record.to_string(), expected);
+    }
+
+    #[test]
+    fn what_a_run_is_allowed_is_part_of_it() {
+        let op = Op::Run(RunOp { network: NetworkMode::Host, security: SecurityMode::Insecure, ..run() });
+        let definition = op.definition();
+        assert!(
+            definition.contains(r#""removeMountStubsRecursive":true},"network":1,"security":1},"OS":"#),
+            "{definition}"
+        );
     }
 }

@@ -50,9 +50,32 @@ pub struct Request {
     pub build_platform: Platform,
     /// Set after everything the Dockerfile says.
     pub labels: Vec<(String, String)>,
+    /// What steps may ask for that others must not.
+    pub entitlements: BTreeSet<Entitlement>,
     /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
     /// for as an image called [`context_key`]. No command line gives any yet.
     pub contexts: BTreeSet<String>,
+}
+
+/// Something that is allowed on the command line only, whatever a Dockerfile says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `RUN --network=host`
+    NetworkHost,
+    /// `RUN --security=insecure`
+    SecurityInsecure,
+}
+
+impl Entitlement {
+    pub const ALL: [Self; 2] = [Self::NetworkHost, Self::SecurityInsecure];
+
+    /// As BuildKit calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+        }
+    }
 }
 
 /// A base image that has been found.

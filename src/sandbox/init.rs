@@ -12,14 +12,15 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
+use super::capabilities::Capabilities;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::Process;
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
-use super::{capabilities, emulate};
+use super::{capabilities, devices, emulate, profile};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
-use crate::sys::rooted::Root;
+use crate::sys::rooted::{self, Root};
 use crate::sys::socket::send_descriptors;
 use crate::sys::{At, IoError, network, process, seccomp};
 
@@ -72,7 +73,7 @@ enum OtherIds {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     #[error(transparent)]
     Io(#[from] IoError),
     #[error(transparent)]
@@ -93,22 +94,25 @@ impl From<RootError> for StepError {
     }
 }
 
-const HARMLESS: Attributes =
+pub(super) const HARMLESS: Attributes =
     Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
 
 impl Init<'_> {
     fn carry_out(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
-            Step::MountRoot { root, mount_points } => self.root = Some(mount_root(root, mount_points)?),
+            Step::MountRoot { root, mount_points, devices } => {
+                self.root = Some(mount_root(root, mount_points, *devices)?);
+            }
             Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
-            Step::MountDev { at } => self.mount_dev(at)?,
-            Step::MountSys { at, fresh } => self.mount_sys(at, *fresh)?,
+            Step::MountDev { at, all } => self.mount_dev(at, *all)?,
+            Step::MountSys { at, fresh, read_only } => self.mount_sys(at, *fresh, *read_only)?,
             Step::BindFile { source, at } => {
                 let file = mount::clone_tree(source, Recursive::No).at("open", source)?;
                 add_attributes(&file, mount::READ_ONLY, source)?;
                 self.attach(&file, at)?;
             }
             Step::Mask { at } => self.mask(at)?,
+            Step::MaskInEach { at, name } => self.mask_in_each(at, name)?,
             Step::MakeReadOnly { at } => self.make_read_only(at)?,
             Step::LoopbackUp => network::loopback_up().at("bring up", "lo")?,
             Step::Pivot => {
@@ -123,7 +127,13 @@ impl Init<'_> {
                 process::leave_session_keyring().at("leave", "session keyring")?;
             }
             Step::Emulate => self.emulate()?,
-            Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
+            Step::RefuseCalls { capabilities } => self.refuse_calls(*capabilities)?,
+            Step::LimitCapabilities { capabilities } => {
+                capabilities::limit(*capabilities).at("limit", "capabilities")?;
+            }
+            Step::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).at("give up", "new privileges")?;
+            }
             Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
                 std::fs::create_dir_all(path)
@@ -149,45 +159,16 @@ impl Init<'_> {
         mount::attach(tree, self.place(at)?).at("mount on", at)
     }
 
-    fn mount_dev(&self, at: &str) -> Result<(), StepError> {
-        // The devices that are to work are mounts of their own.
-        let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
-        let dev = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
+    fn mount_dev(&self, at: &str, all: bool) -> Result<(), StepError> {
+        let dev = devices::file_system(all)?;
         self.attach(&dev, at)?;
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            let device = Path::new("/dev").join(name);
-            // A host without one of them, such as a container without a terminal, gives a step without it.
-            let Ok(tree) = mount::clone_tree(&device, Recursive::No) else { continue };
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(&dev, name, flags, Mode::from_raw_mode(0o666)).at("create", &device)?;
-            attach_in(&dev, &tree, name)?;
-        }
-        let links = [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ];
-        for (name, target) in links {
-            rustix::fs::symlinkat(target, &dev, name).at("create link", name)?;
-        }
-        for name in ["pts", "shm", "mqueue"] {
-            rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755)).at("create directory", name)?;
-        }
-        attach_in(&dev, &terminals()?, "pts")?;
-        attach_in(
-            &dev,
-            &mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?,
-            "shm",
-        )?;
-        attach_in(&dev, &mount::virtual_fs("mqueue", &[], HARMLESS)?, "mqueue")?;
-        Ok(())
+        devices::fill(&dev, all)
     }
 
-    fn mount_sys(&self, at: &str, fresh: bool) -> Result<(), StepError> {
+    fn mount_sys(&self, at: &str, fresh: bool, read_only: bool) -> Result<(), StepError> {
+        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
         let tree = if fresh {
-            mount::virtual_fs("sysfs", &[], HARMLESS | mount::READ_ONLY)?
+            mount::virtual_fs("sysfs", &[], attributes)?
         } else {
             // Without what is mounted below it, where the kernel lets go of that.
             let sys = Path::new("/sys");
@@ -195,7 +176,7 @@ impl Init<'_> {
                 mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
             let tree = tree.at("open", "/sys")?;
             let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(AT_RECURSIVE);
-            mount::set_attributes(&tree, HARMLESS | mount::READ_ONLY, flags).at("make read-only", "/sys")?;
+            mount::set_attributes(&tree, attributes, flags).at("make harmless", "/sys")?;
             tree
         };
         Ok(self.attach(&tree, at)?)
@@ -224,6 +205,18 @@ impl Init<'_> {
         Ok(mount::attach(&cover, &place).at("mask", at)?)
     }
 
+    fn mask_in_each(&self, at: &str, name: &str) -> Result<(), StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(directory) = rustix::fs::openat(&place, ".", flags, Mode::empty()) else { return Ok(()) };
+        for entry in rooted::read_entries(&directory).at("list", at)? {
+            if entry.kind == FileType::Directory {
+                self.mask(&format!("{at}/{}/{name}", entry.name.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn make_read_only(&self, at: &str) -> Result<(), StepError> {
         let Some(place) = self.existing(at)? else { return Ok(()) };
         let tree = mount::clone_tree_at(&place, Recursive::Yes).at("open", at)?;
@@ -247,6 +240,22 @@ impl Init<'_> {
             }
             Err(error) => Err(error).at("hand over", "system calls")?,
         }
+    }
+
+    fn refuse_calls(&self, capabilities: Capabilities) -> Result<(), StepError> {
+        let why_not = match profile::program(capabilities) {
+            None => "there is no list of them for this kind of machine",
+            Some(program) => match seccomp::install(&program) {
+                Ok(()) => return Ok(()),
+                // Kernels without seccomp, or with the part of it that knows no filters.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
+                    "this kernel has no seccomp filters"
+                }
+                Err(error) => Err(error).at("refuse", "system calls")?,
+            },
+        };
+        self.notice(&format!("unusual system calls are not refused: {why_not}"));
+        Ok(())
     }
 
     fn notice(&self, text: &str) {
@@ -284,20 +293,6 @@ const AT_RECURSIVE: u32 = 0x8000;
 
 fn add_attributes(tree: &OwnedFd, attributes: Attributes, shown: &Path) -> Result<(), IoError> {
     mount::set_attributes(tree, attributes, AtFlags::EMPTY_PATH).at("make read-only", shown)
-}
-
-fn attach_in(dev: &OwnedFd, tree: &OwnedFd, name: &str) -> Result<(), IoError> {
-    let place =
-        rustix::fs::openat(dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    mount::attach(tree, place.at("open", name)?).at("mount on", Path::new("/dev").join(name))
-}
-
-fn terminals() -> Result<OwnedFd, MountError> {
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    // Group 5 is the terminals' group by convention; a namespace that does not map it cannot name it.
-    mount::virtual_fs("devpts", &options, attributes)
-        .or_else(|_| mount::virtual_fs("devpts", &options[..2], attributes))
 }
 
 /// All in one thread: the process has no other.

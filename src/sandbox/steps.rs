@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::capabilities::Capabilities;
 use super::spec::{Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
@@ -14,6 +15,8 @@ pub enum Step {
     MountRoot {
         root: RootFs,
         mount_points: Vec<MountPoint>,
+        /// Whether devices in it open what they stand for.
+        devices: bool,
     },
     MountProc {
         at: String,
@@ -21,11 +24,14 @@ pub enum Step {
     /// A small `/dev` with the harmless devices, terminals, shared memory and message queues.
     MountDev {
         at: String,
+        /// Whether all the host's devices are there, too.
+        all: bool,
     },
-    /// The host's `/sys`, or a fresh one, read-only.
+    /// The host's `/sys`, or a fresh one.
     MountSys {
         at: String,
         fresh: bool,
+        read_only: bool,
     },
     /// Show a file of the host, read-only.
     BindFile {
@@ -35,6 +41,11 @@ pub enum Step {
     /// Hide what is there, if it is there.
     Mask {
         at: String,
+    },
+    /// Hide what has this name in each directory there.
+    MaskInEach {
+        at: String,
+        name: String,
     },
     /// Forbid writing below, if it is there.
     MakeReadOnly {
@@ -49,8 +60,16 @@ pub enum Step {
     NewSession,
     /// Hand calls that need other users over to the child, which remembers what they ask for.
     Emulate,
+    /// Let system calls fail that no container needs.
+    RefuseCalls {
+        capabilities: Capabilities,
+    },
     /// Give up every capability but these, for good.
-    LimitCapabilities,
+    LimitCapabilities {
+        capabilities: Capabilities,
+    },
+    /// Let setuid programs and file capabilities have no effect.
+    NoNewPrivileges,
     /// Look the user up inside and become it.
     BecomeUser {
         user: String,
@@ -74,9 +93,10 @@ pub enum MountPointKind {
     File,
 }
 
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -88,10 +108,14 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
 ];
 
+/// With `/proc/interrupts`, what tells about others by when things happen.
+const MASKED_FOR_EACH_CPU: (&str, &str) = ("/sys/devices/system/cpu", "thermal_throttle");
+
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Turns a spec into steps. The order matters, and each place that depends on another says so.
 pub fn plan(spec: &Spec) -> Vec<Step> {
+    let confinement = spec.confinement;
     let files = [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")];
     let mut mount_points: Vec<MountPoint> = ["/proc", "/dev", "/sys"]
         .map(|path| MountPoint { path: path.to_owned(), kind: MountPointKind::Directory })
@@ -99,18 +123,26 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     mount_points
         .extend(files.map(|(_, path)| MountPoint { path: path.to_owned(), kind: MountPointKind::File }));
     let mut steps = vec![
-        Step::MountRoot { root: spec.root.clone(), mount_points },
+        Step::MountRoot { root: spec.root.clone(), mount_points, devices: !confinement.keeps_from_hardware },
         Step::MountProc { at: "/proc".to_owned() },
         // A fresh sysfs shows the devices of the network namespace it is made in, so only the owner of that may.
-        Step::MountSys { at: "/sys".to_owned(), fresh: spec.network == Network::None },
-        Step::MountDev { at: "/dev".to_owned() },
+        Step::MountSys {
+            at: "/sys".to_owned(),
+            fresh: spec.network == Network::None,
+            read_only: confinement.keeps_from_hardware,
+        },
+        Step::MountDev { at: "/dev".to_owned(), all: !confinement.keeps_from_hardware },
     ];
     for (source, at) in files {
         steps.push(Step::BindFile { source: source.clone(), at: at.to_owned() });
     }
     // After /proc and /sys are there, before they can be looked at from inside.
-    steps.extend(MASKED.map(|at| Step::Mask { at: at.to_owned() }));
-    steps.extend(READ_ONLY.map(|at| Step::MakeReadOnly { at: at.to_owned() }));
+    if confinement.covers_kernel_files {
+        steps.extend(MASKED.map(|at| Step::Mask { at: at.to_owned() }));
+        let (at, name) = MASKED_FOR_EACH_CPU;
+        steps.push(Step::MaskInEach { at: at.to_owned(), name: name.to_owned() });
+        steps.extend(READ_ONLY.map(|at| Step::MakeReadOnly { at: at.to_owned() }));
+    }
     if spec.network == Network::None {
         steps.push(Step::LoopbackUp);
     }
@@ -125,9 +157,18 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     if spec.single_id {
         steps.push(Step::Emulate);
     }
+    // It takes the same capability. Nothing below is among the refused calls. Where both filters have something to say
+    // about a call, a refusal goes before handing over.
+    let capabilities = confinement.capabilities;
+    if confinement.refuses_calls {
+        steps.push(Step::RefuseCalls { capabilities });
+    }
     // The bounding set is limited while SETPCAP is still held; becoming another user then drops the rest.
-    steps.push(Step::LimitCapabilities);
+    steps.push(Step::LimitCapabilities { capabilities });
     steps.push(Step::BecomeUser { user: spec.process.user.clone() });
+    if confinement.no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+    }
     steps
 }
 
@@ -135,22 +176,28 @@ impl fmt::Display for Step {
     /// One line, as `--dump steps` and the golden files have it.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MountRoot { root, mount_points } => {
-                write!(out, "mount-root lowers={} upper={}", root.lowers.len(), root.upper.display())?;
+            Self::MountRoot { root, mount_points, devices } => {
+                let (lowers, upper) = (root.lowers.len(), root.upper.display());
+                write!(out, "mount-root lowers={lowers} upper={upper} devices={devices}")?;
                 mount_points.iter().try_for_each(|point| write!(out, " {}", point.path))
             }
             Self::MountProc { at } => write!(out, "mount-proc {at}"),
-            Self::MountDev { at } => write!(out, "mount-dev {at}"),
-            Self::MountSys { at, fresh } => write!(out, "mount-sys {at} fresh={fresh}"),
+            Self::MountDev { at, all } => write!(out, "mount-dev {at} all={all}"),
+            Self::MountSys { at, fresh, read_only } => {
+                write!(out, "mount-sys {at} fresh={fresh} read-only={read_only}")
+            }
             Self::BindFile { source, at } => write!(out, "bind-file {at} from {}", source.display()),
             Self::Mask { at } => write!(out, "mask {at}"),
+            Self::MaskInEach { at, name } => write!(out, "mask-in-each {at} {name}"),
             Self::MakeReadOnly { at } => write!(out, "make-read-only {at}"),
             Self::LoopbackUp => out.write_str("loopback-up"),
             Self::Pivot => out.write_str("pivot"),
             Self::SetHostname { name } => write!(out, "set-hostname {name}"),
             Self::NewSession => out.write_str("new-session"),
             Self::Emulate => out.write_str("emulate"),
-            Self::LimitCapabilities => out.write_str("limit-capabilities"),
+            Self::RefuseCalls { .. } => out.write_str("refuse-calls"),
+            Self::LimitCapabilities { .. } => out.write_str("limit-capabilities"),
+            Self::NoNewPrivileges => out.write_str("no-new-privileges"),
             Self::BecomeUser { user } => write!(out, "become-user {user:?}"),
             Self::ChangeDirectory { path } => write!(out, "change-directory {path}"),
         }

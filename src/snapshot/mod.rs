@@ -39,7 +39,7 @@ pub fn view(chain: &[PathBuf], empty: &Path) -> Result<Root, SnapshotError> {
     }
     // An overlay for reading wants two directories; the lowest may be an empty one.
     let lowers = [chain, &[empty.to_owned()]].concat();
-    let tree = mount::overlay(Overlay { lowers: &lowers, changes: None })?;
+    let tree = mount::overlay(Overlay { lowers: &lowers, changes: None, devices: false })?;
     Ok(Root::from_fd(tree, PathBuf::from("/")))
 }
 

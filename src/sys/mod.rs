@@ -9,6 +9,7 @@
 )]
 
 pub mod attributes;
+pub mod bpf;
 mod error;
 pub mod landlock;
 pub mod mount;

@@ -1,9 +1,11 @@
-//! System calls of other processes, handed to this one to be answered (seccomp user notification).
+//! Filters of system calls, and calls of other processes handed to this one to be answered (seccomp, user notification).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
+use libc::sock_fprog;
+
+use super::bpf::{Field, Instruction, Verdict, end, if_any, if_equal, keep, load};
 
 /// A system call that is to be handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,67 +58,52 @@ const NATIVE: u32 = 0xc000_00b7;
 /// On x86-64, numbers from here on belong to the x32 interface.
 const FOREIGN_NUMBERS: u32 = 0x4000_0000;
 
-/// Installs a filter on this thread, and on all it will start, that hands over some calls and lets all others pass.
-/// It takes CAP_SYS_ADMIN in the user namespace; without it setuid programs would have to be given up.
+/// Installs a program on this thread, and on all it will start. It takes CAP_SYS_ADMIN in the user namespace; without it
+/// setuid programs would have to be given up.
+pub fn install(program: &[Instruction]) -> io::Result<()> {
+    set_filter(program, 0).map(|_| ())
+}
+
+/// Installs a program that hands over some calls and lets all others pass; takes what [`install`] takes.
 pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
-    let program = program(traps);
+    let fd = set_filter(&program(traps), libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies the program, which lives until the call returns and is as long as it says.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const filter,
-        )
-    };
-    match i32::try_from(answer) {
-        Ok(fd) if fd >= 0 => {
-            // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
-            Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
-        }
-        _ => Err(io::Error::last_os_error()),
-    }
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
+    RawFd::try_from(answer).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
 }
 
 /// The filter: other architectures pass, then each trap is compared in turn.
-fn program(traps: &[Trap]) -> Vec<sock_filter> {
-    const ARCHITECTURE: u32 = 4;
-    let arguments = |index: u32| 16 + 8 * index;
-    let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
-    let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
-    let notify = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF);
-    let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), pass, load(0)];
+fn program(traps: &[Trap]) -> Vec<Instruction> {
+    let (pass, hand_over) = (end(Verdict::Allow), end(Verdict::HandOver));
+    let mut program = vec![load(Field::Architecture), if_equal(NATIVE, 1, 0), pass, load(Field::Number)];
     if cfg!(target_arch = "x86_64") {
-        program.extend([jump(BPF_JSET, FOREIGN_NUMBERS, 0, 1), pass]);
+        program.extend([if_any(FOREIGN_NUMBERS, 0, 1), pass]);
     }
     for trap in traps {
         let number = u32::try_from(trap.number).expect("system calls have small numbers");
         match trap.when {
-            None => program.extend([jump(BPF_JEQ, number, 0, 1), notify]),
+            None => program.extend([if_equal(number, 0, 1), hand_over]),
             Some(When { argument, mask, values: [one, other] }) => program.extend([
-                jump(BPF_JEQ, number, 0, 6),
-                load(arguments(argument)),
-                statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask),
-                jump(BPF_JEQ, one, 1, 0),
-                jump(BPF_JEQ, other, 0, 1),
-                notify,
+                if_equal(number, 0, 6),
+                load(Field::Argument(argument)),
+                keep(mask),
+                if_equal(one, 1, 0),
+                if_equal(other, 0, 1),
+                hand_over,
                 pass,
             ]),
         }
     }
     program.push(pass);
     program
-}
-
-fn statement(code: u32, value: u32) -> sock_filter {
-    sock_filter { code: u16::try_from(code).expect("codes are small"), jt: 0, jf: 0, k: value }
-}
-
-fn jump(condition: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
-    let code = u16::try_from(BPF_JMP | condition | BPF_K).expect("codes are small");
-    sock_filter { code, jt: then, jf: otherwise, k: value }
 }
 
 // The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
@@ -276,32 +263,8 @@ pub fn bytes_of<T: Copy>(value: &T) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bpf::interpreter;
     use super::*;
-
-    /// Runs a filter as the kernel would; gives its verdict.
-    fn verdict(program: &[sock_filter], architecture: u32, number: u32, arguments: [u32; 6]) -> u32 {
-        let load = |offset: u32| match offset {
-            0 => number,
-            4 => architecture,
-            offset => arguments[((offset - 16) / 8) as usize],
-        };
-        let (mut at, mut accumulator) = (0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = program[at];
-            let (jt, jf) = (usize::from(jt), usize::from(jf));
-            at += 1;
-            match u32::from(code) {
-                code if code == BPF_LD | BPF_W | BPF_ABS => accumulator = load(k),
-                code if code == libc::BPF_ALU | libc::BPF_AND | BPF_K => accumulator &= k,
-                code if code == BPF_JMP | BPF_JEQ | BPF_K => at += if accumulator == k { jt } else { jf },
-                code if code == BPF_JMP | BPF_JSET | BPF_K => {
-                    at += if accumulator & k != 0 { jt } else { jf }
-                }
-                code if code == BPF_RET | BPF_K => return k,
-                code => panic!("unknown code {code}"),
-            }
-        }
-    }
 
     #[test]
     fn only_what_was_asked_for_is_handed_over() {
@@ -312,13 +275,16 @@ mod tests {
             Trap { number: 4, when: None },
         ];
         let filter = program(&traps);
-        let run = |number, mode| verdict(&filter, NATIVE, number, [0, mode, 0, 0, 0, 0]);
-        let (notify, allow) = (libc::SECCOMP_RET_USER_NOTIF, libc::SECCOMP_RET_ALLOW);
+        let verdict = |architecture, number, mode| {
+            interpreter::run(&filter, architecture, number, [0, mode, 0, 0, 0, 0]).0
+        };
+        let run = |number, mode| verdict(NATIVE, number, mode);
+        let (notify, allow) = (Verdict::HandOver, Verdict::Allow);
         assert_eq!(run(92, 0), notify);
         assert_eq!(run(4, 0), notify);
         assert_eq!(run(1, 0), allow);
         assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
-        assert_eq!(verdict(&filter, 0x4000_0003, 92, [0; 6]), allow);
+        assert_eq!(verdict(0x4000_0003, 92, 0), allow);
         if cfg!(target_arch = "x86_64") {
             assert_eq!(run(FOREIGN_NUMBERS | 92, 0), allow);
         }

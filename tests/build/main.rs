@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod compression;
 mod concurrency;
+mod confinement;
 mod copy;
 mod debian;
 mod dump;
