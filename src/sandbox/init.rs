@@ -27,7 +27,7 @@ use crate::sys::{At, IoError, network, process, seccomp};
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
 pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
     let (process, child) = (job.process, Some(child));
-    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio };
+    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -61,6 +61,8 @@ struct Init<'a> {
     ids: OtherIds,
     /// The program's standard streams.
     stdio: [OwnedFd; 3],
+    /// An empty directory that hides others, once it hides one.
+    cover: Option<OwnedFd>,
 }
 
 /// What it takes to become somebody else.
@@ -111,7 +113,9 @@ impl Init<'_> {
                 add_attributes(&file, mount::READ_ONLY, source)?;
                 self.attach(&file, at)?;
             }
-            Step::Mask { at } => self.mask(at)?,
+            Step::Mask { at } => {
+                self.mask(at)?;
+            }
             Step::MaskInEach { at, name } => self.mask_in_each(at, name)?,
             Step::MakeReadOnly { at } => self.make_read_only(at)?,
             Step::LoopbackUp => network::loopback_up().at("bring up", "lo")?,
@@ -194,24 +198,38 @@ impl Init<'_> {
         }
     }
 
-    fn mask(&self, at: &str) -> Result<(), StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(()) };
+    /// Whether there was anything to mask.
+    fn mask(&mut self, at: &str) -> Result<bool, StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(false) };
         let stat = rustix::fs::fstat(&place).at("stat", at)?;
-        let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "0")], HARMLESS | mount::READ_ONLY)?
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let null = mount::clone_tree(Path::new("/dev/null"), Recursive::No).at("open", "/dev/null")?;
+            mount::attach(&null, &place).at("mask", at)?;
+        } else if let Some(cover) = &self.cover {
+            let again = mount::clone_tree_at(cover, Recursive::No).at("clone", "an empty directory")?;
+            mount::attach(&again, &place).at("mask", at)?;
         } else {
-            mount::clone_tree(Path::new("/dev/null"), Recursive::No).at("open", "/dev/null")?
-        };
-        Ok(mount::attach(&cover, &place).at("mask", at)?)
+            let attributes = HARMLESS | mount::READ_ONLY;
+            let cover = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "0")], attributes)?;
+            mount::attach(&cover, &place).at("mask", at)?;
+            self.cover = Some(cover);
+        }
+        Ok(true)
     }
 
-    fn mask_in_each(&self, at: &str, name: &str) -> Result<(), StepError> {
+    fn mask_in_each(&mut self, at: &str, name: &str) -> Result<(), StepError> {
         let Some(place) = self.existing(at)? else { return Ok(()) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Ok(directory) = rustix::fs::openat(&place, ".", flags, Mode::empty()) else { return Ok(()) };
+        let mut any = false;
         for entry in rooted::read_entries(&directory).at("list", at)? {
-            if entry.kind == FileType::Directory {
-                self.mask(&format!("{at}/{}/{name}", entry.name.display()))?;
+            if entry.kind != FileType::Directory {
+                continue;
+            }
+            any |= self.mask(&format!("{at}/{}/{name}", entry.name.display()))?;
+            // Where any has it the first has it, too. Most machines have none.
+            if !any {
+                break;
             }
         }
         Ok(())
