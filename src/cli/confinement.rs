@@ -47,12 +47,10 @@ pub(super) fn of(
     options: &[SecurityOption],
 ) -> Result<Confinement, String> {
     let mut confinement = if privileged { Confinement::NONE } else { Confinement::USUAL };
-    // As in docker, a privileged container has all capabilities whatever else is said.
-    let capabilities = Capabilities::adjusted(add, drop);
-    let capabilities = capabilities.map_err(|error| format!("{error}; see capabilities(7)"))?;
-    if !privileged {
-        confinement.capabilities = capabilities;
-    }
+    let all = privileged.then(|| "ALL".to_owned());
+    let add: Vec<String> = add.iter().cloned().chain(all).collect();
+    let capabilities = Capabilities::adjusted(&add, drop);
+    confinement.capabilities = capabilities.map_err(|error| format!("{error}; see capabilities(7)"))?;
     for option in options {
         match option {
             SecurityOption::RefusesCalls(refuses) => confinement.refuses_calls = *refuses,
@@ -90,6 +88,14 @@ mod tests {
         {
             assert!(refused.parse::<SecurityOption>().is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_is_dropped_from_a_privileged_container_too() {
+        let drop = ["SYS_TIME".to_owned()];
+        let privileged = of(true, &[], &drop, &[]).unwrap();
+        let capabilities = Capabilities::adjusted(&["ALL".to_owned()], &drop).unwrap();
+        assert_eq!(privileged, Confinement { capabilities, ..Confinement::NONE });
     }
 
     #[test]
