@@ -7,6 +7,7 @@ mod build;
 mod call;
 mod doctor;
 mod environment;
+mod limits;
 mod output;
 mod report;
 mod run;

@@ -12,21 +12,28 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
+use super::cgroup::Group;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::Process;
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
-use super::{capabilities, emulate};
+use super::{capabilities, emulate, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::Root;
 use crate::sys::socket::send_descriptors;
-use crate::sys::{At, IoError, network, process, seccomp};
+use crate::sys::{At, IoError, namespace, network, process, seccomp};
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
-pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
+pub(super) fn run(
+    job: Job,
+    group: Option<&Group>,
+    socket: &UnixStream,
+    child: UnixStream,
+    stdio: [OwnedFd; 3],
+) -> Failure {
     let (process, child) = (job.process, Some(child));
-    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio };
+    let mut init = Init { group, root: None, process, socket, child, ids: OtherIds::Real, stdio };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -51,6 +58,7 @@ fn step_name(step: &Step) -> String {
 }
 
 struct Init<'a> {
+    group: Option<&'a Group>,
     /// The root file system, once mounted; none again after it became `/`.
     root: Option<Root>,
     process: Process,
@@ -101,7 +109,13 @@ impl Init<'_> {
         match step {
             Step::MountRoot { root, mount_points } => self.root = Some(mount_root(root, mount_points)?),
             Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
-            Step::MountDev { at } => self.mount_dev(at)?,
+            Step::JoinGroup => {
+                let group = self.group.expect("the child makes a group where the plan joins one");
+                group.join().at("join", "control group")?;
+            }
+            Step::HideGroups => namespace::hide_control_groups().at("unshare", "control groups")?,
+            Step::MountDev { at, shm_size } => self.mount_dev(at, *shm_size)?,
+            Step::MountGroups { at } => self.mount_groups(at)?,
             Step::MountSys { at, fresh } => self.mount_sys(at, *fresh)?,
             Step::BindFile { source, at } => {
                 let file = mount::clone_tree(source, Recursive::No).at("open", source)?;
@@ -123,6 +137,8 @@ impl Init<'_> {
                 process::leave_session_keyring().at("leave", "session keyring")?;
             }
             Step::Emulate => self.emulate()?,
+            Step::AllowUlimit { ulimit } => ulimits::allow(ulimit).at("raise", "hard limit")?,
+            Step::SetUlimit { ulimit } => ulimits::set(ulimit).at("set", "limit")?,
             Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
             Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
@@ -149,7 +165,14 @@ impl Init<'_> {
         mount::attach(tree, self.place(at)?).at("mount on", at)
     }
 
-    fn mount_dev(&self, at: &str) -> Result<(), StepError> {
+    /// Mounts them anew, which shows no more than the namespace has; a kernel without them leaves the place as it is.
+    fn mount_groups(&self, at: &str) -> Result<(), StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(()) };
+        let Ok(tree) = mount::virtual_fs("cgroup2", &[], HARMLESS | mount::READ_ONLY) else { return Ok(()) };
+        Ok(mount::attach(&tree, &place).at("mount on", at)?)
+    }
+
+    fn mount_dev(&self, at: &str, shm_size: Option<u64>) -> Result<(), StepError> {
         // The devices that are to work are mounts of their own.
         let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
         let dev = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
@@ -176,11 +199,13 @@ impl Init<'_> {
             rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755)).at("create directory", name)?;
         }
         attach_in(&dev, &terminals()?, "pts")?;
-        attach_in(
-            &dev,
-            &mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?,
-            "shm",
-        )?;
+        // Who asks for a size of his own gets a place where programs can lie, as in docker.
+        let (size, attributes) = match shm_size {
+            Some(size) => (size.to_string(), Attributes::MOUNT_ATTR_NOSUID),
+            None => ("65536k".to_owned(), HARMLESS),
+        };
+        let shm = mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", &size)], attributes)?;
+        attach_in(&dev, &shm, "shm")?;
         attach_in(&dev, &mount::virtual_fs("mqueue", &[], HARMLESS)?, "mqueue")?;
         Ok(())
     }

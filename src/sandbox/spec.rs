@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+
 /// A process to be run apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -16,6 +18,7 @@ pub struct Spec {
     pub process: Process,
     /// Whether the user namespace knows just one id, so that nobody else can be become.
     pub single_id: bool,
+    pub limits: Limits,
 }
 
 /// Where the root file system comes from: directories of the store.

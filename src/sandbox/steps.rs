@@ -5,11 +5,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Ulimit;
 use super::spec::{Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// Move into the control group that was made for it.
+    JoinGroup,
+    /// Take the own control group for the root of all of them.
+    HideGroups,
     /// Mount the overlay, over an extra layer of mount points if some are missing.
     MountRoot {
         root: RootFs,
@@ -21,11 +26,17 @@ pub enum Step {
     /// A small `/dev` with the harmless devices, terminals, shared memory and message queues.
     MountDev {
         at: String,
+        /// Bytes of shared memory, if not the usual size.
+        shm_size: Option<u64>,
     },
     /// The host's `/sys`, or a fresh one, read-only.
     MountSys {
         at: String,
         fresh: bool,
+    },
+    /// The control groups as they are seen from inside, read-only, where the kernel has them.
+    MountGroups {
+        at: String,
     },
     /// Show a file of the host, read-only.
     BindFile {
@@ -49,11 +60,18 @@ pub enum Step {
     NewSession,
     /// Hand calls that need other users over to the child, which remembers what they ask for.
     Emulate,
+    /// Raise the hard limit where it is too low.
+    AllowUlimit {
+        ulimit: Ulimit,
+    },
     /// Give up every capability but these, for good.
     LimitCapabilities,
     /// Look the user up inside and become it.
     BecomeUser {
         user: String,
+    },
+    SetUlimit {
+        ulimit: Ulimit,
     },
     /// Go to the working directory, making it if missing.
     ChangeDirectory {
@@ -98,13 +116,21 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
         .into();
     mount_points
         .extend(files.map(|(_, path)| MountPoint { path: path.to_owned(), kind: MountPointKind::File }));
-    let mut steps = vec![
+    let mut steps = Vec::new();
+    if !spec.limits.resources.is_unlimited() {
+        steps.push(Step::JoinGroup);
+    }
+    steps.extend([
+        // After it has moved: where it is now becomes the root.
+        Step::HideGroups,
         Step::MountRoot { root: spec.root.clone(), mount_points },
         Step::MountProc { at: "/proc".to_owned() },
         // A fresh sysfs shows the devices of the network namespace it is made in, so only the owner of that may.
         Step::MountSys { at: "/sys".to_owned(), fresh: spec.network == Network::None },
-        Step::MountDev { at: "/dev".to_owned() },
-    ];
+        // On a directory of /sys.
+        Step::MountGroups { at: "/sys/fs/cgroup".to_owned() },
+        Step::MountDev { at: "/dev".to_owned(), shm_size: spec.limits.shm_size },
+    ]);
     for (source, at) in files {
         steps.push(Step::BindFile { source: source.clone(), at: at.to_owned() });
     }
@@ -125,9 +151,12 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     if spec.single_id {
         steps.push(Step::Emulate);
     }
+    // Raising takes a capability that is given up next; lowering comes last, so that nothing here runs into a limit.
+    steps.extend(spec.limits.ulimits.iter().map(|ulimit| Step::AllowUlimit { ulimit: *ulimit }));
     // The bounding set is limited while SETPCAP is still held; becoming another user then drops the rest.
     steps.push(Step::LimitCapabilities);
     steps.push(Step::BecomeUser { user: spec.process.user.clone() });
+    steps.extend(spec.limits.ulimits.iter().map(|ulimit| Step::SetUlimit { ulimit: *ulimit }));
     steps
 }
 
@@ -140,7 +169,11 @@ impl fmt::Display for Step {
                 mount_points.iter().try_for_each(|point| write!(out, " {}", point.path))
             }
             Self::MountProc { at } => write!(out, "mount-proc {at}"),
-            Self::MountDev { at } => write!(out, "mount-dev {at}"),
+            Self::JoinGroup => out.write_str("join-group"),
+            Self::HideGroups => out.write_str("hide-groups"),
+            Self::MountDev { at, shm_size: None } => write!(out, "mount-dev {at}"),
+            Self::MountDev { at, shm_size: Some(size) } => write!(out, "mount-dev {at} shm={size}"),
+            Self::MountGroups { at } => write!(out, "mount-groups {at}"),
             Self::MountSys { at, fresh } => write!(out, "mount-sys {at} fresh={fresh}"),
             Self::BindFile { source, at } => write!(out, "bind-file {at} from {}", source.display()),
             Self::Mask { at } => write!(out, "mask {at}"),
@@ -150,6 +183,8 @@ impl fmt::Display for Step {
             Self::SetHostname { name } => write!(out, "set-hostname {name}"),
             Self::NewSession => out.write_str("new-session"),
             Self::Emulate => out.write_str("emulate"),
+            Self::AllowUlimit { ulimit } => write!(out, "allow-ulimit {ulimit}"),
+            Self::SetUlimit { ulimit } => write!(out, "set-ulimit {ulimit}"),
             Self::LimitCapabilities => out.write_str("limit-capabilities"),
             Self::BecomeUser { user } => write!(out, "become-user {user:?}"),
             Self::ChangeDirectory { path } => write!(out, "change-directory {path}"),

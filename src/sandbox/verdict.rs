@@ -135,9 +135,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::attempt::OverlayTried;
+    use super::super::cgroup::Cgroup;
     use super::super::lent::Mapper;
     use super::super::obstacles::Obstacles;
-    use super::super::probe::{Cgroup, Device};
+    use super::super::probe::Device;
     use super::*;
 
     fn inside(ids: u64) -> Inside {

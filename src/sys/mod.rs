@@ -9,6 +9,7 @@
 )]
 
 pub mod attributes;
+pub mod disk;
 mod error;
 pub mod landlock;
 pub mod mount;
