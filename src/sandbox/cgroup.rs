@@ -1,15 +1,12 @@
-//! Control groups (version 2) for sandboxes: where they can be made, and making them. The place is found before any
-//! thread; a group itself is made by the child, who outlives what is in it.
+//! Control groups (version 2): where groups for sandboxes can be made. The place is found before any thread.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
-use serde::{Deserialize, Serialize};
+use rustix::fs::Access;
 
+use super::group::GroupSpec;
 use super::limits::{GroupFile, Resources};
 use super::obstacles::Remedy;
 use crate::sys::namespace::read_setting;
@@ -21,12 +18,12 @@ pub enum Cgroup {
     /// There are none, or their file system is not mounted.
     Absent,
     /// Others manage them, or have processes in them.
-    NotDelegated {
-        directory: PathBuf,
-    },
+    NotDelegated { directory: PathBuf },
     Delegated {
         directory: PathBuf,
         controllers: Vec<String>,
+        /// Whether version 1 holds controllers, which version 2 then lacks.
+        is_hybrid: bool,
     },
 }
 
@@ -52,15 +49,6 @@ pub(super) struct Groups {
     directory: PathBuf,
 }
 
-/// A group to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct GroupSpec {
-    /// The group that it is made in.
-    pub within: PathBuf,
-    pub name: String,
-    pub files: Vec<GroupFile>,
-}
-
 /// The leaf that this process itself moves into: a group that hands controllers on must not have processes.
 const OWN_LEAF: &str = "rbuild";
 
@@ -80,7 +68,10 @@ impl Cgroup {
         let count =
             |place: &Place| ["cpu", "memory", "pids"].iter().filter(|name| place.offers(name)).count();
         match places(&own).into_iter().rev().max_by_key(count) {
-            Some(place) => Self::Delegated { directory: place.directory, controllers: place.controllers },
+            Some(place) => {
+                let (directory, controllers) = (place.directory, place.controllers);
+                Self::Delegated { directory, controllers, is_hybrid: is_hybrid(&membership()) }
+            }
             None => Self::NotDelegated { directory: own },
         }
     }
@@ -88,7 +79,13 @@ impl Cgroup {
     /// What would bring groups that limit.
     pub(super) fn remedy(&self, is_root: bool) -> Remedy {
         match self {
-            Self::Absent | Self::Delegated { .. } => Remedy {
+            Self::Delegated { is_hybrid: false, .. } => Remedy {
+                what: "an administrator can have systemd delegate more controllers to users: Delegate=cpu cpuset memory \
+                       pids under [Service] in /etc/systemd/system/user@.service.d/delegate.conf"
+                    .to_owned(),
+                command: None,
+            },
+            Self::Absent | Self::Delegated { is_hybrid: true, .. } => Remedy {
                 what: "limits need controllers in cgroup v2: boot without cgroup v1, by the kernel's command line \
                        systemd.unified_cgroup_hierarchy=1"
                     .to_owned(),
@@ -206,11 +203,11 @@ impl Place {
 /// Where groups could be made: below the own one, else beside it.
 fn places(own: &Path) -> Vec<Place> {
     let above = own.parent().filter(|above| above.join("cgroup.procs").exists());
-    [Some(own), above]
-        .into_iter()
-        .flatten()
-        .filter_map(|directory| place(directory, directory == own))
-        .collect()
+    // An earlier command has moved out of the way to here.
+    if let Some(above) = above.filter(|_| own.ends_with(OWN_LEAF)) {
+        return place(above, false).into_iter().collect();
+    }
+    [place(own, true), above.and_then(|above| place(above, false))].into_iter().flatten().collect()
 }
 
 fn place(directory: &Path, is_own: bool) -> Option<Place> {
@@ -246,8 +243,17 @@ fn put(file: &Path, content: &str) -> Result<(), IoError> {
 
 fn own_directory() -> Option<PathBuf> {
     let mounts = read_setting("/proc/self/mountinfo").unwrap_or_default();
-    let membership = read_setting("/proc/self/cgroup").unwrap_or_default();
-    cgroup_directory(&mounts, &membership)
+    cgroup_directory(&mounts, &membership())
+}
+
+fn membership() -> String {
+    read_setting("/proc/self/cgroup").unwrap_or_default()
+}
+
+/// Whether there are controllers in hierarchies of version 1; one that is only for names has none.
+fn is_hybrid(membership: &str) -> bool {
+    let controllers = |line: &str| line.split(':').nth(1).unwrap_or_default().to_owned();
+    membership.lines().map(controllers).any(|names| !names.is_empty() && !names.starts_with("name="))
 }
 
 /// Where this process's control group is seen.
@@ -262,79 +268,6 @@ fn cgroup_directory(mounts: &str, membership: &str) -> Option<PathBuf> {
         // Joined with nothing a path would end in a slash.
         Some(Path::new(mount_point).join(inner).components().collect())
     })
-}
-
-/// A group with one sandbox in it. Its directories are held open: the child's root changes with the sandbox's.
-#[derive(Debug)]
-pub(super) struct Group {
-    within: OwnedFd,
-    name: String,
-    directory: OwnedFd,
-}
-
-impl Group {
-    /// Makes it, with its limits and nobody in it.
-    pub(super) fn create(spec: &GroupSpec) -> Result<Self, IoError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = spec.within.join(&spec.name);
-        let within = rustix::fs::open(&spec.within, flags, Mode::empty()).at("open", &spec.within)?;
-        rustix::fs::mkdirat(&within, &spec.name, Mode::from_raw_mode(0o755)).at("create", &path)?;
-        let directory = rustix::fs::openat(&within, &spec.name, flags, Mode::empty()).at("open", &path)?;
-        let group = Self { within, name: spec.name.clone(), directory };
-        for file in &spec.files {
-            match group.write(&file.name, &file.content) {
-                Err(error) if !file.required && error.kind() == io::ErrorKind::NotFound => {}
-                answer => answer.at("write", path.join(&file.name)).inspect_err(|_| group.remove())?,
-            }
-        }
-        Ok(group)
-    }
-
-    fn write(&self, name: &str, content: &str) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
-        rustix::io::write(&file, content.as_bytes())?;
-        Ok(())
-    }
-
-    /// Moves the calling process into it.
-    pub(super) fn join(&self) -> io::Result<()> {
-        self.write("cgroup.procs", "0")
-    }
-
-    /// Kills everything in it, where the kernel can.
-    pub(super) fn kill(&self) {
-        let _ = self.write("cgroup.kill", "1");
-    }
-
-    /// Whether something in it was killed because the memory was used up.
-    pub(super) fn ran_out_of_memory(&self) -> bool {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::openat(&self.directory, "memory.events", flags, Mode::empty()) else {
-            return false;
-        };
-        let events = io::read_to_string(std::fs::File::from(file)).unwrap_or_default();
-        count(&events, "oom_kill") > 0
-    }
-
-    /// Removes it as soon as nobody is in it any more.
-    pub(super) fn remove(&self) {
-        let patience = Instant::now() + Duration::from_secs(2);
-        while let Err(rustix::io::Errno::BUSY) =
-            rustix::fs::unlinkat(&self.within, self.name.as_str(), AtFlags::REMOVEDIR)
-        {
-            if Instant::now() > patience {
-                return;
-            }
-            self.kill();
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-fn count(events: &str, name: &str) -> u64 {
-    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
-    events.lines().find_map(value).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -402,10 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_counters_are_read() {
+    fn controllers_of_version_1_are_seen() {
+        assert!(is_hybrid("4:memory:/a\n1:name=systemd:/\n0::/"));
+        assert!(!is_hybrid("1:name=systemd:/\n0::/"));
+    }
+
+    #[test]
+    fn lists_are_read() {
         assert_eq!(numbers("0-2,5"), [0, 1, 2, 5]);
         assert!(numbers("").is_empty());
-        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 0\n";
-        assert_eq!((count(events, "oom_kill"), count(events, "max")), (2, 0));
     }
 }

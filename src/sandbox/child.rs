@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::cgroup::Group;
 use super::emulate::Emulator;
+use super::group::Group;
 use super::init;
 use super::message::{self, Failure, Job, Order, Outcome, Report};
 use super::spec::Network;

@@ -12,7 +12,7 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
-use super::cgroup::Group;
+use super::group::Group;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::Process;

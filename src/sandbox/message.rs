@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::GroupSpec;
+use super::group::GroupSpec;
 use super::spec::{Network, Process};
 use super::steps::Step;
 

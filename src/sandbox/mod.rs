@@ -28,6 +28,7 @@ mod checks;
 pub mod child;
 mod emulate;
 mod endings;
+mod group;
 mod host;
 mod init;
 mod isolation;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::child::ARGUMENT;
 use super::endings::Counted;
+use super::group::GroupSpec;
 use super::message::{self, Failure, Job, Order, Outcome, Report};
 use super::settings::Sandboxing;
 use super::spec::Spec;
@@ -90,9 +91,9 @@ pub async fn spawn<K: Send + 'static>(
     let socket = UnixStream::from_std(ours).at("watch", "socket")?;
     let limit = sandboxing.settings.limits.timeout;
     let deadline = limit.map(|limit| Deadline { at: Instant::now() + limit, limit });
-    let sandbox = Some(Living { socket, child, kept, _count: count });
-    let mut running = Running { output, deadline, sandbox };
     let group = sandboxing.groups.as_ref().map(|groups| groups.spec(group_name(), &spec.limits.resources));
+    let sandbox = Some(Living { socket, child, group: group.clone(), kept, _count: count });
+    let mut running = Running { output, deadline, sandbox };
     let job = Job { network: spec.network, steps: plan(spec), process: spec.process.clone(), group };
     let socket = &mut running.sandbox.as_mut().expect("it has just begun").socket;
     socket.write_all(&message::encode(&job)).await.at("write", "sandbox socket")?;
@@ -199,6 +200,8 @@ impl<K: Send + 'static> Drop for Running<K> {
 struct Living<K> {
     socket: UnixStream,
     child: Child,
+    /// The child removes it, if it can.
+    group: Option<GroupSpec>,
     kept: K,
     /// Last: who waits for the end waits for all of it.
     _count: Counted,
@@ -210,7 +213,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 impl<K> Living<K> {
     /// Has everything killed and waits until it is gone.
     fn end(self) {
-        let Self { socket, child, kept, _count } = self;
+        let Self { socket, child, group, kept, _count } = self;
         let pidfd = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // The child kills what is inside when this side of the socket is gone.
@@ -225,6 +228,7 @@ impl<K> Living<K> {
             }
         }
         drop(child);
+        group.iter().for_each(GroupSpec::remove);
         drop(kept);
     }
 }

@@ -173,6 +173,7 @@ mod tests {
             cgroup: Cgroup::Delegated {
                 directory: PathBuf::from("/c"),
                 controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
+                is_hybrid: false,
             },
             landlock: Some(6),
             fuse_overlayfs: None,
@@ -254,6 +255,7 @@ mod tests {
         let delegated = |names: &[&str]| Cgroup::Delegated {
             directory: PathBuf::from("/c"),
             controllers: names.iter().map(|name| (*name).to_owned()).collect(),
+            is_hybrid: true,
         };
         facts.cgroup = delegated(&["memory", "pids"]);
         assert_eq!(state(&Verdict::of(&facts, Choice::Auto), "cgroup"), State::Ok);
