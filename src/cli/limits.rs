@@ -7,9 +7,9 @@ use clap::Args;
 use super::report::Report;
 use crate::dockerfile::instruction::nanoseconds;
 use crate::sandbox::Limits;
-use crate::sandbox::limits::{
-    LimitSyntax, Resources, Swap, Ulimit, parse_cpus, parse_cpuset, parse_memory, parse_pids, parse_shares,
-    parse_shm_size, parse_swap,
+use crate::sandbox::limits::{LimitSyntax, Ulimit, parse_shm_size};
+use crate::sandbox::resources::{
+    Resources, Swap, parse_cpus, parse_cpuset, parse_memory, parse_pids, parse_shares, parse_swap,
 };
 
 #[derive(Debug, Args)]

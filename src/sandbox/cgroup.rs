@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::group::GroupSpec;
-use super::limits::{GroupFile, Resources};
 use super::obstacles::Remedy;
+use super::resources::{GroupFile, Resources};
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::limits::GroupFile;
+use super::resources::GroupFile;
 use crate::sys::{At, IoError};
 
 /// A group to be made.

@@ -40,6 +40,7 @@ mod obstacles;
 pub mod parent;
 mod probe;
 mod ranges;
+pub mod resources;
 mod settings;
 mod spec;
 mod steps;

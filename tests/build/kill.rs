@@ -60,7 +60,7 @@ fn an_interrupted_step_that_writes_leaves_nothing() {
     let mark = mark(5);
     env.dockerfile(&format!(
         "FROM base:1\nRUN trap '' INT TERM; sleep {mark} & echo begun; \
-         i=0; while :; do i=$((i+1)); mkdir /d$i && echo x > /d$i/x; done\n"
+         i=0; while :; do i=$(((i+1)%50)); mkdir -p /d$i; echo x >> /d$i/x; done\n"
     ));
     for _ in 0..3 {
         let mut build = started(&env, &["."], "begun");
