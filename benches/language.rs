@@ -70,6 +70,7 @@ fn request() -> Request {
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     }
 }
 

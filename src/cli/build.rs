@@ -176,6 +176,7 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
             contexts: BTreeSet::new(),
+            ulimits: args.limits.ulimits(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
     })

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::report::Report;
 use crate::dockerfile::instruction::nanoseconds;
+use crate::graph;
 use crate::sandbox::Limits;
 use crate::sandbox::limits::{LimitSyntax, Ulimit, parse_shm_size};
 use crate::sandbox::resources::{
@@ -58,13 +59,28 @@ impl LimitArgs {
             pids: self.pids_limit.and_then(|Pids(limit)| limit),
         };
         resources.check().map_err(Report::usage)?;
+        Ok(Limits { ulimits: self.last_words(), shm_size: self.shm_size, timeout: self.timeout, resources })
+    }
+
+    /// Those that decide about what a step is.
+    pub(super) fn ulimits(&self) -> Vec<graph::Ulimit> {
+        let number = |bound: Option<u64>| bound.map_or(-1, |bound| i64::try_from(bound).unwrap_or(i64::MAX));
+        let ulimits = self.last_words().into_iter().map(|ulimit| graph::Ulimit {
+            name: ulimit.kind.name().to_owned(),
+            soft: number(ulimit.soft),
+            hard: number(ulimit.hard),
+        });
+        ulimits.collect()
+    }
+
+    /// The last word on each kind counts.
+    fn last_words(&self) -> Vec<Ulimit> {
         let mut ulimits: Vec<Ulimit> = Vec::new();
-        for ulimit in self.ulimits.iter().copied() {
-            // The last word on each counts.
+        for ulimit in &self.ulimits {
             ulimits.retain(|earlier| earlier.kind != ulimit.kind);
-            ulimits.push(ulimit);
+            ulimits.push(*ulimit);
         }
-        Ok(Limits { ulimits, shm_size: self.shm_size, timeout: self.timeout, resources })
+        ulimits
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod op;
 
-pub use op::{CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp};
+pub use op::{CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp, Ulimit};
 
 use crate::dockerfile::Span;
 

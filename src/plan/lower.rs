@@ -44,6 +44,7 @@ impl Planner<'_> {
             user: config.user.clone(),
             network,
             platform: self.request.platform.clone(),
+            ulimits: self.request.ulimits.clone(),
             arguments,
         };
         let created_by = history::run(&op.arguments, &state.scope);

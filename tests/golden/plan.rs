@@ -116,6 +116,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     };
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
