@@ -139,13 +139,20 @@ fn limits_of_control_groups_hold_or_are_refused() {
     env.dockerfile("FROM base:1\nRUN echo ran\n");
     let doctor = env.rbuild(&["doctor"]).run().success();
     let groups = doctor.stdout().lines().find(|line| line.contains("cgroup limits")).unwrap();
-    for (options, controller) in
-        [(["--memory", "64m"], "memory"), (["--cpus", "0.5"], "cpu"), (["--pids-limit", "16"], "pids")]
-    {
+    for (options, controller, file, content) in [
+        (["--memory", "64m"], "memory", "memory.max", "67108864\n"),
+        (["--cpus", "0.5"], "cpu", "cpu.max", "50000 100000\n"),
+        (["--pids-limit", "16"], "pids", "pids.max", "16\n"),
+    ] {
         let build = env.rbuild(&["--no-cache"]).arguments(&options).arguments(&["."]).run();
         let is_missing = groups.split(" (not ").nth(1).is_some_and(|lacks| lacks.contains(controller));
         if groups.starts_with("ok") && !is_missing {
             build.success();
+            assert_eq!(run(&env, &options, &format!("cat /sys/fs/cgroup/{file}")), content);
+            if controller == "memory" {
+                let hungry = env.rbuild(&["run", "--rm", "-m", "16m", "base:1", "tail", "/dev/zero"]).run();
+                hungry.code(137).says(&["out of memory, at the limit of --memory"]);
+            }
             continue;
         }
         build.code(4).says(&[options[0], "cannot be kept here", "hint: "]).omits(&["RUN echo"]);
