@@ -71,6 +71,7 @@ fn request() -> Request {
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     }
 }
 

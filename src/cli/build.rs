@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::call::Call;
 use super::environment::{self, Session};
+use super::limits::LimitArgs;
 use super::output::{DEFAULT_PACKING, Output};
 use super::report::Report;
 use super::{Global, signals};
@@ -72,6 +73,8 @@ pub(super) struct BuildArgs {
     /// How many steps run at the same time [default: one for each core, at least 2]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// How progress is shown, on standard error.
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: ProgressStyle,
@@ -105,6 +108,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let quiet = args.quiet;
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
+    let limits = args.limits.limits()?;
     let request = request(args)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
@@ -115,21 +119,21 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         return Ok(print(&file.dump()));
     }
     // Before the first thread: only then can the process move into a namespace.
-    let session = environment::enter(global)?;
+    let Session { store, entered, settings } = environment::enter(global)?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
-    let tools =
-        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
+    let endings = sandboxing.endings.clone();
+    let tools = Tools { store, client, events, sandboxing };
     if let Some(dump) = dump {
-        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await });
+        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await }, &endings);
         drop(tools);
         let _ = progress.join();
         let plan = plan?.map_err(Report::from)?;
         return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
     }
-    let built = signals::until_interrupted(build::build(&request, tools));
+    let built = signals::until_interrupted(build::build(&request, tools), &endings);
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
@@ -177,6 +181,7 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
             entitlements: args.allow.into_iter().collect(),
             contexts: BTreeSet::new(),
+            ulimits: args.limits.ulimits(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
     })

@@ -8,6 +8,7 @@ mod call;
 mod confinement;
 mod doctor;
 mod environment;
+mod limits;
 mod output;
 mod report;
 mod run;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::confinement::{self, SecurityOption};
 use super::environment::{self, Session};
+use super::limits::LimitArgs;
 use super::report::{Code, Report};
 use super::{Global, signals};
 use crate::build::{BaseSource, FindError, ImageName};
@@ -52,6 +53,8 @@ pub(super) struct RunArgs {
     /// The program to run instead of the image's; the image's command does not apply then.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// The image's name or id, and what to run instead of its command.
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
@@ -67,11 +70,14 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let confinement = confinement::of(args.privileged, &args.cap_add, &args.cap_drop, &args.security_opt)
         .map_err(Report::usage)?;
     let name: ImageName = image.parse().map_err(Report::usage)?;
+    let limits = args.limits.limits()?;
     // Before the first thread: only then can the process move into a namespace.
-    let session = environment::enter(global).map_err(Report::of_run)?;
+    let Session { store, entered, settings } = environment::enter(global).map_err(Report::of_run)?;
+    let sandboxing =
+        Sandboxing::new(entered, Settings { limits }).map_err(|error| Report::from(error).of_run())?;
+    let endings = sandboxing.endings.clone();
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, Style::Plain, std::io::stderr());
-    let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
     let base = BaseSource {
         store: store.clone(),
@@ -88,12 +94,12 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         interactive: args.interactive,
         confinement,
     };
-    let tools =
-        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
-    let code = signals::passing_on(|signals| async {
+    let tools = Tools { store, client, events, sandboxing };
+    let work = |signals| async {
         let found = base.find_named(&name).await?.ok_or_else(|| RunError::NoImage(image.clone()))?;
         Ok::<_, RunError>(container::run(&found.config, &request, tools, signals).await?)
-    });
+    };
+    let code = signals::passing_on(work, &endings);
     drop(base);
     let _ = progress.join();
     code?.map_err(|error| Report::from(error).of_run())

@@ -7,6 +7,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -52,6 +53,8 @@ pub enum ContainerError {
     Platform { found: String, host: String },
     #[error("{0}")]
     Start(Failure),
+    #[error("the container was killed: it took longer than the {limit:?} that it may take (--timeout)")]
+    TimedOut { limit: Duration },
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -99,15 +102,21 @@ pub async fn run(
         network: Network::Host,
         confinement: request.confinement,
         single_id: tools.sandboxing.single_id(),
+        limits: tools.sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio).await?;
+    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio, workspace).await?;
     let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
+    let workspace = finished.kept;
     blocking(move || drop(workspace)).await;
-    match finished.failure {
-        Some(failure) => Err(ContainerError::Start(failure)),
-        None => Ok(finished.outcome.code()),
+    if finished.out_of_memory == Some(true) {
+        tools.events.warn("the container ran out of memory, at the limit of --memory");
+    }
+    match (finished.failure, finished.timed_out) {
+        (Some(failure), _) => Err(ContainerError::Start(failure)),
+        (None, Some(limit)) => Err(ContainerError::TimedOut { limit }),
+        (None, None) => Ok(finished.outcome.code()),
     }
 }
 

@@ -8,7 +8,7 @@
 mod op;
 
 pub use op::{
-    CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp, SecurityMode,
+    CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp, SecurityMode, Ulimit,
 };
 
 use crate::dockerfile::Span;

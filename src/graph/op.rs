@@ -36,6 +36,19 @@ pub struct RunOp {
     pub network: NetworkMode,
     pub security: SecurityMode,
     pub platform: Platform,
+    /// Limits of its processes. Others, such as those of memory, do not decide about the key.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// A limit of single processes; -1 is none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ulimit {
+    pub name: String,
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub soft: i64,
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub hard: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,6 +177,8 @@ struct Meta<'a> {
     cwd: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
+    #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
+    ulimit: &'a [Ulimit],
     remove_mount_stubs_recursive: bool,
 }
 
@@ -174,6 +189,7 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             env: &op.environment,
             cwd: &op.directory,
             user: &op.user,
+            ulimit: &op.ulimits,
             remove_mount_stubs_recursive: true,
         };
         let network = match op.network {
@@ -252,6 +268,11 @@ struct MkfileAction<'a> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_nothing(value: &i64) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(value: &u8) -> bool {
     *value == 0
 }
@@ -277,15 +298,20 @@ mod tests {
             network: NetworkMode::Default,
             security: SecurityMode::Sandbox,
             platform: Platform::new("linux", "amd64", None),
+            ulimits: Vec::new(),
         }
     }
 
     #[test]
     fn a_run_is_defined_as_buildkit_defines_it() {
-        let op = Op::Run(run());
-        let record = Digest::of(format!("{}@0", op.digest()).as_bytes());
+        let mut op = run();
+        let record = Digest::of(format!("{}@0", Op::Run(op.clone()).digest()).as_bytes());
         let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
         assert_eq!(record.to_string(), expected);
+        op.ulimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: -1 }];
+        let definition = Op::Run(op).definition();
+        let meta = r#""ulimit":[{"Name":"core","Hard":-1}],"removeMountStubsRecursive":true"#;
+        assert!(definition.contains(meta), "{definition}");
     }
 
     #[test]

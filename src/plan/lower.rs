@@ -57,6 +57,7 @@ impl Planner<'_> {
             network,
             security,
             platform: self.request.platform.clone(),
+            ulimits: self.request.ulimits.clone(),
             arguments,
         };
         let created_by = history::run(&op.arguments, &state.scope);

@@ -35,7 +35,7 @@ pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
-use crate::graph::{Graph, VertexId};
+use crate::graph::{Graph, Ulimit, VertexId};
 use crate::image::{Config, HistoryEntry, Platform};
 use stage::Planner;
 
@@ -55,6 +55,8 @@ pub struct Request {
     /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
     /// for as an image called [`context_key`]. No command line gives any yet.
     pub contexts: BTreeSet<String>,
+    /// Limits of the processes of every step.
+    pub ulimits: Vec<Ulimit>,
 }
 
 /// Something that is allowed on the command line only, whatever a Dockerfile says.

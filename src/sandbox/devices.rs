@@ -23,9 +23,9 @@ pub(super) fn file_system(new_ones_work: bool) -> Result<OwnedFd, MountError> {
     mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)
 }
 
-/// Fills it, once it is where it belongs: the harmless devices or all the host has, terminals, shared memory and message
-/// queues.
-pub(super) fn fill(dev: &OwnedFd, all: bool) -> Result<(), StepError> {
+/// Fills it, once it is where it belongs: the harmless devices or all the host has, terminals, shared memory (of the usual size if none is
+/// given) and message queues.
+pub(super) fn fill(dev: &OwnedFd, all: bool, shm_size: Option<u64>) -> Result<(), StepError> {
     for name in if all { of_host()? } else { USUAL.map(PathBuf::from).into() } {
         bind(dev, &name)?;
     }
@@ -43,7 +43,12 @@ pub(super) fn fill(dev: &OwnedFd, all: bool) -> Result<(), StepError> {
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).at("create directory", name)?;
     }
     attach(dev, &terminals()?, Path::new("pts"))?;
-    let shared = mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?;
+    // Who asks for a size of his own gets a place where programs can lie, as in docker.
+    let (size, attributes) = match shm_size {
+        Some(size) => (size.to_string(), Attributes::MOUNT_ATTR_NOSUID),
+        None => ("65536k".to_owned(), HARMLESS),
+    };
+    let shared = mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", &size)], attributes)?;
     attach(dev, &shared, Path::new("shm"))?;
     attach(dev, &mount::virtual_fs("mqueue", &[], HARMLESS)?, Path::new("mqueue"))?;
     Ok(())

@@ -13,21 +13,29 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
 use super::capabilities::Capabilities;
+use super::group::Group;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::Process;
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
-use super::{capabilities, devices, emulate, profile};
+use super::{capabilities, devices, emulate, profile, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::{self, Root};
 use crate::sys::socket::send_descriptors;
-use crate::sys::{At, IoError, network, process, seccomp};
+use crate::sys::{At, IoError, namespace, network, process, seccomp};
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
-pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
+pub(super) fn run(
+    job: Job,
+    group: Option<&Group>,
+    socket: &UnixStream,
+    child: UnixStream,
+    stdio: [OwnedFd; 3],
+) -> Failure {
     let (process, child) = (job.process, Some(child));
-    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
+    let mut init =
+        Init { group, root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -52,6 +60,7 @@ fn step_name(step: &Step) -> String {
 }
 
 struct Init<'a> {
+    group: Option<&'a Group>,
     /// The root file system, once mounted; none again after it became `/`.
     root: Option<Root>,
     process: Process,
@@ -106,7 +115,13 @@ impl Init<'_> {
                 self.root = Some(mount_root(root, mount_points, *devices)?);
             }
             Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
-            Step::MountDev { at, all } => self.mount_dev(at, *all)?,
+            Step::JoinGroup => {
+                let group = self.group.expect("the child makes a group where the plan joins one");
+                group.join().at("join", "control group")?;
+            }
+            Step::HideGroups => namespace::hide_control_groups().at("unshare", "control groups")?,
+            Step::MountDev { at, all, shm_size } => self.mount_dev(at, *all, *shm_size)?,
+            Step::MountGroups { at, read_only } => self.mount_groups(at, *read_only)?,
             Step::MountSys { at, fresh, read_only } => self.mount_sys(at, *fresh, *read_only)?,
             Step::BindFile { source, at } => {
                 let file = mount::clone_tree(source, Recursive::No).at("open", source)?;
@@ -132,6 +147,8 @@ impl Init<'_> {
             }
             Step::Emulate => self.emulate()?,
             Step::RefuseCalls { capabilities } => self.refuse_calls(*capabilities)?,
+            Step::AllowUlimit { ulimit } => ulimits::allow(ulimit).at("raise", "hard limit")?,
+            Step::SetUlimit { ulimit } => ulimits::set(ulimit).at("set", "limit")?,
             Step::LimitCapabilities { capabilities } => {
                 capabilities::limit(*capabilities).at("limit", "capabilities")?;
             }
@@ -163,10 +180,18 @@ impl Init<'_> {
         mount::attach(tree, self.place(at)?).at("mount on", at)
     }
 
-    fn mount_dev(&self, at: &str, all: bool) -> Result<(), StepError> {
+    /// Mounts them anew, which shows no more than the namespace has; a kernel without them leaves the place as it is.
+    fn mount_groups(&self, at: &str, read_only: bool) -> Result<(), StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(()) };
+        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
+        let Ok(tree) = mount::virtual_fs("cgroup2", &[], attributes) else { return Ok(()) };
+        Ok(mount::attach(&tree, &place).at("mount on", at)?)
+    }
+
+    fn mount_dev(&self, at: &str, all: bool, shm_size: Option<u64>) -> Result<(), StepError> {
         let dev = devices::file_system(all)?;
         self.attach(&dev, at)?;
-        devices::fill(&dev, all)
+        devices::fill(&dev, all, shm_size)
     }
 
     fn mount_sys(&self, at: &str, fresh: bool, read_only: bool) -> Result<(), StepError> {

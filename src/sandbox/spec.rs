@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
+use super::limits::Limits;
 
 /// A process to be run apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,7 @@ pub struct Spec {
     pub confinement: Confinement,
     /// Whether the user namespace knows just one id, so that nobody else can be become.
     pub single_id: bool,
+    pub limits: Limits,
 }
 
 /// What the process is kept from, beside what namespaces keep it from.

@@ -6,11 +6,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
+use super::limits::Ulimit;
 use super::spec::{Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// Move into the control group that was made for it.
+    JoinGroup,
+    /// Take the own control group for the root of all of them.
+    HideGroups,
     /// Mount the overlay, over an extra layer of mount points if some are missing.
     MountRoot {
         root: RootFs,
@@ -26,11 +31,18 @@ pub enum Step {
         at: String,
         /// Whether all the host's devices are there, too.
         all: bool,
+        /// Bytes of shared memory, if not the usual size.
+        shm_size: Option<u64>,
     },
     /// The host's `/sys`, or a fresh one.
     MountSys {
         at: String,
         fresh: bool,
+        read_only: bool,
+    },
+    /// The control groups as they are seen from inside, where the kernel has them.
+    MountGroups {
+        at: String,
         read_only: bool,
     },
     /// Show a file of the host, read-only.
@@ -64,6 +76,10 @@ pub enum Step {
     RefuseCalls {
         capabilities: Capabilities,
     },
+    /// Raise the hard limit where it is too low.
+    AllowUlimit {
+        ulimit: Ulimit,
+    },
     /// Give up every capability but these, for good.
     LimitCapabilities {
         capabilities: Capabilities,
@@ -73,6 +89,9 @@ pub enum Step {
     /// Look the user up inside and become it.
     BecomeUser {
         user: String,
+    },
+    SetUlimit {
+        ulimit: Ulimit,
     },
     /// Go to the working directory, making it if missing.
     ChangeDirectory {
@@ -122,7 +141,13 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
         .into();
     mount_points
         .extend(files.map(|(_, path)| MountPoint { path: path.to_owned(), kind: MountPointKind::File }));
-    let mut steps = vec![
+    let mut steps = Vec::new();
+    if !spec.limits.resources.is_unlimited() {
+        steps.push(Step::JoinGroup);
+    }
+    steps.extend([
+        // After it has moved: where it is now becomes the root.
+        Step::HideGroups,
         Step::MountRoot { root: spec.root.clone(), mount_points, devices: !confinement.keeps_from_hardware },
         Step::MountProc { at: "/proc".to_owned() },
         // A fresh sysfs shows the devices of the network namespace it is made in, so only the owner of that may.
@@ -131,8 +156,14 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
             fresh: spec.network == Network::None,
             read_only: confinement.keeps_from_hardware,
         },
-        Step::MountDev { at: "/dev".to_owned(), all: !confinement.keeps_from_hardware },
-    ];
+        // On a directory of /sys.
+        Step::MountGroups { at: "/sys/fs/cgroup".to_owned(), read_only: confinement.keeps_from_hardware },
+        Step::MountDev {
+            at: "/dev".to_owned(),
+            all: !confinement.keeps_from_hardware,
+            shm_size: spec.limits.shm_size,
+        },
+    ]);
     for (source, at) in files {
         steps.push(Step::BindFile { source: source.clone(), at: at.to_owned() });
     }
@@ -163,12 +194,15 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     if confinement.refuses_calls {
         steps.push(Step::RefuseCalls { capabilities });
     }
+    // Raising takes a capability that is given up next; lowering comes last, so that nothing here runs into a limit.
+    steps.extend(spec.limits.ulimits.iter().map(|ulimit| Step::AllowUlimit { ulimit: *ulimit }));
     // The bounding set is limited while SETPCAP is still held; becoming another user then drops the rest.
     steps.push(Step::LimitCapabilities { capabilities });
     steps.push(Step::BecomeUser { user: spec.process.user.clone() });
     if confinement.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
+    steps.extend(spec.limits.ulimits.iter().map(|ulimit| Step::SetUlimit { ulimit: *ulimit }));
     steps
 }
 
@@ -182,10 +216,16 @@ impl fmt::Display for Step {
                 mount_points.iter().try_for_each(|point| write!(out, " {}", point.path))
             }
             Self::MountProc { at } => write!(out, "mount-proc {at}"),
-            Self::MountDev { at, all } => write!(out, "mount-dev {at} all={all}"),
+            Self::MountDev { at, all, shm_size } => {
+                write!(out, "mount-dev {at} all={all}")?;
+                shm_size.iter().try_for_each(|size| write!(out, " shm={size}"))
+            }
             Self::MountSys { at, fresh, read_only } => {
                 write!(out, "mount-sys {at} fresh={fresh} read-only={read_only}")
             }
+            Self::JoinGroup => out.write_str("join-group"),
+            Self::HideGroups => out.write_str("hide-groups"),
+            Self::MountGroups { at, read_only } => write!(out, "mount-groups {at} read-only={read_only}"),
             Self::BindFile { source, at } => write!(out, "bind-file {at} from {}", source.display()),
             Self::Mask { at } => write!(out, "mask {at}"),
             Self::MaskInEach { at, name } => write!(out, "mask-in-each {at} {name}"),
@@ -196,6 +236,8 @@ impl fmt::Display for Step {
             Self::NewSession => out.write_str("new-session"),
             Self::Emulate => out.write_str("emulate"),
             Self::RefuseCalls { .. } => out.write_str("refuse-calls"),
+            Self::AllowUlimit { ulimit } => write!(out, "allow-ulimit {ulimit}"),
+            Self::SetUlimit { ulimit } => write!(out, "set-ulimit {ulimit}"),
             Self::LimitCapabilities { .. } => out.write_str("limit-capabilities"),
             Self::NoNewPrivileges => out.write_str("no-new-privileges"),
             Self::BecomeUser { user } => write!(out, "become-user {user:?}"),

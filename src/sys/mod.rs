@@ -10,6 +10,7 @@
 
 pub mod attributes;
 pub mod bpf;
+pub mod disk;
 mod error;
 pub mod landlock;
 pub mod mount;

@@ -74,7 +74,8 @@ fn add_layer(context: BorrowedFd<'_>, key: &str, directory: &Path) -> rustix::io
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let layer = rustix::fs::open(directory, flags, Mode::empty())?;
     match fsconfig_set_fd(context, key, &layer) {
-        Err(rustix::io::Errno::INVAL) => {
+        // Before Linux 6.13 the kernel refuses the descriptor for being one of a path alone, before it looks at the key.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => {
             fsconfig_set_string(context, key, format!("/proc/self/fd/{}", layer.as_raw_fd()))
         }
         answer => answer,

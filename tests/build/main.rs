@@ -21,6 +21,7 @@ mod hostile;
 mod hostile_image;
 mod kill;
 mod layers;
+mod limits;
 mod ownership;
 mod registry;
 mod result;

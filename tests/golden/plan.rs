@@ -117,6 +117,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     };
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
