@@ -9,16 +9,18 @@ use clap::{Args, ValueEnum};
 use super::call::Call;
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
+use super::network::NamesArgs;
 use super::output::{DEFAULT_PACKING, Output};
 use super::report::Report;
 use super::{Global, signals};
 use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
+use crate::graph::NetworkMode;
 use crate::image::{Platform, Reference};
 use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
-use crate::sandbox::{Sandboxing, Settings};
+use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
 use crate::ui::{self, Style};
 
 /// Build an image from a Dockerfile.
@@ -61,6 +63,11 @@ pub(super) struct BuildArgs {
     /// The platform to build for; for now, only this machine's.
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+    /// The network of RUN steps that do not name one themselves; `host` also lets steps of the Dockerfile ask for it.
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    network: Network,
+    #[command(flatten)]
+    names: NamesArgs,
     /// Check the Dockerfile and build nothing; short for --call=check.
     #[arg(long, conflicts_with = "call")]
     check: bool,
@@ -94,6 +101,26 @@ enum ProgressStyle {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Network {
+    /// A private network that reaches out, but not to this machine's loopback.
+    Default,
+    /// Nothing but loopback.
+    None,
+    /// This machine's.
+    Host,
+}
+
+impl From<Network> for NetworkMode {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Default => Self::Default,
+            Network::None => Self::None,
+            Network::Host => Self::Host,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Dump {
     /// The typed instructions, unexpanded.
     Ast,
@@ -109,7 +136,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
     let limits = args.limits.limits()?;
-    let request = request(args)?;
+    let (request, network) = request(args)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
         return call.main(&request);
@@ -119,11 +146,11 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         return Ok(print(&file.dump()));
     }
     // Before the first thread: only then can the process move into a namespace.
-    let Session { store, entered, settings } = environment::enter(global)?;
-    let sandboxing = Sandboxing::new(entered, Settings { limits })?;
+    let Session { store, entered, settings: registries } = environment::enter(global)?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits, network })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    let client = Client::new(settings, events.clone());
+    let client = Client::new(registries, events.clone());
     let endings = sandboxing.endings.clone();
     let tools = Tools { store, client, events, sandboxing };
     if let Some(dump) = dump {
@@ -142,7 +169,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     Ok(0)
 }
 
-fn request(args: BuildArgs) -> Result<Request, Report> {
+/// What is to be built, and which machines its steps know.
+fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
     let platform = args.platform.unwrap_or_else(Platform::host);
     let builds = args.call.is_build() && !args.check;
     if builds && platform != Platform::host() {
@@ -164,7 +192,13 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    Ok(Request {
+    let extra_hosts = args.names.extra_names();
+    let mut entitlements: BTreeSet<Entitlement> = args.allow.into_iter().collect();
+    // As with buildx, who gives it to every step allows it to those that ask for it.
+    if args.network == Network::Host {
+        entitlements.insert(Entitlement::NetworkHost);
+    }
+    let request = Request {
         context: args.context,
         dockerfile: args.file,
         tags,
@@ -179,12 +213,15 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             platform,
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
-            entitlements: args.allow.into_iter().collect(),
+            entitlements,
             contexts: BTreeSet::new(),
             ulimits: args.limits.ulimits(),
+            network: args.network.into(),
+            extra_hosts,
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
-    })
+    };
+    Ok((request, args.names.settings()))
 }
 
 fn entitlement(text: &str) -> Result<Entitlement, String> {

@@ -9,6 +9,7 @@ mod confinement;
 mod doctor;
 mod environment;
 mod limits;
+mod network;
 mod output;
 mod report;
 mod run;

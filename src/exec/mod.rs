@@ -9,6 +9,7 @@ mod copy_tree;
 mod death;
 mod directory;
 mod error;
+mod network;
 mod owner;
 mod run;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 pub use death::Death;
 pub use error::ExecError;
+pub use network::StepNetworks;
 
 use crate::cache::LocalCache;
 use crate::context::{Forgetful, Parents, Selector, Tree, fingerprint};
@@ -24,7 +26,7 @@ use crate::event::{EventKind, Events, StepId};
 use crate::graph::{CopySource, Graph, Op, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{Chain, LayerRef, Layers};
-use crate::sandbox::{HostFiles, Sandboxing};
+use crate::sandbox::Sandboxing;
 use crate::solve::{Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Store, StoreError, Workspace};
 use crate::sys::blocking;
@@ -47,8 +49,8 @@ pub struct Executor {
     pub store: Arc<Store>,
     pub layers: Layers,
     pub context: Arc<Tree>,
-    pub sandboxing: Sandboxing,
-    pub host_files: HostFiles,
+    pub sandboxing: Arc<Sandboxing>,
+    pub networks: StepNetworks,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -138,6 +140,7 @@ impl Worker for Executor {
     async fn execute(&self, vertex: VertexId, key: &StepKey, inputs: &[Output]) -> Result<Output, ExecError> {
         let op = &self.graph.get(vertex).op;
         let base = base(op, inputs);
+        self.networks.come_nearer(vertex);
         match op {
             Op::Image(_) => Err(ExecError::Unexpected("an image is found, not executed")),
             Op::Run(op) => self.run(vertex, op, key, base).await,

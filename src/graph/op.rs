@@ -35,6 +35,8 @@ pub struct RunOp {
     pub user: String,
     pub network: NetworkMode,
     pub security: SecurityMode,
+    /// Names that `/etc/hosts` knows beside the usual ones. Their addresses decide about no key.
+    pub extra_hosts: Vec<String>,
     pub platform: Platform,
     /// Limits of its processes. Others, such as those of memory, do not decide about the key.
     pub ulimits: Vec<Ulimit>,
@@ -53,6 +55,7 @@ pub struct Ulimit {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NetworkMode {
+    /// A private network with a way out.
     Default,
     Host,
     None,
@@ -177,9 +180,18 @@ struct Meta<'a> {
     cwd: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
+    #[serde(rename = "extraHosts", skip_serializing_if = "Vec::is_empty")]
+    extra_hosts: Vec<ExtraHost<'a>>,
     #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
     ulimit: &'a [Ulimit],
     remove_mount_stubs_recursive: bool,
+}
+
+/// Without its address.
+#[derive(Serialize)]
+struct ExtraHost<'a> {
+    #[serde(rename = "Host")]
+    host: &'a str,
 }
 
 impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
@@ -189,6 +201,7 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             env: &op.environment,
             cwd: &op.directory,
             user: &op.user,
+            extra_hosts: op.extra_hosts.iter().map(|host| ExtraHost { host }).collect(),
             ulimit: &op.ulimits,
             remove_mount_stubs_recursive: true,
         };
@@ -297,6 +310,7 @@ mod tests {
             user: String::new(),
             network: NetworkMode::Default,
             security: SecurityMode::Sandbox,
+            extra_hosts: Vec::new(),
             platform: Platform::new("linux", "amd64", None),
             ulimits: Vec::new(),
         }

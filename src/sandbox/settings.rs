@@ -4,6 +4,7 @@ use super::cgroup::{Groups, LimitError};
 use super::endings::Endings;
 use super::isolation::{Entered, Rung};
 use super::limits::Limits;
+use super::network::NetworkSettings;
 use super::ulimits;
 
 /// How sandboxes are made here.
@@ -21,6 +22,7 @@ pub struct Sandboxing {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub limits: Limits,
+    pub network: NetworkSettings,
 }
 
 impl Sandboxing {
