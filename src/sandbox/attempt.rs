@@ -150,7 +150,7 @@ fn overlay_in(probe: &Path) -> OverlayTried {
 
 fn try_network(entered: &Entered, host: &Host<'_>) -> NetworkTried {
     match connect(entered.program.as_fd(), Identity::from(entered.rung), host.search_path) {
-        Ok(connection) => NetworkTried::Works(connection.helper().to_owned()),
+        Ok(connection) => NetworkTried::Works(connection.connector().to_owned()),
         Err(why) => NetworkTried::Fails { why: why.to_string(), remedy: why.remedy() },
     }
 }

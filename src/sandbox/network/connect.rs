@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::helper::{Helper, HelperKind};
+use super::connector::{Connector, ConnectorKind};
 use super::holder::{self, Order, PATIENCE, Report};
 use crate::sandbox::isolation::Rung;
 use crate::sandbox::lent::find_program;
@@ -32,7 +32,7 @@ pub struct Connection {
     /// Where the host's resolver answers.
     pub(super) forwarder: Option<IpAddr>,
     /// The program that connects it.
-    helper: String,
+    connector: String,
     _holder: Holder,
 }
 
@@ -64,8 +64,8 @@ impl Connection {
         self.netns.as_fd()
     }
 
-    pub(in crate::sandbox) fn helper(&self) -> &str {
-        &self.helper
+    pub(in crate::sandbox) fn connector(&self) -> &str {
+        &self.connector
     }
 
     pub(super) fn has_ipv6(&self) -> bool {
@@ -137,11 +137,11 @@ pub(in crate::sandbox) fn connect(
     identity: Identity,
     search_path: &OsStr,
 ) -> Result<Connection, Disconnected> {
-    let mut installed: Vec<Helper> = HelperKind::ALL
+    let mut installed: Vec<Connector> = ConnectorKind::ALL
         .into_iter()
         .filter_map(|kind| {
             let program = find_program(search_path, kind.name())?;
-            Some(Helper { kind, program, unknown: Vec::new(), stays_root: false })
+            Some(Connector { kind, program, unknown: Vec::new(), stays_root: false })
         })
         .collect();
     if installed.is_empty() {
@@ -159,23 +159,23 @@ pub(in crate::sandbox) fn connect(
         installed.reverse();
     }
     let mut attempts = Vec::new();
-    for helper in installed {
-        match connect_by(program, identity, &helper) {
+    for connector in installed {
+        match connect_by(program, identity, &connector) {
             Ok(connection) => return Ok(connection),
-            Err(error) => attempts.push((helper.kind.name().to_owned(), error.to_string())),
+            Err(error) => attempts.push((connector.kind.name().to_owned(), error.to_string())),
         }
     }
     Err(Disconnected::Failed { attempts })
 }
 
-fn connect_by(program: BorrowedFd<'_>, identity: Identity, helper: &Helper) -> io::Result<Connection> {
-    let attempt = |helper: &Helper| match identity {
-        Identity::Mapped => attempt(program, helper, false),
+fn connect_by(program: BorrowedFd<'_>, identity: Identity, connector: &Connector) -> io::Result<Connection> {
+    let attempt = |connector: &Connector| match identity {
+        Identity::Mapped => attempt(program, connector, false),
         // Where nobody may make no user namespace or open the tunnel's device, root has to do it itself.
-        Identity::Root => attempt(program, helper, true)
-            .or_else(|_| attempt(program, &Helper { stays_root: true, ..helper.clone() }, false)),
+        Identity::Root => attempt(program, connector, true)
+            .or_else(|_| attempt(program, &Connector { stays_root: true, ..connector.clone() }, false)),
     };
-    attempt(helper).or_else(|error| match helper.reduced_to(&help_of(&helper.program)) {
+    attempt(connector).or_else(|error| match connector.reduced_to(&help_of(&connector.program)) {
         Some(reduced) => attempt(&reduced),
         None => Err(error),
     })
@@ -190,7 +190,7 @@ fn help_of(program: &Path) -> String {
     )
 }
 
-fn attempt(program: BorrowedFd<'_>, helper: &Helper, as_nobody: bool) -> io::Result<Connection> {
+fn attempt(program: BorrowedFd<'_>, connector: &Connector, as_nobody: bool) -> io::Result<Connection> {
     let (ours, theirs) = UnixStream::pair()?;
     // The path is looked up by the new process, which shares the descriptor until it executes.
     let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
@@ -202,12 +202,12 @@ fn attempt(program: BorrowedFd<'_>, helper: &Helper, as_nobody: bool) -> io::Res
         .stderr(Stdio::null())
         .spawn()?;
     let holder = Holder { child, socket: ours };
-    let (addresses, netns) = ask(&holder.socket, &Order { helper: helper.clone(), as_nobody })?;
+    let (addresses, netns) = ask(&holder.socket, &Order { connector: connector.clone(), as_nobody })?;
     Ok(Connection {
         netns,
         addresses,
-        forwarder: helper.forwarder(),
-        helper: helper.program.display().to_string(),
+        forwarder: connector.forwarder(),
+        connector: connector.program.display().to_string(),
         _holder: holder,
     })
 }

@@ -1,4 +1,4 @@
-//! The process that holds a private network: makes the namespaces, starts the helper program, and ends it all when rbuild
+//! The process that holds a private network: makes the namespaces, starts the connector program, and ends it all when rbuild
 //! is gone. One thread; started by `connect` as `rbuild __network`. Its fork is the first process of a process namespace.
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use serde::{Deserialize, Serialize};
 
-use super::helper::{Helper, HelperKind};
+use super::connector::{Connector, ConnectorKind};
 use crate::sandbox::message;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Fork};
@@ -26,7 +26,7 @@ pub const ARGUMENT: &str = "__network";
 /// What is asked of a holder, in one frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub helper: Helper,
+    pub connector: Connector,
     /// Whether to become nobody, in a user namespace, before anything else.
     pub as_nobody: bool,
 }
@@ -41,7 +41,7 @@ pub(super) enum Report {
     Failed(String),
 }
 
-/// A helper that takes longer does not come.
+/// A connector that takes longer does not come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Holds one network until the socket on standard input closes. Nobody looks at the exit code.
@@ -80,18 +80,19 @@ fn hold(socket: &UnixStream) -> io::Result<()> {
     drop(from_first);
     let first = First { pid: first, pidfd: pidfd_open(first, PidfdFlags::empty())?, socket: to_first };
     let mut started = None;
-    let held = connect(&order.helper, &first, socket, &mut started).and_then(|connected| match connected {
-        Some((addresses, netns)) => {
-            message::write(&mut &*socket, &Report::Connected { addresses })?;
-            socket::send_descriptors(socket, &[netns.as_fd()])?;
-            wait_for_either(socket, &first.pidfd)
-        }
-        None => Ok(()),
-    });
-    // With it goes whatever the helper has become; and if this process is killed before, the kernel does the same.
+    let held =
+        connect(&order.connector, &first, socket, &mut started).and_then(|connected| match connected {
+            Some((addresses, netns)) => {
+                message::write(&mut &*socket, &Report::Connected { addresses })?;
+                socket::send_descriptors(socket, &[netns.as_fd()])?;
+                wait_for_either(socket, &first.pidfd)
+            }
+            None => Ok(()),
+        });
+    // With it goes whatever the connector has become; and if this process is killed before, the kernel does the same.
     let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
     // Nothing is left for others to bury. In this order: the first process ends after everything else in its namespace is
-    // buried, and the helper is to be buried here.
+    // buried, and the connector is to be buried here.
     let _ = started.map(|mut child| child.wait());
     let _ = process::wait(first.pid);
     held
@@ -106,7 +107,7 @@ struct First {
 
 /// Connects the network; none when the socket was closed meanwhile.
 fn connect(
-    helper: &Helper,
+    connector: &Connector,
     first: &First,
     socket: &UnixStream,
     started: &mut Option<Child>,
@@ -115,7 +116,7 @@ fn connect(
     // By the name that podman and buildah have used all along, which profiles of security modules allow.
     let netns = format!("/proc/{}/ns/net", first.pid.as_raw_nonzero());
     let opened = File::open(&netns)?;
-    if !start(helper, &netns, socket, started)? {
+    if !start(connector, &netns, socket, started)? {
         return Ok(None);
     }
     (&first.socket).write_all(b"!")?;
@@ -143,27 +144,32 @@ fn stay(holder: &UnixStream) -> io::Result<()> {
     holder.read(&mut [0]).map(drop)
 }
 
-/// Starts the helper and waits until the network is ready; false when nobody waits for it any more.
-fn start(helper: &Helper, netns: &str, socket: &UnixStream, started: &mut Option<Child>) -> io::Result<bool> {
+/// Starts the connector and waits until the network is ready; false when nobody waits for it any more.
+fn start(
+    connector: &Connector,
+    netns: &str,
+    socket: &UnixStream,
+    started: &mut Option<Child>,
+) -> io::Result<bool> {
     let (mut said, saying) = io::pipe()?;
-    let mut command = Command::new(&helper.program);
-    command.args(helper.arguments(netns)).env_clear().stdout(Stdio::null()).stderr(saying);
+    let mut command = Command::new(&connector.program);
+    command.args(connector.arguments(netns)).env_clear().stdout(Stdio::null()).stderr(saying);
     let (mut ready, is_ready) = io::pipe()?;
-    command.stdin(match helper.kind {
-        HelperKind::Pasta => Stdio::null(),
-        HelperKind::Slirp4netns => Stdio::from(is_ready),
+    command.stdin(match connector.kind {
+        ConnectorKind::Pasta => Stdio::null(),
+        ConnectorKind::Slirp4netns => Stdio::from(is_ready),
     });
     let child = started.insert(command.spawn()?);
     drop(command);
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let words = |said: &mut io::PipeReader| io::Error::other(last_words(said));
-    match helper.kind {
-        HelperKind::Pasta => match wait_for(&pidfd, socket)? {
+    match connector.kind {
+        ConnectorKind::Pasta => match wait_for(&pidfd, socket)? {
             Awaited::Came if child.wait()?.success() => Ok(true),
             Awaited::Came => Err(words(&mut said)),
             Awaited::NobodyWaits => Ok(false),
         },
-        HelperKind::Slirp4netns => match wait_for(&ready, socket)? {
+        ConnectorKind::Slirp4netns => match wait_for(&ready, socket)? {
             // It ended if there is nothing to be read.
             Awaited::Came if ready.read(&mut [0])? == 1 => Ok(true),
             Awaited::Came => {

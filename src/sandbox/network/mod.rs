@@ -18,7 +18,7 @@
 //! Not here: joining a network ([`super::child`]), and what a Dockerfile or a command line calls networks.
 
 mod connect;
-mod helper;
+mod connector;
 pub mod holder;
 mod names;
 mod networks;
@@ -33,7 +33,7 @@ use std::ffi::OsString;
 /// What the user asks for, whatever runs inside.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkSettings {
-    /// Where helper programs are looked for.
+    /// Where connector programs are looked for.
     pub search_path: OsString,
     pub extra_hosts: Vec<ExtraHost>,
     pub resolver: Resolver,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// A program that carries what leaves a network namespace, as it is called here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Helper {
-    pub kind: HelperKind,
+pub(super) struct Connector {
+    pub kind: ConnectorKind,
     pub program: PathBuf,
     /// Options that are left out because this version does not know them.
     pub unknown: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Helper {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum HelperKind {
+pub(super) enum ConnectorKind {
     /// It goes to the background when it is ready.
     Pasta,
     /// It says on standard input, which is a pipe, that it is ready.
@@ -32,7 +32,7 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const PASTA_FORWARDER: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const SLIRP_FORWARDER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
-impl HelperKind {
+impl ConnectorKind {
     pub(super) const ALL: [Self; 2] = [Self::Pasta, Self::Slirp4netns];
 
     pub(super) fn name(self) -> &'static str {
@@ -78,7 +78,7 @@ impl HelperKind {
     }
 }
 
-impl Helper {
+impl Connector {
     /// What stands after the program's name; `netns` names the namespace.
     pub(super) fn arguments(&self, netns: &str) -> Vec<String> {
         let mut words = Vec::new();
@@ -89,13 +89,13 @@ impl Helper {
             }
         }
         match self.kind {
-            HelperKind::Pasta => {
+            ConnectorKind::Pasta => {
                 if self.stays_root {
                     words.extend(["--runas", "0:0"].map(str::to_owned));
                 }
                 words.extend(["--netns".to_owned(), netns.to_owned()]);
             }
-            HelperKind::Slirp4netns => {
+            ConnectorKind::Slirp4netns => {
                 let last = ["--ready-fd", "0", "--netns-type", "path", netns, "eth0"];
                 words.extend(last.map(str::to_owned));
             }
@@ -111,7 +111,7 @@ impl Helper {
         let unknown: Vec<String> = options.filter(|option| !knows(option)).map(str::to_owned).collect();
         let is_worth_it = unknown != self.unknown
             && knows("--help")
-            && unknown.iter().all(|option| HelperKind::can_do_without(option));
+            && unknown.iter().all(|option| ConnectorKind::can_do_without(option));
         is_worth_it.then(|| Self { unknown, ..self.clone() })
     }
 
@@ -119,17 +119,17 @@ impl Helper {
     /// its own half of a connection, so that anything else that is there is better.
     pub(super) fn is_mature(&self, help: &str) -> bool {
         match self.kind {
-            HelperKind::Pasta => lists(help, "--map-guest-addr"),
-            HelperKind::Slirp4netns => true,
+            ConnectorKind::Pasta => lists(help, "--map-guest-addr"),
+            ConnectorKind::Slirp4netns => true,
         }
     }
 
     /// Where it takes questions for the host's resolver.
     pub(super) fn forwarder(&self) -> Option<IpAddr> {
         match self.kind {
-            HelperKind::Pasta if self.unknown.iter().any(|option| option == "--dns-forward") => None,
-            HelperKind::Pasta => Some(IpAddr::V4(PASTA_FORWARDER)),
-            HelperKind::Slirp4netns => Some(IpAddr::V4(SLIRP_FORWARDER)),
+            ConnectorKind::Pasta if self.unknown.iter().any(|option| option == "--dns-forward") => None,
+            ConnectorKind::Pasta => Some(IpAddr::V4(PASTA_FORWARDER)),
+            ConnectorKind::Slirp4netns => Some(IpAddr::V4(SLIRP_FORWARDER)),
         }
     }
 }
@@ -143,21 +143,21 @@ fn lists(help: &str, option: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn helper(kind: HelperKind) -> Helper {
+    fn connector(kind: ConnectorKind) -> Connector {
         let program = PathBuf::from("/usr/bin").join(kind.name());
-        Helper { kind, program, unknown: Vec::new(), stays_root: false }
+        Connector { kind, program, unknown: Vec::new(), stays_root: false }
     }
 
     #[test]
     fn nothing_comes_in_and_the_hosts_loopback_is_closed() {
-        let pasta = helper(HelperKind::Pasta).arguments("/proc/7/ns/net").join(" ");
+        let pasta = connector(ConnectorKind::Pasta).arguments("/proc/7/ns/net").join(" ");
         assert_eq!(
             pasta,
             "--config-net --quiet --ns-ifname eth0 --address 10.0.2.100 --netmask 24 --gateway 10.0.2.2 \
              --tcp-ports none --udp-ports none --tcp-ns none --udp-ns none --no-map-gw --dns-forward 169.254.1.1 \
              --netns /proc/7/ns/net"
         );
-        let slirp = helper(HelperKind::Slirp4netns).arguments("/proc/7/ns/net").join(" ");
+        let slirp = connector(ConnectorKind::Slirp4netns).arguments("/proc/7/ns/net").join(" ");
         assert_eq!(
             slirp,
             "--configure --mtu 65520 --disable-host-loopback --enable-sandbox --enable-seccomp --ready-fd 0 \
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn an_old_version_is_called_without_what_it_does_not_know() {
-        let pasta = helper(HelperKind::Pasta);
-        let all: Vec<&str> = HelperKind::Pasta.options().iter().map(|(option, _)| *option).collect();
+        let pasta = connector(ConnectorKind::Pasta);
+        let all: Vec<&str> = ConnectorKind::Pasta.options().iter().map(|(option, _)| *option).collect();
         let help = |without: &str| {
             let listed = all.iter().filter(|option| **option != without);
             let lines: String =
