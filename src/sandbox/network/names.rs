@@ -170,17 +170,21 @@ impl HostResolver {
             parts.nameservers.iter().filter(within).cloned().collect()
         };
         // Whom the stub asks can be asked without it.
-        let parts = upstream.filter(|upstream| !reachable(upstream).is_empty()).unwrap_or(own);
-        let mut nameservers = reachable(&parts);
-        if nameservers.len() < parts.nameservers.len() {
-            // What only the host can ask is asked for it, and first: it was perhaps the one that knows.
+        if let Some(upstream) = upstream.filter(|upstream| !reachable(upstream).is_empty()) {
+            let nameservers = reachable(&upstream);
+            return upstream.text(nameservers, wanted).into_bytes();
+        }
+        let mut nameservers = reachable(&own);
+        if !own.nameservers.is_empty() {
+            // First, because it asks as the host does, and because an early pasta gives the answers of a resolver that it
+            // forwards to as its own, also where that was asked directly.
             nameservers.splice(0..0, forwarder.map(|address| address.to_string()));
         }
         if nameservers.is_empty() {
             // As docker and BuildKit do.
             nameservers.extend(["8.8.8.8", "8.8.4.4"].map(str::to_owned));
         }
-        parts.text(nameservers, wanted).into_bytes()
+        own.text(nameservers, wanted).into_bytes()
     }
 }
 
@@ -261,9 +265,8 @@ mod tests {
             within(file, None, &Resolver::default()),
             "nameserver 169.254.1.1\nnameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2 edns0\n"
         );
-        // One that can be asked from within needs nobody in between.
-        assert_eq!(within("nameserver 192.0.2.53\n", None, &Resolver::default()), "nameserver 192.0.2.53\n");
-        assert_eq!(within("nameserver 2001:db8::1", None, &Resolver::default()), "nameserver 2001:db8::1\n");
+        let with_forwarder = "nameserver 169.254.1.1\nnameserver 192.0.2.53\n";
+        assert_eq!(within("nameserver 192.0.2.53\n", None, &Resolver::default()), with_forwarder);
     }
 
     #[test]
