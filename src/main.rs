@@ -8,6 +8,9 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == sandbox::child::ARGUMENT) {
         return exit_code(sandbox::child::main());
     }
+    if arguments.get(1).is_some_and(|argument| argument == cli::behind::ARGUMENT) {
+        return exit_code(cli::behind::main(&arguments[2..]));
+    }
     exit_code(cli::main(arguments))
 }
 
