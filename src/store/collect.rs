@@ -162,3 +162,6 @@ pub(super) fn remove_file(path: &std::path::Path) -> Result<(), StoreError> {
         answer => Ok(answer.at("remove", path)?),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,29 @@ pub struct Inventory {
     pub(super) blobs: HashMap<String, (u64, usize)>,
 }
 
+impl Item {
+    pub(super) fn empty(kind: Kind, id: String, size: Option<u64>) -> Self {
+        Self {
+            kind,
+            id,
+            description: String::new(),
+            tags: Vec::new(),
+            size,
+            created: None,
+            last_used: SystemTime::UNIX_EPOCH,
+            in_use: false,
+            needed_by: Vec::new(),
+            parent: None,
+            foreign: false,
+            depth: 0,
+            names: Vec::new(),
+            records: Vec::new(),
+            snapshot: None,
+            blobs: Vec::new(),
+        }
+    }
+}
+
 impl Inventory {
     /// Whether a name keeps an item: its own or that of an image that needs it.
     pub fn is_kept_by_a_name(&self, index: usize) -> bool {
@@ -138,8 +161,10 @@ impl Stock {
 impl Store {
     /// Takes stock. Without holding up anybody: what others make or remove meanwhile may be missing or still there.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
-        let stock = Stock::read(self)?;
+        let mut stock = Stock::read(self)?;
         let measured = self.measure(&stock)?;
+        // The records that measuring has added take space, too.
+        stock.sizes = self.records.list()?;
         Ok(assemble::assemble(self, &stock, &measured))
     }
 

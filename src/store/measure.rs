@@ -97,9 +97,7 @@ mod tests {
             rustix::fs::mkdirat(&deep, "d", Mode::from_raw_mode(0o700)).unwrap();
             deep = openat(&deep, "d", DIRECTORY, Mode::empty()).unwrap();
         }
-        std::fs::File::from(
-            openat(&deep, "end", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o600)).unwrap(),
-        );
+        drop(openat(&deep, "end", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o600)).unwrap());
         assert!(tree_size(dir.path()).unwrap() >= alone);
         crate::sys::remove_tree(&dir.path().join("d")).unwrap();
         assert_eq!(tree_size(dir.path()).unwrap(), alone);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::super::record::{Listed, Reading, Record};
 use super::super::{SnapshotId, Store, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
-use crate::image::{Config, DiffId};
+use crate::image::{Config, DiffId, Reference};
 
 pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<SnapshotId, u64>) -> Inventory {
     let mut making =
@@ -56,7 +56,7 @@ impl Making<'_> {
         let foreign = !self.store.is_readable(id);
         let name = id.to_string();
         let short = name.split_once('-').map_or(&*name, |(_, random)| random).to_owned();
-        let mut item = empty(Kind::Regular, short, size.filter(|_| !foreign));
+        let mut item = Item::empty(Kind::Regular, short, size.filter(|_| !foreign));
         // Only counts where no record tells.
         item.last_used = changed(&self.store.snapshot_path(id));
         item.foreign = foreign;
@@ -102,7 +102,7 @@ impl Making<'_> {
             let unpacked = record.snapshot.as_ref().and_then(|id| self.of_snapshot.get(id)).copied();
             // Under another id map the layer is known, but not unpacked.
             let index = unpacked.filter(|index| !self.items[*index].foreign).unwrap_or_else(|| {
-                self.items.push(empty(Kind::Layer, layer.key.clone(), Some(0)));
+                self.items.push(Item::empty(Kind::Layer, layer.key.clone(), Some(0)));
                 self.items.len() - 1
             });
             let item = &mut self.items[index];
@@ -126,11 +126,13 @@ impl Making<'_> {
         }
         for image in &stock.images {
             let Reading::Counts(record) = &image.value else { continue };
-            let mut item = empty(Kind::Image, image.key.clone(), Some(0));
+            let mut item = Item::empty(Kind::Image, image.key.clone(), Some(0));
             note(&mut item, image);
             item.tags = names.remove(&image.key).unwrap_or_default();
             item.tags.sort();
-            item.description = item.tags.join(", ");
+            let short =
+                |tag: &String| tag.parse().map_or_else(|_| tag.clone(), |name: Reference| name.familiar());
+            item.description = item.tags.iter().map(short).collect::<Vec<_>>().join(", ");
             let manifest = record.manifest.as_ref().map(|manifest| manifest.digest.hex());
             item.blobs = std::iter::once(image.key.clone()).chain(manifest).collect();
             item.blobs.retain(|hex| blobs.contains_key(hex));
@@ -157,29 +159,8 @@ impl Store {
     }
 }
 
-fn empty(kind: Kind, id: String, size: Option<u64>) -> Item {
-    Item {
-        kind,
-        id,
-        description: String::new(),
-        tags: Vec::new(),
-        size,
-        created: None,
-        last_used: SystemTime::UNIX_EPOCH,
-        in_use: false,
-        needed_by: Vec::new(),
-        parent: None,
-        foreign: false,
-        depth: 0,
-        names: Vec::new(),
-        records: Vec::new(),
-        snapshot: None,
-        blobs: Vec::new(),
-    }
-}
-
 fn lone_blob(store: &Store, hex: &str, size: u64, used: Option<SystemTime>) -> Item {
-    let mut item = empty(Kind::Blob, hex.to_owned(), Some(size));
+    let mut item = Item::empty(Kind::Blob, hex.to_owned(), Some(size));
     item.last_used = used.unwrap_or_else(|| changed(&store.root().join("blobs/sha256").join(hex)));
     item.names.push(pins::name(super::super::BlobRecord::KIND, hex));
     item.blobs.push(hex.to_owned());
