@@ -69,8 +69,6 @@ pub enum Problem {
     LoneBlob,
     #[error("a lock that nobody holds")]
     LockOfNobody,
-    #[error("pins of a process that is gone")]
-    PinsOfNobody,
     #[error("unfinished work of a process that is gone")]
     WorkOfNobody,
 }
@@ -97,7 +95,6 @@ impl Problem {
             | Self::LoneSnapshot
             | Self::LoneBlob
             | Self::LockOfNobody
-            | Self::PinsOfNobody
             | Self::WorkOfNobody => true,
         }
     }

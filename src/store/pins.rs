@@ -156,11 +156,6 @@ pub(super) fn pinned_now(root: &Path) -> Result<HashSet<String>, StoreError> {
     pinned(&directory(root))
 }
 
-/// Removes what processes that are gone have left; for who collects, and so knows that nobody else does.
-pub(super) fn forget_the_gone(root: &Path) -> Result<(), StoreError> {
-    Closed::wait(root)?.forget_the_gone()
-}
-
 /// Removes what killed processes have left, unless somebody collects or passes just now.
 pub(super) fn sweep(root: &Path) -> Result<(), StoreError> {
     if abandoned(&directory(root))?.is_empty() {
@@ -220,7 +215,7 @@ fn pinned(directory: &Path) -> Result<HashSet<String>, StoreError> {
 }
 
 /// Files that nobody holds.
-pub(super) fn abandoned(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+fn abandoned(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).at("read directory", directory)? {
         let path = entry.at("read directory", directory)?.path();

@@ -73,7 +73,6 @@ impl Store {
                 Ok(Some("noted that there is no manifest".to_owned()))
             }
             Remedy::Sweep => {
-                super::pins::forget_the_gone(self.root())?;
                 sweep(self.root())?;
                 Ok(Some("removed it".to_owned()))
             }

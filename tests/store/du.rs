@@ -23,7 +23,7 @@ fn sizes_are_those_of_the_disk_and_who_needs_what_is_known() {
     assert_eq!((&big["shared"], &big["reclaimable"]), (&true.into(), &false.into()));
     let step = item("only a step");
     assert_eq!((&step["shared"], &step["reclaimable"]), (&false.into(), &true.into()));
-    assert_eq!(item("app:1")["type"], "image", "{said:#}");
+    assert_eq!(item("app:latest")["type"], "image", "{said:#}");
     assert_eq!(
         said["total"].as_u64().unwrap(),
         items.iter().map(|item| item["size"].as_u64().unwrap()).sum::<u64>()

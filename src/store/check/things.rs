@@ -200,9 +200,6 @@ pub(super) fn check_left_overs(store: &Store, checked: &mut Checked) -> Result<(
     for path in session::abandoned(&root.join("tmp"))? {
         checked.found(Problem::WorkOfNobody, path.strip_prefix(root).unwrap_or(&path), Remedy::Sweep);
     }
-    for path in pins::abandoned(&root.join("pins"))? {
-        checked.found(Problem::PinsOfNobody, path.strip_prefix(root).unwrap_or(&path), Remedy::Sweep);
-    }
     let locks = root.join("locks");
     for entry in std::fs::read_dir(&locks).at("read directory", &locks)? {
         let entry = entry.at("read directory", &locks)?;
