@@ -67,8 +67,10 @@ fn builds_succeed_while_another_process_prunes_all_the_time() {
                 prunes.fetch_add(1, Ordering::Relaxed);
             }
         });
-        builders.into_iter().for_each(|builder| builder.join().unwrap());
+        let ends: Vec<_> = builders.into_iter().map(|builder| builder.join()).collect();
+        // Also after a failure: otherwise the pruner would never end.
         over.store(true, Ordering::Relaxed);
+        ends.into_iter().for_each(|end| end.unwrap());
     });
     assert!(prunes.into_inner() > 3 && cached.into_inner() > 0);
     is_swept(&env);

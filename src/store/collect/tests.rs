@@ -311,8 +311,10 @@ fn nothing_disappears_while_it_is_used() {
                 }
             });
         }
-        users.into_iter().for_each(|user| user.join().unwrap());
+        let ends: Vec<_> = users.into_iter().map(|user| user.join()).collect();
+        // Also after a failure: otherwise the collectors would never end.
         over.store(true, Ordering::Relaxed);
+        ends.into_iter().for_each(|end| end.unwrap());
     });
     assert!(found.into_inner() > 0 && removed.into_inner() > 0, "nothing was found, or nothing was removed");
 }
