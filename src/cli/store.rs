@@ -90,8 +90,8 @@ pub(super) fn main(global: &Global, args: StoreArgs) -> Result<i32, Report> {
 
 fn check(store: &Store, args: &CheckArgs) -> Result<(Vec<Mended>, Checked), StoreError> {
     let collection = store.collect()?;
-    let repack = |directory: &Path, below: &[PathBuf]| -> Result<DiffId, String> {
-        let sealed = layer::seal(store, directory, below, None);
+    let repack = |directory: &Path, below: &[PathBuf], latest: Option<i64>| -> Result<DiffId, String> {
+        let sealed = layer::seal(store, directory, below, None, latest);
         sealed.map(|sealed| sealed.diff_id).map_err(|error| error.to_string())
     };
     let depth = Depth { blobs: !args.quick, repack: args.deep.then_some(&repack) };

@@ -27,16 +27,17 @@ impl std::fmt::Debug for Depth<'_> {
     }
 }
 
-/// Finds the diff id of a directory of changes; in words why not.
-pub type Repack<'a> = dyn Fn(&Path, &[PathBuf]) -> Result<DiffId, String> + 'a;
+/// Finds the diff id of a directory of changes with the directories below it, its times cut to the latest, if there is
+/// one; in words why not.
+pub type Repack<'a> = dyn Fn(&Path, &[PathBuf], Option<i64>) -> Result<DiffId, String> + 'a;
 
 /// What is wrong, or only left over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error("a record that cannot be read")]
     UnreadableRecord,
-    #[error("a step's result that is not there: {0}")]
-    StepWithoutSnapshot(String),
+    #[error("a result that is not there: {0}")]
+    ResultWithoutSnapshot(String),
     #[error("a layer that should be unpacked and is not: {0}")]
     LayerWithoutSnapshot(String),
     #[error("a blob that is not there")]
@@ -78,7 +79,7 @@ impl Problem {
     pub fn is_left_over(&self) -> bool {
         match self {
             Self::UnreadableRecord
-            | Self::StepWithoutSnapshot(_)
+            | Self::ResultWithoutSnapshot(_)
             | Self::LayerWithoutSnapshot(_)
             | Self::BlobMissing
             | Self::BlobSize { .. }

@@ -2,14 +2,17 @@
 
 mod assemble;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::error::StoreError;
+use super::measure::Links;
 use super::record::{Listed, Reading};
 use super::snapshots::SnapshotId;
-use super::{ImageRecord, LayerRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins};
+use super::{
+    ImageRecord, LayerRecord, MergedRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
+};
 use crate::image::Timestamp;
 use crate::sys::At;
 
@@ -130,11 +133,12 @@ pub(super) struct Stock {
     pub steps: Vec<Listed<StepRecord>>,
     pub seals: Vec<Listed<SealRecord>>,
     pub sizes: Vec<Listed<SizeRecord>>,
+    pub merged: Vec<Listed<MergedRecord>>,
     pub layers: Vec<Listed<LayerRecord>>,
     pub images: Vec<Listed<ImageRecord>>,
     pub blob_records: Vec<Listed<super::BlobRecord>>,
     pub tags: Vec<Listed<Tag>>,
-    pub pinned: std::collections::HashSet<String>,
+    pub pinned: HashSet<String>,
 }
 
 impl Stock {
@@ -149,6 +153,7 @@ impl Stock {
             tags: records.list()?,
             images: records.list()?,
             steps: records.list()?,
+            merged: records.list()?,
             layers: records.list()?,
             seals: records.list()?,
             sizes: records.list()?,
@@ -176,9 +181,12 @@ impl Store {
                 measured.insert(SnapshotId::named(listed.key.clone()), record.bytes);
             }
         }
+        // Merged layers are links to the files of the layers, where they are counted.
+        let merged: HashSet<&SnapshotId> = stock.merged.iter().filter_map(Listed::snapshot).collect();
         for id in stock.snapshots.iter().filter(|id| self.is_readable(id)) {
+            let links = if merged.contains(id) { Links::Skipped } else { Links::Once };
             if !measured.contains_key(id)
-                && let Some(bytes) = measure::tree_size(&self.snapshot_path(id))
+                && let Some(bytes) = measure::tree_size(&self.snapshot_path(id), links)
             {
                 self.put_record(&id.to_string(), &SizeRecord { bytes })?;
                 measured.insert(id.clone(), bytes);

@@ -18,9 +18,9 @@ const DIRECTORY: OFlags =
 ///
 /// Trees can be deeper than there are descriptors and longer than paths can be: one directory is open at a time, and
 /// the way back is `..`, which leads where it should because snapshots do not change.
-pub(super) fn tree_size(path: &Path) -> Option<u64> {
+pub(super) fn tree_size(path: &Path, links: Links) -> Option<u64> {
     let mut current = rustix::fs::open(path, DIRECTORY, Mode::empty()).ok()?;
-    let mut tree = Tree { bytes: blocks(&fstat(&current).ok()?), seen: HashSet::new() };
+    let mut tree = Tree { bytes: blocks(&fstat(&current).ok()?), links, seen: HashSet::new() };
     // What is still to be gone into, level by level.
     let mut pending = vec![tree.directory(&current).ok()?];
     while let Some(level) = pending.last_mut() {
@@ -46,8 +46,18 @@ pub(super) fn file_size(path: &Path) -> Option<u64> {
     Some(std::fs::symlink_metadata(path).ok()?.blocks() * 512)
 }
 
+/// What files with several names count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// All names are in the tree: once.
+    Once,
+    /// Another tree has them, too, and counts them.
+    Skipped,
+}
+
 struct Tree {
     bytes: u64,
+    links: Links,
     /// Files with several names.
     seen: HashSet<(u64, u64)>,
 }
@@ -63,7 +73,7 @@ impl Tree {
             };
             if stat.st_nlink > 1
                 && entry.kind != FileType::Directory
-                && !self.seen.insert((stat.st_dev, stat.st_ino))
+                && (self.links == Links::Skipped || !self.seen.insert((stat.st_dev, stat.st_ino)))
             {
                 continue;
             }
@@ -88,19 +98,20 @@ mod tests {
     fn files_with_several_names_count_once_and_depth_does_not_matter() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("one"), vec![1; 100_000]).unwrap();
-        let alone = tree_size(dir.path()).unwrap();
+        let alone = tree_size(dir.path(), Links::Once).unwrap();
         assert!((100_000..200_000).contains(&alone), "{alone}");
         std::fs::hard_link(dir.path().join("one"), dir.path().join("two")).unwrap();
-        assert_eq!(tree_size(dir.path()).unwrap(), alone);
+        assert_eq!(tree_size(dir.path(), Links::Once).unwrap(), alone);
+        assert!(tree_size(dir.path(), Links::Skipped).unwrap() < 100_000);
         let mut deep = rustix::fs::open(dir.path(), DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..3000 {
             rustix::fs::mkdirat(&deep, "d", Mode::from_raw_mode(0o700)).unwrap();
             deep = openat(&deep, "d", DIRECTORY, Mode::empty()).unwrap();
         }
         drop(openat(&deep, "end", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o600)).unwrap());
-        assert!(tree_size(dir.path()).unwrap() >= alone);
+        assert!(tree_size(dir.path(), Links::Once).unwrap() >= alone);
         crate::sys::remove_tree(&dir.path().join("d")).unwrap();
-        assert_eq!(tree_size(dir.path()).unwrap(), alone);
-        assert_eq!(tree_size(&dir.path().join("missing")), None);
+        assert_eq!(tree_size(dir.path(), Links::Once).unwrap(), alone);
+        assert_eq!(tree_size(&dir.path().join("missing"), Links::Once), None);
     }
 }

@@ -126,6 +126,17 @@ pub struct SizeRecord {
     pub bytes: u64,
 }
 
+impl SealRecord {
+    /// The snapshot that a key means, and what its times were cut to.
+    pub(super) fn parse_key(key: &str) -> (SnapshotId, Option<i64>) {
+        let (snapshot, latest) = match key.split_once('.') {
+            Some((snapshot, latest)) => (snapshot, latest.parse().ok()),
+            None => (key, None),
+        };
+        (SnapshotId::named(snapshot.to_owned()), latest)
+    }
+}
+
 impl Record for StepRecord {
     const KIND: &'static str = "steps";
 
@@ -153,6 +164,10 @@ impl Record for ImageRecord {
 }
 impl Record for MergedRecord {
     const KIND: &'static str = "merged";
+
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        Some(&self.snapshot)
+    }
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";
@@ -185,6 +200,16 @@ pub(super) struct Listed<T> {
     /// What its file takes on disk.
     pub size: u64,
     pub value: Reading<T>,
+}
+
+impl<T: Record> Listed<T> {
+    /// The snapshot that it leads to, if it counts.
+    pub(super) fn snapshot(&self) -> Option<&SnapshotId> {
+        match &self.value {
+            Reading::Counts(value) => value.snapshot(),
+            Reading::LostItsBoot | Reading::Unreadable => None,
+        }
+    }
 }
 
 /// A record that is used is marked by its time, but not more often than this: a build that is all cached writes nothing.

@@ -121,7 +121,7 @@ damage! {
         |world| overwrite(&world.with("records/images", "manifest.v1"), b"[]");
     a_tag_that_cannot_be_read: &[], "a record that cannot be read",
         |world| overwrite(&world.with("records/tags", "app:1"), b"\xff");
-    a_step_whose_snapshot_is_gone: &[], "a step's result that is not there",
+    a_step_whose_snapshot_is_gone: &[], "a result that is not there",
         |world| world.shell(&format!("rm -r {}", world.snapshot("echo a").display()));
     a_layer_whose_snapshot_is_gone: &[], "a layer that should be unpacked and is not",
         |world| world.shell(&format!("rm -r {}", world.snapshot("mkdir d").display()));
@@ -236,6 +236,20 @@ fn a_layer_that_a_registry_has_is_no_loss() {
     rbuild(&["store", "check", "--repair"]).run().success();
     rbuild(&["store", "check"]).run().success();
     rbuild(&["run", "--rm", "app", "sh", "-c", "cat /a; test -e /bin/busybox"]).run().success().prints("a\n");
+}
+
+#[test]
+fn layers_whose_times_were_cut_are_proved_as_they_were_packed() {
+    require_busybox!();
+    let world = World::new();
+    let build = ["-o", "type=image,rewrite-timestamp=true", "-t", "cut", "."];
+    for epoch in ["1000000000", "1100000000"] {
+        world.env.rbuild(&build).env("SOURCE_DATE_EPOCH", epoch).run().success();
+    }
+    world.is_sound(&["--deep"]);
+    assert!(fs::read_dir(world.path("records/seals")).unwrap().count() > 5);
+    world.shell(&format!("touch -d 2000-01-01 {}/a", world.snapshot("echo a").display()));
+    world.finds_and_mends(&["--deep"], "a snapshot that is not the layer");
 }
 
 #[test]

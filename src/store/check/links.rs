@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 
 use super::super::inventory::Stock;
 use super::super::record::{Listed, Reading, Record};
-use super::super::{ImageRecord, LayerRecord, StepRecord, Store, Tag};
+use super::super::{ImageRecord, LayerRecord, SealRecord, Store, Tag};
 use super::{Checked, Problem, Remedy};
 use crate::image::{DiffId, Digest};
 
 pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     let links = Links { store, stock };
     links.readable(&stock.steps, checked);
+    links.readable(&stock.merged, checked);
     links.readable(&stock.seals, checked);
     links.readable(&stock.sizes, checked);
     links.readable(&stock.layers, checked);
     links.readable(&stock.images, checked);
     links.readable(&stock.blob_records, checked);
     links.readable(&stock.tags, checked);
-    links.steps(checked);
+    links.results(&stock.steps, checked);
+    links.results(&stock.merged, checked);
     links.of_snapshots(&stock.seals, checked);
     links.of_snapshots(&stock.sizes, checked);
     links.layers(checked);
@@ -61,18 +63,20 @@ impl Links<'_> {
         }
     }
 
-    fn steps(&self, checked: &mut Checked) {
-        for (listed, StepRecord { snapshot, .. }) in counting(&self.stock.steps) {
-            if !self.store.snapshot_path(snapshot).is_dir() {
-                let problem = Problem::StepWithoutSnapshot(snapshot.to_string());
-                checked.found(problem, self.place(&listed.path), remove(&listed.path));
+    fn results<T: Record>(&self, listed: &[Listed<T>], checked: &mut Checked) {
+        for record in listed {
+            if let Some(snapshot) = record.snapshot()
+                && !self.store.snapshot_path(snapshot).is_dir()
+            {
+                let problem = Problem::ResultWithoutSnapshot(snapshot.to_string());
+                checked.found(problem, self.place(&record.path), remove(&record.path));
             }
         }
     }
 
     fn of_snapshots<T: Record>(&self, listed: &[Listed<T>], checked: &mut Checked) {
         for (record, _) in counting(listed) {
-            if !self.store.root().join("snapshots").join(&record.key).is_dir() {
+            if !self.store.snapshot_path(&SealRecord::parse_key(&record.key).0).is_dir() {
                 checked.found(Problem::RecordOfNothing, self.place(&record.path), remove(&record.path));
             }
         }

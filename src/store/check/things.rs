@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::StoreError;
 use super::super::inventory::Stock;
-use super::super::record::{Reading, Record as _};
-use super::super::{BlobRecord, LayerRecord, SealRecord, SizeRecord, SnapshotId, StepRecord, Store};
+use super::super::record::{Listed, Reading, Record as _};
+use super::super::{BlobRecord, LayerRecord, SealRecord, SizeRecord, SnapshotId, Store};
 use super::super::{pins, session, snapshots};
 use super::{Checked, Problem, Remedy, Repack};
 use crate::image::{DiffId, Digest, Hasher};
@@ -134,16 +134,19 @@ fn changed(
     chains: &HashMap<DiffId, Vec<PathBuf>>,
     repack: &Repack<'_>,
 ) -> Proof {
-    let seal = stock.seals.iter().find(|listed| listed.key == id.to_string());
-    let Some(Reading::Counts(SealRecord { diff_id, packed: true })) = seal.map(|listed| &listed.value) else {
-        return Proof::Unknown;
-    };
-    let Some(below) = chains.get(diff_id) else { return Proof::Unknown };
-    match repack(&store.snapshot_path(id), below) {
-        Ok(found) if found == *diff_id => Proof::Same,
-        Ok(found) => Proof::Changed { expected: *diff_id, found: found.to_string() },
-        Err(why) => Proof::Changed { expected: *diff_id, found: why },
+    let mut proof = Proof::Unknown;
+    // One for each time that its times were cut to.
+    for listed in &stock.seals {
+        let (sealed, latest) = SealRecord::parse_key(&listed.key);
+        let Reading::Counts(SealRecord { diff_id, packed: true }) = &listed.value else { continue };
+        let Some(below) = chains.get(diff_id).filter(|_| sealed == *id) else { continue };
+        match repack(&store.snapshot_path(id), below, latest) {
+            Ok(found) if found == *diff_id => proof = Proof::Same,
+            Ok(found) => return Proof::Changed { expected: *diff_id, found: found.to_string() },
+            Err(why) => return Proof::Changed { expected: *diff_id, found: why },
+        }
     }
+    proof
 }
 
 /// What lies below each layer of an image, uppermost first, where all of it is unpacked here.
@@ -172,27 +175,21 @@ fn chains(store: &Store, stock: &Stock) -> HashMap<DiffId, Vec<PathBuf>> {
 
 /// The snapshots that records lead to.
 fn led_to(stock: &Stock) -> HashSet<SnapshotId> {
-    let steps = stock.steps.iter().filter_map(|listed| match &listed.value {
-        Reading::Counts(record) => Some(record.snapshot.clone()),
-        Reading::LostItsBoot | Reading::Unreadable => None,
-    });
-    let layers = stock.layers.iter().filter_map(|listed| match &listed.value {
-        Reading::Counts(record) => record.snapshot.clone(),
-        Reading::LostItsBoot | Reading::Unreadable => None,
-    });
-    steps.chain(layers).collect()
+    let steps = stock.steps.iter().filter_map(Listed::snapshot);
+    let merged = stock.merged.iter().filter_map(Listed::snapshot);
+    let layers = stock.layers.iter().filter_map(Listed::snapshot);
+    steps.chain(merged).chain(layers).cloned().collect()
 }
 
 /// A snapshot after the records that tell of it alone.
 fn paths_of(store: &Store, stock: &Stock, id: &SnapshotId) -> Vec<PathBuf> {
-    let leads_here = |record: &StepRecord| record.snapshot == *id;
-    let steps = stock
-        .steps
-        .iter()
-        .filter(|listed| matches!(&listed.value, Reading::Counts(record) if leads_here(record)))
-        .map(|listed| listed.path.clone());
-    let about = [SealRecord::KIND, SizeRecord::KIND].map(|kind| store.records.path(kind, &id.to_string()));
-    steps.chain(about).chain([store.snapshot_path(id)]).collect()
+    let steps = stock.steps.iter().filter(|listed| listed.snapshot() == Some(id)).map(|listed| &listed.path);
+    let merged =
+        stock.merged.iter().filter(|listed| listed.snapshot() == Some(id)).map(|listed| &listed.path);
+    let is_its = |listed: &&Listed<SealRecord>| SealRecord::parse_key(&listed.key).0 == *id;
+    let seals = stock.seals.iter().filter(is_its).map(|listed| &listed.path);
+    let size = store.records.path(SizeRecord::KIND, &id.to_string());
+    steps.chain(merged).chain(seals).cloned().chain([size, store.snapshot_path(id)]).collect()
 }
 
 pub(super) fn check_left_overs(store: &Store, checked: &mut Checked) -> Result<(), StoreError> {

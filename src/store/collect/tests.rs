@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use super::super::{
-    Filter, ImageRecord, Inventory, Kind, LayerRecord, PruneRequest, SealRecord, SnapshotId, StepRecord,
-    choose,
+    Filter, ImageRecord, Inventory, Kind, LayerRecord, MergedRecord, PruneRequest, SealRecord, SnapshotId,
+    StepRecord, choose,
 };
 use super::*;
 use crate::image::{Digest, ImageId, Reference, Timestamp};
@@ -43,7 +43,7 @@ fn step(store: &Store, name: &str) -> SnapshotId {
 fn image(store: &Store, name: &str) -> (ImageId, SnapshotId) {
     let snapshot = step(store, name);
     let diff_id = crate::image::DiffId(Digest::of(name.as_bytes()));
-    let layer = LayerRecord { snapshot: Some(snapshot.clone()), blobs: Vec::new() };
+    let layer = LayerRecord { snapshot: Some(snapshot.clone()), ..LayerRecord::default() };
     store.put_record(&diff_id.0.hex(), &layer).unwrap();
     store.put_record(&snapshot.to_string(), &SealRecord { diff_id, packed: true }).unwrap();
     let config = format!(
@@ -180,6 +180,29 @@ fn what_two_items_have_stays_with_the_one_that_stays() {
     let inventory = collection.inventory().unwrap();
     collection.remove(&inventory, &[0]).unwrap();
     assert!(!store.blobs().path(&blob).exists());
+}
+
+#[test]
+fn merged_layers_are_cache_and_their_links_are_counted_once() {
+    let dir = directory();
+    let maker = open(&dir);
+    let lower = step(&maker, "a");
+    let workspace = maker.workspace().unwrap();
+    let diff = workspace.directory("diff").unwrap();
+    std::fs::hard_link(maker.snapshot_path(&lower).join("file"), diff.join("file")).unwrap();
+    let merged = maker.adopt_snapshot(&diff).unwrap();
+    maker.put_record(&key("merged"), &MergedRecord { snapshot: merged.clone() }).unwrap();
+    drop(workspace);
+    drop(maker);
+    let store = open(&dir);
+    let collection = store.collect().unwrap();
+    let inventory = collection.inventory().unwrap();
+    let sizes: Vec<_> = inventory.items.iter().map(|item| item.size.unwrap()).collect();
+    assert!(inventory.total() < 40_000 && sizes.iter().any(|size| *size < 13_000), "{sizes:?}");
+    let depth = crate::store::Depth { blobs: true, repack: None };
+    assert!(store.check(&collection, &depth).unwrap().findings.is_empty());
+    assert_eq!(collection.remove(&inventory, &everything(&inventory)).unwrap().items.len(), 2);
+    assert!(store.record::<MergedRecord>(&key("merged")).unwrap().is_none() && !store.has_snapshot(&merged));
 }
 
 #[test]

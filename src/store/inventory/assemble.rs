@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::super::record::{Listed, Reading, Record};
-use super::super::{SnapshotId, Store, measure, pins, snapshots};
+use super::super::{SealRecord, SnapshotId, Store, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
 use crate::image::{Config, DiffId, Reference};
 
@@ -17,6 +17,7 @@ pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<Snapshot
         making.snapshot(id, measured.get(id).copied());
     }
     making.steps(stock);
+    making.merged(stock);
     making.about_snapshots(&stock.seals);
     making.about_snapshots(&stock.sizes);
     making.layers(stock, &blobs);
@@ -81,10 +82,19 @@ impl Making<'_> {
         }
     }
 
+    fn merged(&mut self, stock: &Stock) {
+        for merged in &stock.merged {
+            let Some(&index) = merged.snapshot().and_then(|id| self.of_snapshot.get(id)) else { continue };
+            let item = &mut self.items[index];
+            "lowest layers of a long chain, as one".clone_into(&mut item.description);
+            note(item, merged);
+        }
+    }
+
     /// Records of a snapshot that go with it.
     fn about_snapshots<T: Record>(&mut self, listed: &[Listed<T>]) {
         for record in listed {
-            if let Some(&index) = self.of_snapshot.get(&SnapshotId::named(record.key.clone())) {
+            if let Some(&index) = self.of_snapshot.get(&SealRecord::parse_key(&record.key).0) {
                 let item = &mut self.items[index];
                 item.records.push(record.path.clone());
                 item.size = item.size.map(|size| size + record.size);
