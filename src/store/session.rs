@@ -107,26 +107,31 @@ impl Drop for Workspace {
     }
 }
 
-/// Removes the sessions of processes that are gone.
+/// Removes the sessions of processes that are gone, and trash. Each is locked meanwhile: of several sweepers one removes it.
 pub(super) fn sweep(tmp: &Path) -> Result<(), StoreError> {
-    Ok(abandoned(tmp)?.iter().try_for_each(|path| remove_tree(path))?)
+    for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
+        let path = entry.at("read directory", tmp)?.path();
+        if let Some(_held) = abandoned(&path)? {
+            remove_tree(&path)?;
+        }
+    }
+    Ok(())
 }
 
-/// The sessions of processes that are gone, and trash.
-pub(super) fn abandoned(tmp: &Path) -> Result<Vec<PathBuf>, StoreError> {
+/// The sessions of processes that are gone, and trash, but for what is being removed.
+pub(super) fn all_abandoned(tmp: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
         let path = entry.at("read directory", tmp)?.path();
-        if is_abandoned(&path)? {
-            found.push(path);
-        }
+        found.extend(abandoned(&path)?.map(|_| path));
     }
     Ok(found)
 }
 
-fn is_abandoned(path: &Path) -> Result<bool, IoError> {
+/// The locked directory of a process that is gone; none if it lives.
+fn abandoned(path: &Path) -> Result<Option<File>, IoError> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         answer => answer.at("open", path)?,
     };
     if path.extension().is_some() {
@@ -136,11 +141,11 @@ fn is_abandoned(path: &Path) -> Result<bool, IoError> {
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|time| time.elapsed().ok());
-        return Ok(age.is_some_and(|age| age.as_secs() > 3600));
+        return Ok(age.is_some_and(|age| age.as_secs() > 3600).then_some(file));
     }
     match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error).at("lock", path),
     }
 }

@@ -194,7 +194,7 @@ fn paths_of(store: &Store, stock: &Stock, id: &SnapshotId) -> Vec<PathBuf> {
 
 pub(super) fn check_left_overs(store: &Store, checked: &mut Checked) -> Result<(), StoreError> {
     let root = store.root();
-    for path in session::abandoned(&root.join("tmp"))? {
+    for path in session::all_abandoned(&root.join("tmp"))? {
         checked.found(Problem::WorkOfNobody, path.strip_prefix(root).unwrap_or(&path), Remedy::Sweep);
     }
     let locks = root.join("locks");
