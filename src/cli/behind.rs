@@ -3,6 +3,7 @@
 //! next build goes on with it.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -16,7 +17,7 @@ pub const ARGUMENT: &str = "__behind";
 /// Starts the work. What cannot be started is left to the next sweep.
 pub(super) fn start(root: &Path, max_used: Option<Bytes>) {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(ARGUMENT).arg(root).args(max_used.map(|limit| limit.0.to_string()));
+    command.arg0("rbuild").arg(ARGUMENT).arg(root).args(max_used.map(|limit| limit.0.to_string()));
     command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _ = command.spawn();
 }
