@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     exit_code(match first {
         Some(sandbox::child::ARGUMENT) => sandbox::child::main(),
         Some(sandbox::network::holder::ARGUMENT) => sandbox::network::holder::main(),
+        Some(cli::behind::ARGUMENT) => cli::behind::main(&arguments[2..]),
         Some(_) | None => cli::main(arguments),
     })
 }

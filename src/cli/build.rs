@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -11,8 +12,9 @@ use super::environment::{self, Session};
 use super::limits::LimitArgs;
 use super::network::NamesArgs;
 use super::output::{DEFAULT_PACKING, Output};
+use super::quantity::Bytes;
 use super::report::Report;
-use super::{Global, signals};
+use super::{Global, behind, signals};
 use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
@@ -21,6 +23,7 @@ use crate::image::{Platform, Reference};
 use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
+use crate::store::Store;
 use crate::ui::{self, Style};
 
 /// Build an image from a Dockerfile.
@@ -77,6 +80,10 @@ pub(super) struct BuildArgs {
     /// Print what becomes of the Dockerfile instead of building.
     #[arg(long, value_name = "FORM", conflicts_with_all = ["check", "call"])]
     dump: Option<Dump>,
+    /// Keep the store below this size: behind the build, what was least recently used and no name keeps is removed
+    /// [default: $RBUILD_MAX_USED_SPACE, else no limit]
+    #[arg(long, value_name = "SIZE")]
+    max_used_space: Option<Bytes>,
     /// How many steps run at the same time [default: one for each core, at least 2]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -136,6 +143,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
     let limits = args.limits.limits()?;
+    let max_used_space =
+        args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
     let (request, network) = request(args)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
@@ -160,13 +169,25 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         let plan = plan?.map_err(Report::from)?;
         return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
     }
+    let store = Arc::clone(&tools.store);
     let built = signals::until_interrupted(build::build(&request, tools), &endings);
+    keep_within(max_used_space, store);
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
     let built = built?.map_err(Report::from)?;
     print_result(&request, &built, quiet);
     Ok(0)
+}
+
+/// Starts what keeps the store within its limit, unless this build has added nothing.
+fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
+    let (root, has_grown) = (store.root().to_owned(), store.has_written());
+    // What this build has pinned may be looked at like anything else.
+    drop(store);
+    if limit.is_some_and(|limit| limit.0 > 0) && has_grown {
+        behind::start(&root, limit);
+    }
 }
 
 /// What is to be built, and which machines its steps know.

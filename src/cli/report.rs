@@ -94,7 +94,7 @@ impl Report {
         self.code as i32
     }
 
-    fn hint(mut self, hint: Option<String>) -> Self {
+    pub(super) fn hint(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint);
         self
     }

@@ -70,16 +70,22 @@ impl Executor {
     /// Takes over a finished directory of changes as the result of a step.
     async fn finish(
         &self,
+        vertex: VertexId,
         key: &StepKey,
         base: Option<&Output>,
         workspace: Workspace,
         upper: PathBuf,
     ) -> Result<Output, ExecError> {
         let (store, cache, key) = (Arc::clone(&self.store), self.cache(), *key);
+        let name = self.graph.get(vertex).name.clone();
+        let parent = match base.and_then(|base| base.chain.last()) {
+            Some(LayerRef::Made(parent)) => Some(parent.clone()),
+            Some(LayerRef::Image(_)) | None => None,
+        };
         let record = blocking(move || -> Result<_, StoreError> {
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            cache.remember(&key.0, snapshot)
+            cache.remember(&key.0, snapshot, name, parent)
         })
         .await?;
         Ok(extended(base, record.snapshot, record.created))
@@ -144,9 +150,9 @@ impl Worker for Executor {
         match op {
             Op::Image(_) => Err(ExecError::Unexpected("an image is found, not executed")),
             Op::Run(op) => self.run(vertex, op, key, base).await,
-            Op::Copy(op) => self.copy(op, key, base, inputs.last()).await,
-            Op::MakeDirectory(op) => self.make_directory(op, key, base).await,
-            Op::MakeFile(op) => self.make_file(op, key).await,
+            Op::Copy(op) => self.copy(vertex, op, key, base, inputs.last()).await,
+            Op::MakeDirectory(op) => self.make_directory(vertex, op, key, base).await,
+            Op::MakeFile(op) => self.make_file(vertex, op, key).await,
         }
     }
 

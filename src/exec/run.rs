@@ -52,7 +52,7 @@ impl Executor {
             stubs: draft.stubs(),
         };
         match self.run_command(self.step(vertex), op, root, workspace).await? {
-            (workspace, Ok(())) => self.finish(key, base, workspace, draft.upper()).await,
+            (workspace, Ok(())) => self.finish(vertex, key, base, workspace, draft.upper()).await,
             (workspace, Err(error)) => {
                 blocking(move || drop(workspace)).await;
                 Err(error)
