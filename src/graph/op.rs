@@ -11,7 +11,7 @@ use crate::image::{DiffId, Digest, Platform, chain_id};
 #[expect(clippy::large_enum_variant, reason = "one for each vertex, and most are runs")]
 pub enum Op {
     Image(ImageOp),
-    Run(RunOp),
+    Run(Box<RunOp>),
     Copy(CopyOp),
     MakeDirectory(MakeDirectoryOp),
     MakeFile(MakeFileOp),
@@ -125,7 +125,7 @@ impl Op {
                     chain_id(&op.diff_ids).map_or_else(|| "scratch".to_owned(), |chain| chain.to_string());
                 format!("image {chain}")
             }
-            Self::Run(op) => go_json(&ExecDefinition::from(op)),
+            Self::Run(op) => go_json(&ExecDefinition::from(&**op)),
             Self::Copy(op) => {
                 let actions: Vec<CopyAction<'_>> =
                     op.sources.iter().map(|source| CopyAction::new(op, source)).collect();
@@ -320,18 +320,26 @@ mod tests {
     #[test]
     fn a_run_is_defined_as_buildkit_defines_it() {
         let mut op = run();
-        let record = Digest::of(format!("{}@0", Op::Run(op.clone()).digest()).as_bytes());
+        let record = Digest::of(format!("{}@0", Op::Run(Box::new(op.clone())).digest()).as_bytes());
         let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
         assert_eq!(record.to_string(), expected);
         op.ulimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: -1 }];
-        let definition = Op::Run(op).definition();
+        let definition = Op::Run(Box::new(op)).definition();
         let meta = r#""ulimit":[{"Name":"core","Hard":-1}],"removeMountStubsRecursive":true"#;
+        assert!(definition.contains(meta), "{definition}");
+        let op = RunOp { extra_hosts: vec!["db".to_owned()], ..run() };
+        let definition = Op::Run(Box::new(op)).definition();
+        let meta = r#""extraHosts":[{"Host":"db"}],"removeMountStubsRecursive":true"#;
         assert!(definition.contains(meta), "{definition}");
     }
 
     #[test]
     fn what_a_run_is_allowed_is_part_of_it() {
-        let op = Op::Run(RunOp { network: NetworkMode::Host, security: SecurityMode::Insecure, ..run() });
+        let op = Op::Run(Box::new(RunOp {
+            network: NetworkMode::Host,
+            security: SecurityMode::Insecure,
+            ..run()
+        }));
         let definition = op.definition();
         assert!(
             definition.contains(r#""removeMountStubsRecursive":true},"network":1,"security":1},"OS":"#),

@@ -65,7 +65,7 @@ impl Planner<'_> {
         let text = state.scope.display(&instruction.headline(), self.escape());
         let name = state.next_headline(&text);
         let inputs = state.inputs();
-        self.layer(state, Op::Run(op), inputs, name, instruction, created_by);
+        self.layer(state, Op::Run(Box::new(op)), inputs, name, instruction, created_by);
         Ok(())
     }
 
