@@ -96,7 +96,7 @@ pub async fn run(
         hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         network: Network::Host,
-        single_id: tools.sandboxing.single_id(),
+        emulated: tools.sandboxing.emulated(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
     let running = sandbox::spawn(&tools.sandboxing, &spec, stdio).await?;

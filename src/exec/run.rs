@@ -68,7 +68,7 @@ impl Executor {
                 directory: op.directory.clone(),
                 user: op.user.clone(),
             },
-            single_id: self.sandboxing.single_id(),
+            emulated: self.sandboxing.emulated(),
         };
         let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped).await?;
         let (output, error) = running.output.take().expect("the output is piped");

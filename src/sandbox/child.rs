@@ -9,11 +9,12 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::emulate::Emulator;
-use super::init;
+use super::emulate::{Emulator, Links};
+use super::init::{self, Child};
 use super::message::{self, Failure, Job, Order, Outcome, Report};
-use super::spec::Network;
+use super::spec::{Emulated, Network};
 use super::steps::Step;
+use crate::sys::IoError;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::seccomp::Listener;
@@ -55,33 +56,54 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
     let (to_init, from_init) = UnixStream::pair()?;
+    let links = links(&job).map_err(io::Error::other)?;
     namespace::unshare(namespaces)?;
     match process::fork()? {
         Fork::Child => {
             drop((proc, to_init));
-            become_init(job, socket, from_init, stdio)
+            become_init(job, socket, Child { socket: from_init, links }, stdio)
         }
         Fork::Parent(init) => {
             drop((stdio, from_init));
-            let emulator = emulator(&job, &to_init, &proc, init)?;
+            let emulator = emulator(&job, &to_init, &proc, init, links)?;
             let outcome = watch(init, socket, emulator)?;
             message::write(&mut &*socket, &Report::Ended(outcome))
         }
     }
 }
 
-/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
-fn emulator(job: &Job, to_init: &UnixStream, proc: &File, init: Pid) -> io::Result<Option<Emulator>> {
-    if !job.steps.contains(&Step::Emulate) {
-        return Ok(None);
+/// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something.
+fn links(job: &Job) -> Result<Option<Links>, IoError> {
+    let emulated = |step: &Step| matches!(step, Step::Emulate { .. });
+    let root = job.steps.iter().find_map(|step| match step {
+        Step::MountRoot { root, .. } => Some(root),
+        _ => None,
+    });
+    match root {
+        Some(root) if job.steps.iter().any(emulated) => Links::open(root).map(Some),
+        Some(_) | None => Ok(None),
     }
+}
+
+/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
+fn emulator(
+    job: &Job,
+    to_init: &UnixStream,
+    proc: &File,
+    init: Pid,
+    links: Option<Links>,
+) -> io::Result<Option<Emulator>> {
+    let Some(links) = links else { return Ok(None) };
+    let only_devices = job.steps.contains(&Step::Emulate { what: Emulated::Devices });
     match receive_descriptors(to_init)?.pop() {
-        Some(listener) => Emulator::new(Listener::from_fd(listener), proc, init).map(Some),
+        Some(listener) => {
+            Emulator::new(Listener::from_fd(listener), proc, init, links, only_devices).map(Some)
+        }
         None => Ok(None),
     }
 }
 
-fn become_init(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> ! {
+fn become_init(job: Job, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> ! {
     process::default_terminal_signals();
     let failure = init::run(job, socket, child, stdio);
     let code = failure.code();
@@ -93,9 +115,9 @@ fn become_init(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd
 /// handed over.
 fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
     let pidfd = pidfd_open(init, PidfdFlags::empty())?;
-    let mut parent_is_there = true;
+    let (mut parent_is_there, mut calls) = (true, true);
     loop {
-        let listener = emulator.as_ref().map(Emulator::listener);
+        let listener = emulator.as_ref().filter(|_| calls).map(Emulator::listener);
         let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
@@ -112,6 +134,7 @@ fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::
         let called = watched.get(2).map_or(PollFlags::empty(), PollFd::revents);
         drop(watched);
         if ended {
+            emulator.map_or(Ok(()), Emulator::finish)?;
             return Ok(match process::wait(init)? {
                 Ended::Exited(code) => Outcome::Exited(code),
                 Ended::Signaled(signal) => Outcome::Signaled(signal),
@@ -120,7 +143,7 @@ fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::
         match &mut emulator {
             Some(emulator) if called.contains(PollFlags::IN) => emulator.serve()?,
             // Nobody is left who could call.
-            Some(_) if !called.is_empty() => emulator = None,
+            Some(_) if !called.is_empty() => calls = false,
             Some(_) | None => {}
         }
         if spoken {

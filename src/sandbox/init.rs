@@ -12,19 +12,27 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
+use super::capabilities;
+use super::emulate::{self, Links};
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
-use super::spec::Process;
+use super::spec::{Emulated, Process};
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
-use super::{capabilities, emulate};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::Root;
 use crate::sys::socket::send_descriptors;
 use crate::sys::{At, IoError, network, process, seccomp};
 
+/// The process beside the sandbox, as the first one inside knows it.
+pub(super) struct Child {
+    pub socket: UnixStream,
+    /// What it knows of links below, if it answers calls.
+    pub links: Option<Links>,
+}
+
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
-pub(super) fn run(job: Job, socket: &UnixStream, child: UnixStream, stdio: [OwnedFd; 3]) -> Failure {
+pub(super) fn run(job: Job, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> Failure {
     let (process, child) = (job.process, Some(child));
     let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio };
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -56,7 +64,7 @@ struct Init<'a> {
     process: Process,
     socket: &'a UnixStream,
     /// The process beside the sandbox, as long as it waits for something to do.
-    child: Option<UnixStream>,
+    child: Option<Child>,
     ids: OtherIds,
     /// The program's standard streams.
     stdio: [OwnedFd; 3],
@@ -122,7 +130,7 @@ impl Init<'_> {
                 rustix::process::setsid().at("start", "session")?;
                 process::leave_session_keyring().at("leave", "session keyring")?;
             }
-            Step::Emulate => self.emulate()?,
+            Step::Emulate { what } => self.emulate(*what)?,
             Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
             Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
@@ -231,22 +239,28 @@ impl Init<'_> {
         Ok(mount::attach(&tree, &place).at("make read-only", at)?)
     }
 
-    fn emulate(&mut self) -> Result<(), StepError> {
-        match seccomp::hand_over(&emulate::traps()) {
-            Ok(listener) => {
-                let child = self.child.take().expect("the plan hands over once");
-                Ok(send_descriptors(&child, &[listener.as_fd()]).at("send", "listener")?)
-            }
-            // A sandbox around this one has the calls already; what it does not answer nobody does.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                self.ids = OtherIds::Missing;
-                self.notice(
-                    "owners of files are not kept: another sandbox around this one answers those calls",
-                );
-                Ok(())
-            }
+    fn emulate(&mut self, what: Emulated) -> Result<(), StepError> {
+        let child = self.child.take().expect("the plan hands over once");
+        let link_owners_below = child.links.as_ref().is_some_and(Links::are_below);
+        match seccomp::hand_over(&emulate::traps(what, link_owners_below)) {
+            Ok(listener) => Ok(send_descriptors(&child.socket, &[listener.as_fd()]).at("send", "listener")?),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.pretend(what),
             Err(error) => Err(error).at("hand over", "system calls")?,
         }
+    }
+
+    /// A sandbox around this one has the calls already, and the kernel gives them to one only. What that one does not
+    /// answer is answered here without being done: programs go on, and nothing is kept.
+    fn pretend(&mut self, what: Emulated) -> Result<(), StepError> {
+        if what != Emulated::Owners || process::may_give_away().unwrap_or(false) {
+            return Ok(());
+        }
+        seccomp::pretend(&emulate::pretended()).at("pretend", "system calls")?;
+        self.ids = OtherIds::Missing;
+        self.notice(
+            "owners of files are not kept and all users are one: something around this sandbox has the system calls that it takes",
+        );
+        Ok(())
     }
 
     fn notice(&self, text: &str) {

@@ -1,5 +1,6 @@
 //! What is asked of a sandbox.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,27 @@ pub struct Spec {
     pub resolv_conf: PathBuf,
     pub network: Network,
     pub process: Process,
-    /// Whether the user namespace knows just one id, so that nobody else can be become.
-    pub single_id: bool,
+    pub emulated: Emulated,
+}
+
+/// What the namespace cannot do, so that it is answered from outside and recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Emulated {
+    Nothing,
+    /// Devices: the kernel gives them to nobody but the host's root.
+    Devices,
+    /// Other owners and other users, too: there is just one id.
+    Owners,
+}
+
+impl fmt::Display for Emulated {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Devices => "devices",
+            Self::Owners => "owners",
+        })
+    }
 }
 
 /// Where the root file system comes from: directories of the store.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Network, RootFs, Spec};
+use super::spec::{Emulated, Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +47,10 @@ pub enum Step {
         name: String,
     },
     NewSession,
-    /// Hand calls that need other users over to the child, which remembers what they ask for.
-    Emulate,
+    /// Hand calls that need other users or more rights over to the child, which remembers what they ask for.
+    Emulate {
+        what: Emulated,
+    },
     /// Give up every capability but these, for good.
     LimitCapabilities,
     /// Look the user up inside and become it.
@@ -122,8 +124,8 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     // The working directory is made by root, but entered as the user would.
     steps.push(Step::ChangeDirectory { path: spec.process.directory.clone() });
     // It takes a capability that is given up next. From here on the child answers, also what this process asks.
-    if spec.single_id {
-        steps.push(Step::Emulate);
+    if spec.emulated != Emulated::Nothing {
+        steps.push(Step::Emulate { what: spec.emulated });
     }
     // The bounding set is limited while SETPCAP is still held; becoming another user then drops the rest.
     steps.push(Step::LimitCapabilities);
@@ -149,7 +151,7 @@ impl fmt::Display for Step {
             Self::Pivot => out.write_str("pivot"),
             Self::SetHostname { name } => write!(out, "set-hostname {name}"),
             Self::NewSession => out.write_str("new-session"),
-            Self::Emulate => out.write_str("emulate"),
+            Self::Emulate { what } => write!(out, "emulate {what}"),
             Self::LimitCapabilities => out.write_str("limit-capabilities"),
             Self::BecomeUser { user } => write!(out, "become-user {user:?}"),
             Self::ChangeDirectory { path } => write!(out, "change-directory {path}"),

@@ -11,6 +11,7 @@
 pub mod attributes;
 mod error;
 pub mod landlock;
+pub mod link_owners;
 pub mod mount;
 pub mod namespace;
 pub mod network;

@@ -3,11 +3,23 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
+use libc::{
+    BPF_ABS, BPF_JA, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog,
+};
+
+/// Which program interface of the kernel a call comes through: each has numbers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// That of this program; on x86-64 also x32, which has the same numbers with one bit more.
+    Native,
+    /// 32-bit programs on x86-64.
+    I386,
+}
 
 /// A system call that is to be handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trap {
+    pub interface: Interface,
     pub number: i64,
     /// Only if this argument has one of these values under the mask.
     pub when: Option<When>,
@@ -26,6 +38,7 @@ pub struct Call {
     pub id: u64,
     /// The thread, as this process's pid namespace numbers it.
     pub thread: i32,
+    pub interface: Interface,
     pub number: i64,
     pub arguments: [u64; 6],
 }
@@ -53,61 +66,87 @@ pub struct Listener(OwnedFd);
 const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7;
+/// As the kernel calls the 32-bit interface of x86-64.
+const I386: u32 = 0x4000_0003;
 /// On x86-64, numbers from here on belong to the x32 interface.
-const FOREIGN_NUMBERS: u32 = 0x4000_0000;
+const X32_NUMBERS: u32 = 0x4000_0000;
 
 /// Installs a filter on this thread, and on all it will start, that hands over some calls and lets all others pass.
 /// It takes CAP_SYS_ADMIN in the user namespace; without it setuid programs would have to be given up.
 pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
-    let program = program(traps);
+    let program = program(traps, libc::SECCOMP_RET_USER_NOTIF, has_x32());
+    let fd = install(&program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Installs a filter that answers some calls as done without doing them. As [`hand_over`], but nobody is asked.
+pub fn pretend(traps: &[Trap]) -> io::Result<()> {
+    install(&program(traps, libc::SECCOMP_RET_ERRNO, has_x32()), 0).map(drop)
+}
+
+fn install(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<i32> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies the program, which lives until the call returns and is as long as it says.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const filter,
-        )
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
     match i32::try_from(answer) {
-        Ok(fd) if fd >= 0 => {
-            // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
-            Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
-        }
+        Ok(answer) if answer >= 0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// The filter: other architectures pass, then each trap is compared in turn.
-fn program(traps: &[Trap]) -> Vec<sock_filter> {
+/// Whether this kernel runs x32 programs; one that does not answers their calls as unknown, and so must nobody else.
+fn has_x32() -> bool {
+    // SAFETY: the call takes no arguments, under whichever number.
+    cfg!(target_arch = "x86_64") && unsafe { libc::syscall(i64::from(X32_NUMBERS) | libc::SYS_getpid) } > 0
+}
+
+/// The filter: a part for each architecture, in which each trap is compared in turn; all others pass.
+fn program(traps: &[Trap], verdict: u32, x32: bool) -> Vec<sock_filter> {
     const ARCHITECTURE: u32 = 4;
-    let arguments = |index: u32| 16 + 8 * index;
     let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
     let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
-    let notify = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF);
-    let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), pass, load(0)];
-    if cfg!(target_arch = "x86_64") {
-        program.extend([jump(BPF_JSET, FOREIGN_NUMBERS, 0, 1), pass]);
-    }
-    for trap in traps {
-        let number = u32::try_from(trap.number).expect("system calls have small numbers");
-        match trap.when {
-            None => program.extend([jump(BPF_JEQ, number, 0, 1), notify]),
-            Some(When { argument, mask, values: [one, other] }) => program.extend([
-                jump(BPF_JEQ, number, 0, 6),
-                load(arguments(argument)),
-                statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask),
-                jump(BPF_JEQ, one, 1, 0),
-                jump(BPF_JEQ, other, 0, 1),
-                notify,
-                pass,
-            ]),
+    let mut program = vec![load(ARCHITECTURE)];
+    for (interface, architecture) in [(Interface::Native, NATIVE), (Interface::I386, I386)] {
+        let mut part = vec![load(0)];
+        if cfg!(target_arch = "x86_64") && interface == Interface::Native {
+            match x32 {
+                true => part.push(statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, !X32_NUMBERS)),
+                false => part.extend([jump(BPF_JSET, X32_NUMBERS, 0, 1), pass]),
+            }
         }
+        for trap in traps.iter().filter(|trap| trap.interface == interface) {
+            part.extend(comparison(trap, verdict));
+        }
+        part.push(pass);
+        let length = u32::try_from(part.len()).expect("a filter is short");
+        program.extend([jump(BPF_JEQ, architecture, 1, 0), statement(BPF_JMP | BPF_JA, length)]);
+        program.extend(part);
     }
     program.push(pass);
     program
+}
+
+/// What one trap takes, with the call's number loaded.
+fn comparison(trap: &Trap, verdict: u32) -> Vec<sock_filter> {
+    let load_argument = |index: u32| statement(BPF_LD | BPF_W | BPF_ABS, 16 + 8 * index);
+    let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
+    let give = statement(BPF_RET | BPF_K, verdict);
+    let number = u32::try_from(trap.number).expect("system calls have small numbers");
+    match trap.when {
+        None => vec![jump(BPF_JEQ, number, 0, 1), give],
+        Some(When { argument, mask, values: [one, other] }) => vec![
+            jump(BPF_JEQ, number, 0, 6),
+            load_argument(argument),
+            statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask),
+            jump(BPF_JEQ, one, 1, 0),
+            jump(BPF_JEQ, other, 0, 1),
+            give,
+            pass,
+        ],
+    }
 }
 
 fn statement(code: u32, value: u32) -> sock_filter {
@@ -152,10 +191,12 @@ impl Listener {
                 error => Err(error),
             };
         }
+        let foreign = cfg!(target_arch = "x86_64") && call.data.arch == I386;
         Ok(Some(Call {
             id: call.id,
             thread: call.pid.cast_signed(),
-            number: call.data.nr.into(),
+            interface: if foreign { Interface::I386 } else { Interface::Native },
+            number: (call.data.nr.cast_unsigned() & !X32_NUMBERS).into(),
             arguments: call.data.args,
         }))
     }
@@ -254,6 +295,16 @@ pub fn read_numbers(process: i32, address: u64, count: usize) -> io::Result<Vec<
     Ok(bytes.chunks_exact(4).map(|chunk| u32::from_ne_bytes(chunk.try_into().expect("four bytes"))).collect())
 }
 
+/// Reads 64-bit numbers from another process.
+pub fn read_wide_numbers<const COUNT: usize>(process: i32, address: u64) -> io::Result<[u64; COUNT]> {
+    let bytes = read_memory(process, address, COUNT * 8)?;
+    let mut numbers = [0; COUNT];
+    for (number, chunk) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_ne_bytes(chunk.try_into().expect("eight bytes"));
+    }
+    Ok(numbers)
+}
+
 /// Writes bytes into another process.
 pub fn write_memory(process: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -297,6 +348,7 @@ mod tests {
                 code if code == BPF_JMP | BPF_JSET | BPF_K => {
                     at += if accumulator & k != 0 { jt } else { jf }
                 }
+                code if code == BPF_JMP | BPF_JA => at += k as usize,
                 code if code == BPF_RET | BPF_K => return k,
                 code => panic!("unknown code {code}"),
             }
@@ -306,21 +358,26 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_handed_over() {
         let devices = When { argument: 1, mask: 0o170_000, values: [0o020_000, 0o060_000] };
+        let trap = |interface, number, when| Trap { interface, number, when };
         let traps = [
-            Trap { number: 92, when: None },
-            Trap { number: 133, when: Some(devices) },
-            Trap { number: 4, when: None },
+            trap(Interface::Native, 92, None),
+            trap(Interface::I386, 212, None),
+            trap(Interface::Native, 133, Some(devices)),
+            trap(Interface::Native, 4, None),
         ];
-        let filter = program(&traps);
-        let run = |number, mode| verdict(&filter, NATIVE, number, [0, mode, 0, 0, 0, 0]);
         let (notify, allow) = (libc::SECCOMP_RET_USER_NOTIF, libc::SECCOMP_RET_ALLOW);
+        let filter = program(&traps, notify, false);
+        let run = |number, mode| verdict(&filter, NATIVE, number, [0, mode, 0, 0, 0, 0]);
         assert_eq!(run(92, 0), notify);
         assert_eq!(run(4, 0), notify);
         assert_eq!(run(1, 0), allow);
         assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
-        assert_eq!(verdict(&filter, 0x4000_0003, 92, [0; 6]), allow);
+        let other = |number| verdict(&filter, I386, number, [0; 6]);
+        assert_eq!([other(212), other(92), other(4)], [notify, allow, allow]);
+        assert_eq!(verdict(&filter, 0x4000_0028, 92, [0; 6]), allow);
         if cfg!(target_arch = "x86_64") {
-            assert_eq!(run(FOREIGN_NUMBERS | 92, 0), allow);
+            assert_eq!(run(X32_NUMBERS | 92, 0), allow);
+            assert_eq!(verdict(&program(&traps, notify, true), NATIVE, X32_NUMBERS | 92, [0; 6]), notify);
         }
     }
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod cache;
 mod check;
 mod concurrency;
+mod confined;
 mod copy;
 mod debian;
 mod dump;
