@@ -23,6 +23,7 @@ mod ownership;
 mod registry;
 mod result;
 mod run;
+mod rungs;
 mod skeleton;
 mod stages;
 mod warnings;
