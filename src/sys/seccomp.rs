@@ -70,12 +70,20 @@ const NATIVE: u32 = 0xc000_00b7;
 const I386: u32 = 0x4000_0003;
 /// On x86-64, numbers from here on belong to the x32 interface.
 const X32_NUMBERS: u32 = 0x4000_0000;
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which libc does not have for every C library.
+const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
 
 /// Installs a filter on this thread, and on all it will start, that hands over some calls and lets all others pass.
 /// It takes CAP_SYS_ADMIN in the user namespace; without it setuid programs would have to be given up.
 pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
     let program = program(traps, libc::SECCOMP_RET_USER_NOTIF, has_x32());
-    let fd = install(&program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // A call that has been taken up is not given up for a signal: programs do not expect that stat or exit is
+    // interrupted, and what was done for them would be done twice. Kernels before 5.19 do not know the flag.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd = match install(&program, flags | WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(&program, flags)?,
+        answer => answer?,
+    };
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

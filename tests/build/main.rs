@@ -26,4 +26,5 @@ mod run;
 mod rungs;
 mod skeleton;
 mod stages;
+mod users;
 mod warnings;

@@ -14,7 +14,10 @@ pub(super) enum Kind {
     Exec(ExecCall),
     /// Something that makes an overlay copy a link or pipe up.
     Touch(TouchCall),
-    Exit(ExitCall),
+    /// Of a thread, or of all of a process.
+    Exit,
+    /// A signal to another process, which may end it without its being asked.
+    Signal,
 }
 
 /// Arguments in the order of the call.
@@ -97,12 +100,6 @@ pub(super) enum TouchCall {
     At,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExitCall {
-    Thread,
-    Process,
-}
-
 const NATIVE: &[(i64, Kind)] = &[
     (libc::SYS_fchown, Kind::File(FileCall::Fchown)),
     (libc::SYS_fchownat, Kind::File(FileCall::Fchownat)),
@@ -150,8 +147,12 @@ const NATIVE: &[(i64, Kind)] = &[
     (libc::SYS_setgroups, Kind::Ids(IdCall::Setgroups)),
     (libc::SYS_execve, Kind::Exec(ExecCall::Execve)),
     (libc::SYS_execveat, Kind::Exec(ExecCall::Execveat)),
-    (libc::SYS_exit, Kind::Exit(ExitCall::Thread)),
-    (libc::SYS_exit_group, Kind::Exit(ExitCall::Process)),
+    (libc::SYS_exit, Kind::Exit),
+    (libc::SYS_exit_group, Kind::Exit),
+    (libc::SYS_kill, Kind::Signal),
+    (libc::SYS_tkill, Kind::Signal),
+    (libc::SYS_tgkill, Kind::Signal),
+    (libc::SYS_pidfd_send_signal, Kind::Signal),
     (libc::SYS_renameat, Kind::Touch(TouchCall::At)),
     (libc::SYS_renameat2, Kind::Touch(TouchCall::At)),
     (libc::SYS_linkat, Kind::Touch(TouchCall::At)),
@@ -207,8 +208,12 @@ const I386: &[(i64, Kind)] = &[
     (206, Kind::Ids(IdCall::Setgroups)),
     (11, Kind::Exec(ExecCall::Execve)),
     (358, Kind::Exec(ExecCall::Execveat)),
-    (1, Kind::Exit(ExitCall::Thread)),
-    (252, Kind::Exit(ExitCall::Process)),
+    (1, Kind::Exit),
+    (252, Kind::Exit),
+    (37, Kind::Signal),
+    (238, Kind::Signal),
+    (270, Kind::Signal),
+    (424, Kind::Signal),
     (302, Kind::Touch(TouchCall::At)),
     (353, Kind::Touch(TouchCall::At)),
     (303, Kind::Touch(TouchCall::At)),
@@ -238,9 +243,10 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
         (Emulated::Nothing, _) => false,
         (Emulated::Devices, kind) => matches!(kind, Kind::File(FileCall::Mknod | FileCall::Mknodat)),
         (Emulated::Owners, Kind::Touch(_)) => link_owners_below,
-        (Emulated::Owners, Kind::File(_) | Kind::Stat(_) | Kind::Ids(_) | Kind::Exec(_) | Kind::Exit(_)) => {
-            true
-        }
+        (
+            Emulated::Owners,
+            Kind::File(_) | Kind::Stat(_) | Kind::Ids(_) | Kind::Exec(_) | Kind::Exit | Kind::Signal,
+        ) => true,
     };
     let create = libc::O_CREAT.cast_unsigned();
     let nameless = (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
@@ -251,7 +257,13 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
         Kind::File(FileCall::Mknodat) if emulated == Emulated::Devices => Some(devices(2)),
         Kind::File(FileCall::Open) => Some(making(1)),
         Kind::File(FileCall::Openat) => Some(making(2)),
-        Kind::File(_) | Kind::Stat(_) | Kind::Ids(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit(_) => None,
+        Kind::File(_)
+        | Kind::Stat(_)
+        | Kind::Ids(_)
+        | Kind::Exec(_)
+        | Kind::Touch(_)
+        | Kind::Exit
+        | Kind::Signal => None,
     };
     all(wanted, when)
 }
@@ -280,12 +292,18 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
                 | IdCall::Setfsgid
                 | IdCall::Setgroups
         ),
-        Kind::Stat(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit(_) => false,
+        Kind::Stat(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit | Kind::Signal => false,
     };
     let when = |kind| match kind {
         Kind::File(FileCall::Mknod) => Some(devices(1)),
         Kind::File(FileCall::Mknodat) => Some(devices(2)),
-        Kind::File(_) | Kind::Stat(_) | Kind::Ids(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit(_) => None,
+        Kind::File(_)
+        | Kind::Stat(_)
+        | Kind::Ids(_)
+        | Kind::Exec(_)
+        | Kind::Touch(_)
+        | Kind::Exit
+        | Kind::Signal => None,
     };
     all(wanted, when)
 }

@@ -100,8 +100,12 @@ impl Emulator {
             Kind::Ids(kind) => ids::answer(kind, call, &mut owners.processes, &owners.places.proc),
             Kind::Exec(kind) => owners.execute(kind, call),
             Kind::Touch(kind) => owners.touch(kind, call),
-            Kind::Exit(_) => {
+            Kind::Exit => {
                 owners.processes.ends(&owners.places.proc, call.thread);
+                Ok(Answer::Continue)
+            }
+            Kind::Signal => {
+                owners.processes.may_be_killed(&owners.places.proc);
                 Ok(Answer::Continue)
             }
         }

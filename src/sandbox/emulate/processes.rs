@@ -2,8 +2,8 @@
 //!
 //! As long as nobody has set any, everybody has those of the first process, and nothing is looked up. From then on each
 //! process is remembered when it first asks for something, with what its parent had; those that have not asked yet get
-//! theirs when the parent changes its own or ends, so that neither touches what they were born with. A parent that was
-//! killed before its child asked for anything leaves that one with the first process's.
+//! theirs when the parent changes its own, ends or may be killed, so that none of it touches what they were born with. A
+//! parent that crashed before its child asked for anything leaves that one with the first process's.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -100,6 +100,15 @@ impl Processes {
         }
         if process != thread {
             self.threads.remove(&thread);
+        }
+    }
+
+    /// Somebody is about to be sent a signal and may end by it: whoever has ids of its own hands them on now.
+    pub(super) fn may_be_killed(&mut self, proc: &Proc) {
+        let differs = |(process, known): (&i32, &Known)| (known.state != self.initial).then_some(*process);
+        let parents: Vec<i32> = self.known.iter().filter_map(differs).collect();
+        for parent in parents {
+            self.remember_children(proc, parent);
         }
     }
 
