@@ -24,8 +24,11 @@ use support::{BaseImage, TestEnv, has_subuid_range, is_root};
 /// The first argument of the copy that works inside.
 const INSIDE: &str = "work-inside";
 
+/// Something done so often.
+type Action = fn(u32);
+
 /// Name, how often, what has to be done before, and what.
-const WORK: [(&str, u32, fn(u32), fn(u32)); 9] = [
+const WORK: [(&str, u32, Action, Action); 9] = [
     ("getuid", 100_000, nothing, ask),
     ("stat", 100_000, nothing, look),
     ("fstat", 100_000, nothing, look_at_open),
@@ -137,7 +140,7 @@ fn give_away(count: u32) {
     fs::write("file", "").unwrap();
     let own = rustix::process::geteuid();
     (0..count).for_each(|_| {
-        std::hint::black_box(rustix::fs::chown("file", Some(own), None).unwrap());
+        rustix::fs::chown("file", Some(own), None).unwrap();
     });
 }
 

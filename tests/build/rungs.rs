@@ -1,7 +1,8 @@
 //! The same Dockerfile gives the same file system, whatever the namespace that it was built in.
 
 use crate::support::{
-    BaseImage, Image, Registry, TestEnv, has_subuid_range, is_root, require_busybox, require_tool,
+    BaseImage, Entry, Image, Layer, Registry, TestEnv, has_subuid_range, is_root, push_by_hand,
+    require_busybox, require_tool,
 };
 
 /// The rungs of the ladder that whoever runs the tests can stand on.
@@ -106,8 +107,80 @@ fn a_dockerfile_gives_the_same_owners_on_every_rung() {
     }
 }
 
+/// Owners of an image's links and pipes, and its devices, are those of the image for steps on top of it, too.
+#[test]
+fn what_an_image_brings_keeps_its_owner_and_kind() {
+    require_tool!("docker-registry");
+    require_tool!("skopeo");
+    require_busybox!();
+    let layer = special_entries();
+    for rung in rungs() {
+        let (env, registry) = (TestEnv::new(), Registry::start());
+        let image = push_by_hand(&env, &registry, "special", &[Layer::plain(&layer)]);
+        let context = BaseImage::busybox().context(&env);
+        let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
+        env.rbuild(&base).run().success();
+        env.dockerfile(&format!(
+            "FROM {image} AS made\n\
+             COPY --from=base:1 / /\n\
+             RUN cd /d && test \"$(stat -c %u:%g link hard pipe | tr '\\n' ' ')\" = '1000:50 1000:50 11:12 '\n\
+             RUN cd /d && mv link moved && touch -h hard && ln moved third && chmod 604 pipe && ln -s x roots\n\
+             RUN cd /d && test \"$(stat -c %u:%g moved hard third pipe roots | tr '\\n' ' ')\" = '1000:50 1000:50 1000:50 11:12 0:0 '\n\
+             FROM base:1\n\
+             COPY --from=made /d /d/\n"
+        ));
+        let tag = format!("{}/app:1", registry.address());
+        env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
+        let image = Image::fetch(&registry, "app:1").sound();
+        let there = |(path, _): &(&String, &Entry)| path.starts_with("d/");
+        let files = image.files();
+        let lines: Vec<String> = files.iter().filter(there).map(|(path, entry)| brief(path, entry)).collect();
+        let expected = [
+            "device 0640 5:6 d/device type 3 1:3",
+            "symlink 0777 1000:50 d/hard -> nowhere",
+            "symlink 0777 1000:50 d/moved -> nowhere",
+            "other 0604 11:12 d/pipe type 6",
+            "symlink 0777 0:0 d/roots -> x",
+            "symlink 0777 1000:50 d/third -> nowhere",
+        ];
+        assert_eq!(lines, expected, "on the rung {rung}");
+    }
+}
+
+fn special_entries() -> Vec<u8> {
+    use tar::EntryType::{Char, Directory, Fifo, Link, Symlink};
+    let mut tar = tar::Builder::new(Vec::new());
+    let entries = [
+        (Directory, "d/", 0o755, (0, 0), ""),
+        (Char, "d/device", 0o640, (5, 6), ""),
+        (Symlink, "d/link", 0o777, (1000, 50), "nowhere"),
+        (Link, "d/hard", 0o777, (1000, 50), "d/link"),
+        (Fifo, "d/pipe", 0o600, (11, 12), ""),
+    ];
+    for (kind, path, mode, (uid, gid), target) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_path(path).unwrap();
+        header.set_mode(mode);
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_mtime(1);
+        header.set_size(0);
+        if !target.is_empty() {
+            header.set_link_name(target).unwrap();
+        }
+        if kind == Char {
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+        }
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 /// An entry without what its content is.
-fn brief(path: &str, entry: &crate::support::Entry) -> String {
+fn brief(path: &str, entry: &Entry) -> String {
     let line = entry.describe(path);
     line.split_once(" bytes ").map_or_else(|| line.clone(), |(start, _)| start.to_owned())
 }

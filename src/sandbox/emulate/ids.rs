@@ -273,8 +273,6 @@ mod tests {
         let state = State { user: app, group: app, groups: Vec::new() };
         let sudo = state.executing(Some(0), None);
         assert!(sudo.is_privileged() && sudo.user.real == 1000 && sudo.group == app);
-        let dropped = State { user: ROOT.set_all(KEEP, 42, KEEP, true).unwrap(), ..State::default() };
-        assert_eq!(dropped.executing(None, None).user.set_all(KEEP, 0, KEEP, false), Some(ROOT));
         let all_but_real = Triple { real: 42, effective: 42, saved: 0, files: 42 };
         let gone = State { user: all_but_real, ..State::default() }.executing(None, None);
         assert_eq!(gone.user.set_all(KEEP, 0, KEEP, false), None);

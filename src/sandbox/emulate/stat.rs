@@ -75,13 +75,13 @@ fn stat64(stat: &Stat) -> Vec<u8> {
     narrow(&mut bytes, 0);
     narrow(&mut bytes, low(stat.st_ino));
     narrow(&mut bytes, stat.st_mode);
-    narrow(&mut bytes, low(u64::from(stat.st_nlink)));
+    narrow(&mut bytes, u32::try_from(stat.st_nlink).unwrap_or(u32::MAX));
     narrow(&mut bytes, stat.st_uid);
     narrow(&mut bytes, stat.st_gid);
     wide(&mut bytes, stat.st_rdev);
     narrow(&mut bytes, 0);
     wide(&mut bytes, stat.st_size.cast_unsigned());
-    narrow(&mut bytes, low(stat.st_blksize.cast_unsigned().into()));
+    narrow(&mut bytes, u32::try_from(stat.st_blksize).unwrap_or(0));
     wide(&mut bytes, stat.st_blocks.cast_unsigned());
     for (seconds, nanoseconds) in [
         (stat.st_atime, stat.st_atime_nsec),
