@@ -69,7 +69,9 @@ fn request() -> Request {
         platform: Platform::new("linux", "amd64", None),
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
+        entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     }
 }
 

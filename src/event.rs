@@ -4,7 +4,8 @@
 //! any more, events are dropped. It waits only where there is no end of events: a step that writes faster than somebody
 //! reads is held up by its own log ([`Events::log`]).
 
-use std::sync::{Arc, mpsc};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -92,12 +93,15 @@ pub struct Events {
     sender: mpsc::Sender<Event>,
     /// Room for lines of logs that nobody has shown yet.
     room: Arc<Semaphore>,
+    /// What is not to be said again.
+    said: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Makes a channel; the receiver ends when every sender is gone.
 pub fn channel() -> (Events, mpsc::Receiver<Event>) {
     let (sender, receiver) = mpsc::channel();
-    (Events { sender, room: Arc::new(Semaphore::new(WAITING_LINES)) }, receiver)
+    let room = Arc::new(Semaphore::new(WAITING_LINES));
+    (Events { sender, room, said: Arc::default() }, receiver)
 }
 
 impl Events {
@@ -116,5 +120,12 @@ impl Events {
 
     pub fn warn(&self, message: impl Into<String>) {
         self.send(EventKind::Warning { message: message.into() });
+    }
+
+    /// Warns of what is true of every step, the first time.
+    pub fn warn_once(&self, message: &str) {
+        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
+            self.warn(message);
+        }
     }
 }

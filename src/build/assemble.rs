@@ -15,7 +15,8 @@ pub(super) fn assemble(plan: &Plan, solution: &Solution<Output>, layers: Vec<Ima
     let base_layers = config.rootfs.diff_ids.len();
     account_for(&mut config.history, base_layers);
     config.history.extend(new_history(plan, solution));
-    config.created = config.history.last().and_then(|entry| entry.created);
+    let epoch = plan.epoch.map(Timestamp::from_seconds);
+    config.created = epoch.or_else(|| config.history.last().and_then(|entry| entry.created));
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     config.rootfs = RootFs { kind: "layers".to_owned(), diff_ids };
     Image { config, layers }
@@ -43,11 +44,13 @@ fn new_history(plan: &Plan, solution: &Solution<Output>) -> Vec<HistoryEntry> {
     let made = |vertex: VertexId| solution.get(&vertex).and_then(|solved| solved.output.created);
     let first = plan.history.iter().find_map(|item| item.layer.and_then(made));
     let mut latest: Option<Timestamp> = first.or_else(|| last_time(&plan.config));
+    let epoch = plan.epoch.map(Timestamp::from_seconds);
     let mut entries = Vec::with_capacity(plan.history.len());
     for item in &plan.history {
         latest = item.layer.and_then(made).or(latest);
         let author = plan.config.author.clone();
-        entries.push(HistoryEntry { created: latest, author, ..item.entry.clone() });
+        let created = epoch.or(latest);
+        entries.push(HistoryEntry { created, author, ..item.entry.clone() });
     }
     entries
 }

@@ -20,7 +20,7 @@ use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::{Events, StepId};
 use crate::exec::{Executor, HOSTNAME, Output};
 use crate::export;
-use crate::image::{Digest, ImageId, Reference};
+use crate::image::{Digest, ImageId, Packing, Reference};
 use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
@@ -39,6 +39,10 @@ pub struct Request {
     pub dockerfile: Option<PathBuf>,
     pub tags: Vec<Reference>,
     pub push: bool,
+    /// How layers are packed when the image is pushed.
+    pub packing: Packing,
+    /// Whether files of new layers that are newer than SOURCE_DATE_EPOCH are given that time.
+    pub rewrite_timestamps: bool,
     /// Ask registries for base images even when the store has them.
     pub pull: bool,
     pub no_cache: bool,
@@ -110,7 +114,12 @@ async fn build_and_warn(
         first_step: steps::FIRST_VERTEX,
         no_cache: request.no_cache,
     });
-    let mut sealing = seal::Sealing::new(Arc::clone(&executor), request.push);
+    let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
+    if request.rewrite_timestamps && latest.is_none() {
+        executor.events.warn("rewrite-timestamp does nothing: SOURCE_DATE_EPOCH is not set".to_owned());
+    }
+    let packing = request.push.then_some(request.packing);
+    let mut sealing = seal::Sealing::new(Arc::clone(&executor), packing, latest);
     let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
     let step = steps.start("exporting to image");
     let built = export(request, &plan, &solution, sealing, &executor, &tools.client, &step).await;

@@ -8,12 +8,15 @@ use clap::{Args, ValueEnum};
 
 use super::call::Call;
 use super::environment::{self, Session};
+use super::limits::LimitArgs;
+use super::output::{DEFAULT_PACKING, Output};
 use super::report::Report;
 use super::{Global, signals};
 use crate::build::{self, Built, Request, Tools};
+use crate::dockerfile::nearest;
 use crate::event;
 use crate::image::{Platform, Reference};
-use crate::plan;
+use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{Sandboxing, Settings};
 use crate::ui::{self, Style};
@@ -31,8 +34,12 @@ pub(super) struct BuildArgs {
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<Reference>,
     /// Push the image under each of its names.
-    #[arg(long, requires = "tags")]
+    #[arg(long)]
     push: bool,
+    /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
+    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, rewrite-timestamp.
+    #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
+    output: Option<Output>,
     /// Ask the registries for base images, even for those that are in the store.
     #[arg(long)]
     pull: bool,
@@ -45,6 +52,9 @@ pub(super) struct BuildArgs {
     /// A label for the image, over those of the Dockerfile.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
+    #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
+    allow: Vec<Entitlement>,
     /// Execute every step, whatever earlier builds have left.
     #[arg(long)]
     no_cache: bool,
@@ -63,6 +73,8 @@ pub(super) struct BuildArgs {
     /// How many steps run at the same time [default: one for each core, at least 2]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// How progress is shown, on standard error.
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: ProgressStyle,
@@ -96,6 +108,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let quiet = args.quiet;
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
+    let limits = args.limits.limits()?;
     let request = request(args)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
@@ -106,21 +119,21 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         return Ok(print(&file.dump()));
     }
     // Before the first thread: only then can the process move into a namespace.
-    let session = environment::enter(global)?;
+    let Session { store, entered, settings } = environment::enter(global)?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
-    let tools =
-        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
+    let endings = sandboxing.endings.clone();
+    let tools = Tools { store, client, events, sandboxing };
     if let Some(dump) = dump {
-        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await });
+        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await }, &endings);
         drop(tools);
         let _ = progress.join();
         let plan = plan?.map_err(Report::from)?;
         return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
     }
-    let built = signals::until_interrupted(build::build(&request, tools));
+    let built = signals::until_interrupted(build::build(&request, tools), &endings);
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
@@ -136,26 +149,59 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         let message = format!("building for {platform} on {} is not supported yet", Platform::host());
         return Err(Report::usage(message));
     }
-    if let Some(name) = args.tags.iter().find(|name| name.digest.is_some()) {
+    let (mut tags, mut push) = (args.tags, args.push);
+    let (mut packing, mut rewrite_timestamps) = (DEFAULT_PACKING, false);
+    if let Some(output) = args.output {
+        push |= output.push;
+        packing = output.packing;
+        rewrite_timestamps = output.rewrite_timestamps;
+        tags.extend(output.names);
+    }
+    if push && tags.is_empty() {
+        return Err(Report::usage("an image is pushed under its names: give it one with --tag"));
+    }
+    if let Some(name) = tags.iter().find(|name| name.digest.is_some()) {
         return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Request {
         context: args.context,
         dockerfile: args.file,
-        tags: args.tags,
-        push: args.push,
+        tags,
+        push,
+        packing,
+        rewrite_timestamps,
         pull: args.pull,
         no_cache: args.no_cache,
         wanted: plan::Request {
-            build_args: build_args(&args.build_args),
+            build_args: build_args(&args.build_args)?,
             target: args.target,
             platform,
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+            entitlements: args.allow.into_iter().collect(),
             contexts: BTreeSet::new(),
+            ulimits: args.limits.ulimits(),
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
+    })
+}
+
+fn entitlement(text: &str) -> Result<Entitlement, String> {
+    let known = Entitlement::ALL.iter().find(|known| known.name() == text);
+    known.copied().ok_or_else(|| {
+        let kind = text.split_once('=').map_or(text, |(kind, _)| kind);
+        let names = Entitlement::ALL.map(Entitlement::name);
+        let list = names.join(" and ");
+        match kind {
+            "device" | "ssh" | "fs" | "fs.read" | "fs.write" => {
+                format!("the entitlement {kind} is not supported: only {list} are")
+            }
+            _ => {
+                let near = nearest(text, names).map(|near| format!(" (did you mean {near}?)"));
+                format!("there is no such entitlement{}: {list} are", near.unwrap_or_default())
+            }
+        }
     })
 }
 
@@ -165,12 +211,18 @@ fn print(text: &str) -> i32 {
     0
 }
 
-fn build_args(given: &[String]) -> BTreeMap<String, String> {
+/// Those given, and the one that the environment gives by itself.
+fn build_args(given: &[String]) -> Result<BTreeMap<String, String>, Report> {
     let value = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => Some((text.clone(), environment::text(text)?)),
     };
-    given.iter().filter_map(value).collect()
+    let mut args: BTreeMap<_, _> = given.iter().filter_map(value).collect();
+    if let Some(epoch) = environment::text(EPOCH_ARG) {
+        args.entry(EPOCH_ARG.to_owned()).or_insert(epoch);
+    }
+    args.get(EPOCH_ARG).map(|epoch| parse_epoch(epoch)).transpose().map_err(Report::usage)?;
+    Ok(args)
 }
 
 fn name_and_value(text: &str) -> (String, String) {

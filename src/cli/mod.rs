@@ -5,8 +5,11 @@
 
 mod build;
 mod call;
+mod confinement;
 mod doctor;
 mod environment;
+mod limits;
+mod output;
 mod report;
 mod run;
 mod signals;

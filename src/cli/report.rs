@@ -12,7 +12,7 @@ use crate::exec::ExecError;
 use crate::export::ExportError;
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
-use crate::sandbox::{Failure, IsolationError};
+use crate::sandbox::{Failure, IsolationError, LimitError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -34,6 +34,8 @@ pub(super) enum Code {
     Store = 6,
     /// A bug in rbuild.
     Bug = 70,
+    /// It took longer than it may.
+    TimedOut = 124,
     /// `run`: the container could not be started.
     ContainerFailed = 125,
     NotExecutable = 126,
@@ -67,7 +69,10 @@ impl Report {
     /// As `run` reports whatever kept it from starting a container: with docker's codes, because the others may be the
     /// container's own.
     pub(super) fn of_run(mut self) -> Self {
-        if !matches!(self.code, Code::Usage | Code::NotExecutable | Code::NotFound | Code::Interrupted) {
+        if !matches!(
+            self.code,
+            Code::Usage | Code::TimedOut | Code::NotExecutable | Code::NotFound | Code::Interrupted
+        ) {
             self.code = Code::ContainerFailed;
         }
         self
@@ -196,17 +201,21 @@ impl From<BuildError> for Report {
 
 /// The last lines of a step that failed.
 fn failed_log(name: &str, error: &ExecError) -> Option<String> {
-    let (ExecError::Command { log, .. } | ExecError::Start { log, .. }) = error else { return None };
-    if log.is_empty() {
-        return None;
-    }
+    let log = match error {
+        ExecError::Command { log, .. } | ExecError::Start { log, .. } if !log.is_empty() => log,
+        // The name of the step belongs to what is said, also of one that said nothing.
+        ExecError::TimedOut { log, .. } => log,
+        _ => return None,
+    };
     Some(format!("------\n > {name}:\n{}\n------", log.join("\n")))
 }
 
 impl From<ExecError> for Report {
     fn from(error: ExecError) -> Self {
         match error {
-            ExecError::Command { .. } | ExecError::Lost { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Command { ref hint, .. } => Self::new(Code::StepFailed, &error).hint(hint.clone()),
+            ExecError::Lost { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
             ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
             ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
             ExecError::Select(error) => of_select(&error),
@@ -249,7 +258,7 @@ impl From<LayerError> for Report {
             LayerError::Registry(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
-            LayerError::Unrepresentable { .. } | LayerError::TooMany { .. } => Self::new(Code::Input, &error),
+            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
             // The layer may be whole, and the disk full.
             LayerError::Damaged { source, .. } if source.is_of_disk() => Self::from(*source),
             // What a registry sent is not what it should be.
@@ -259,7 +268,6 @@ impl From<LayerError> for Report {
             | LayerError::Escape(_)
             | LayerError::DeadLink { .. }
             | LayerError::DiffId { .. }
-            | LayerError::Compression(_)
             | LayerError::MediaType(_) => Self::new(Code::Registry, &error),
         }
     }
@@ -289,6 +297,7 @@ impl From<ContainerError> for Report {
         match error {
             ContainerError::Start(Failure::NotFound { .. }) => Self::new(Code::NotFound, &error),
             ContainerError::Start(Failure::NotExecutable { .. }) => Self::new(Code::NotExecutable, &error),
+            ContainerError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
             ContainerError::NoCommand | ContainerError::Platform { .. } | ContainerError::Start(_) => {
                 Self::new(Code::ContainerFailed, &error)
             }
@@ -315,6 +324,12 @@ impl From<StoreError> for Report {
 impl From<IoError> for Report {
     fn from(error: IoError) -> Self {
         Self::from(StoreError::Io(error))
+    }
+}
+
+impl From<LimitError> for Report {
+    fn from(error: LimitError) -> Self {
+        Self::new(Code::Isolation, &error).hint(error.hint())
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use super::confinement::{self, SecurityOption};
 use super::environment::{self, Session};
+use super::limits::LimitArgs;
 use super::report::{Code, Report};
 use super::{Global, signals};
 use crate::build::{BaseSource, FindError, ImageName};
@@ -36,9 +38,23 @@ pub(super) struct RunArgs {
     /// The user inside: user[:group], by name or number.
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
+    /// Give the container no more confinement than its namespaces: every capability, system call and device there is.
+    #[arg(long)]
+    privileged: bool,
+    /// Add a capability, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a capability, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// seccomp=unconfined, systempaths=unconfined or no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<SecurityOption>,
     /// The program to run instead of the image's; the image's command does not apply then.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// The image's name or id, and what to run instead of its command.
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
@@ -51,12 +67,17 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         ));
     }
     let (image, command) = args.image_and_command.split_first().expect("an image is required");
+    let confinement = confinement::of(args.privileged, &args.cap_add, &args.cap_drop, &args.security_opt)
+        .map_err(Report::usage)?;
     let name: ImageName = image.parse().map_err(Report::usage)?;
+    let limits = args.limits.limits()?;
     // Before the first thread: only then can the process move into a namespace.
-    let session = environment::enter(global).map_err(Report::of_run)?;
+    let Session { store, entered, settings } = environment::enter(global).map_err(Report::of_run)?;
+    let sandboxing =
+        Sandboxing::new(entered, Settings { limits }).map_err(|error| Report::from(error).of_run())?;
+    let endings = sandboxing.endings.clone();
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, Style::Plain, std::io::stderr());
-    let Session { store, entered, settings } = session;
     let client = Client::new(settings, events.clone());
     let base = BaseSource {
         store: store.clone(),
@@ -71,13 +92,14 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         directory: args.workdir,
         user: args.user,
         interactive: args.interactive,
+        confinement,
     };
-    let tools =
-        Tools { store, client, events, sandboxing: Sandboxing { entered, settings: Settings::default() } };
-    let code = signals::passing_on(|signals| async {
+    let tools = Tools { store, client, events, sandboxing };
+    let work = |signals| async {
         let found = base.find_named(&name).await?.ok_or_else(|| RunError::NoImage(image.clone()))?;
         Ok::<_, RunError>(container::run(&found.config, &request, tools, signals).await?)
-    });
+    };
+    let code = signals::passing_on(work, &endings);
     drop(base);
     let _ = progress.join();
     code?.map_err(|error| Report::from(error).of_run())

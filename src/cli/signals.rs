@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::report::{Code, Report};
+use crate::sandbox::Endings;
 use crate::sys::process;
 
 /// How long blocking work may take to notice that nobody waits for it any more.
@@ -18,13 +19,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const STACK: usize = 16 << 20;
 
 /// Runs work to its end, or gives it up at the first interrupt; a second one ends the process at once.
-pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Report> {
+pub(super) fn until_interrupted<T>(work: impl Future<Output = T>, endings: &Endings) -> Result<T, Report> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         let mut hangup = listen(SignalKind::hangup())?;
-        let mut work = std::pin::pin!(work);
+        let mut work = Box::pin(work);
         tokio::select! {
             result = &mut work => return Ok(result),
             _ = interrupt.recv() => {}
@@ -33,6 +34,8 @@ pub(super) fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<T, R
         }
         // From here on another signal ends the process at once: a killed process leaves the store whole.
         process::default_terminal_signals();
+        drop(work);
+        endings.all().await;
         Err(Report::interrupted())
     });
     end(runtime, result.is_ok());
@@ -46,6 +49,7 @@ const ASKED: usize = 3;
 /// does not handle: one that is asked again and again to end is ended.
 pub(super) fn passing_on<T, F: Future<Output = T>>(
     work: impl FnOnce(UnboundedReceiver<i32>) -> F,
+    endings: &Endings,
 ) -> Result<T, Report> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
@@ -73,10 +77,15 @@ pub(super) fn passing_on<T, F: Future<Output = T>>(
                 }
             });
         }
-        tokio::select! {
+        let result = tokio::select! {
             result = work(receiver) => Ok(result),
             () = insisted.notified() => Err(Report::interrupted()),
+        };
+        if result.is_err() {
+            process::default_terminal_signals();
         }
+        endings.all().await;
+        result
     });
     end(runtime, result.is_ok());
     result

@@ -7,6 +7,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -15,7 +16,7 @@ use crate::event::{Events, StepId};
 use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
+use crate::sandbox::{self, Confinement, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::sys::{IoError, blocking};
@@ -32,6 +33,7 @@ pub struct Request {
     pub user: Option<String>,
     /// Whether standard input is the container's to read.
     pub interactive: bool,
+    pub confinement: Confinement,
 }
 
 /// What a container works with.
@@ -51,6 +53,8 @@ pub enum ContainerError {
     Platform { found: String, host: String },
     #[error("{0}")]
     Start(Failure),
+    #[error("the container was killed: it took longer than the {limit:?} that it may take (--timeout)")]
+    TimedOut { limit: Duration },
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -96,16 +100,23 @@ pub async fn run(
         hosts: files.hosts,
         resolv_conf: files.resolv_conf,
         network: Network::Host,
+        confinement: request.confinement,
         emulated: tools.sandboxing.emulated(),
+        limits: tools.sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio).await?;
+    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio, workspace).await?;
     let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
+    let workspace = finished.kept;
     blocking(move || drop(workspace)).await;
-    match finished.failure {
-        Some(failure) => Err(ContainerError::Start(failure)),
-        None => Ok(finished.outcome.code()),
+    if finished.out_of_memory == Some(true) {
+        tools.events.warn("the container ran out of memory, at the limit of --memory");
+    }
+    match (finished.failure, finished.timed_out) {
+        (Some(failure), _) => Err(ContainerError::Start(failure)),
+        (None, Some(limit)) => Err(ContainerError::TimedOut { limit }),
+        (None, None) => Ok(finished.outcome.code()),
     }
 }
 

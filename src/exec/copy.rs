@@ -78,7 +78,7 @@ fn copy_directory(
     copier: &mut Copier,
 ) -> Result<(), ExecError> {
     let place =
-        make_directories(root, Path::new(&op.destination), owner.unwrap_or_default(), parent_mode(op))?;
+        make_directories(root, Path::new(&op.destination), owner.unwrap_or_default(), parent_mode(op), None)?;
     let Some(entries) = source.entries()? else { return Ok(()) };
     for entry in entries {
         let entry = entry?;
@@ -100,13 +100,13 @@ fn copy_file(
     let destination = Path::new(&op.destination);
     let name = source.path.file_name().ok_or(ExecError::Unexpected("a file has a name"))?;
     let target = if op.destination.ends_with('/') || is_directory(root, destination)? {
-        let place = make_directories(root, destination, owner.unwrap_or_default(), parent_mode(op))?;
+        let place = make_directories(root, destination, owner.unwrap_or_default(), parent_mode(op), None)?;
         place.join(name)
     } else {
         // A link at the destination itself is followed: what it leads to is replaced.
         let place = root.final_place(destination)?;
         let parent = place.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-        make_directories(root, &parent, owner.unwrap_or_default(), parent_mode(op))?;
+        make_directories(root, &parent, owner.unwrap_or_default(), parent_mode(op), None)?;
         place
     };
     copier.entry(root, &source.entry, &target)

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, futimens};
 
 use super::error::ExecError;
 use super::owner::{Owner, user_owner};
@@ -30,7 +30,7 @@ impl Executor {
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&directories)?;
             let owner = user_owner(&op.owner, &root)?;
-            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(0o755))?;
+            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(0o755), op.made)?;
             Ok((workspace, draft.upper()))
         })
         .await?;
@@ -54,15 +54,17 @@ impl Executor {
 }
 
 /// Makes a directory and its parents, symlinks followed inside the root; what is there stays as it is.
-/// Returns where it really lies.
+/// New ones are of the given time, else of now. Returns where it really lies.
 pub(super) fn make_directories(
     root: &Merged,
     path: &Path,
     owner: Owner,
     mode: Mode,
+    made_at: Option<i64>,
 ) -> Result<PathBuf, ExecError> {
     let place = root.final_place(path)?;
     let mut reached = PathBuf::from("/");
+    let mut new = Vec::new();
     for component in place.components() {
         let Component::Normal(name) = component else { continue };
         let next = reached.join(name);
@@ -79,9 +81,16 @@ pub(super) fn make_directories(
                 let made = root.open_directory(&next)?;
                 set_owner(&made, owner, &next)?;
                 rustix::fs::fchmod(&made, mode).at("change mode of", &next)?;
+                new.push(made);
             }
         }
         reached = next;
+    }
+    if let Some(seconds) = made_at {
+        // When all are there: making one changes the time of its parent.
+        let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        new.iter().try_for_each(|directory| futimens(directory, &times).at("set times of", &reached))?;
     }
     Ok(reached)
 }

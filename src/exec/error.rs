@@ -1,8 +1,11 @@
 //! What can go wrong with an operation.
 
+use std::time::Duration;
+
+use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
-use crate::sandbox::{Failure, Outcome, UserError};
+use crate::sandbox::{Failure, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -10,13 +13,20 @@ use crate::sys::IoError;
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// The command ran and failed.
-    #[error("process {command:?} did not complete successfully: {}", ending(*.outcome))]
+    #[error("process {command:?} did not complete successfully: {}", .death.words())]
     Command {
         command: String,
-        outcome: Outcome,
+        death: Death,
         /// The last lines it wrote.
         log: Vec<String>,
+        /// What would help.
+        hint: Option<String>,
     },
+    /// The command took longer than it may, and was killed with all it had started.
+    #[error(
+        "process {command:?} was killed: it took longer than the {limit:?} that a step may take (--timeout)"
+    )]
+    TimedOut { command: String, limit: Duration, log: Vec<String> },
     /// The command never ran.
     #[error("process {command:?} could not be started: {failure}")]
     Start { command: String, failure: Failure, log: Vec<String> },
@@ -42,32 +52,4 @@ pub enum ExecError {
     /// A rule of the program itself is broken.
     #[error("{0}")]
     Unexpected(&'static str),
-}
-
-fn ending(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Exited(code) => format!("exit code: {code}"),
-        Outcome::Signaled(signal) => match signal_name(signal) {
-            Some(name) => format!("killed by signal {signal} ({name})"),
-            None => format!("killed by signal {signal}"),
-        },
-    }
-}
-
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL, perhaps for want of memory",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        _ => return None,
-    })
 }

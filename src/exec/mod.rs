@@ -6,6 +6,7 @@
 
 mod copy;
 mod copy_tree;
+mod death;
 mod directory;
 mod error;
 mod owner;
@@ -14,6 +15,7 @@ mod run;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use death::Death;
 pub use error::ExecError;
 
 use crate::cache::LocalCache;
@@ -143,6 +145,10 @@ impl Worker for Executor {
             Op::MakeDirectory(op) => self.make_directory(op, key, base).await,
             Op::MakeFile(op) => self.make_file(op, key).await,
         }
+    }
+
+    async fn settled(&self) {
+        self.sandboxing.endings.all().await;
     }
 
     fn progress(&self, vertex: VertexId, progress: Progress) {

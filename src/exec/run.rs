@@ -6,14 +6,17 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::death::Death;
 use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
 use crate::event::{Events, StepId, Stream};
-use crate::graph::{NetworkMode, RunOp, VertexId};
-use crate::sandbox::{self, Network, Outcome, Process, RootFs, Spec, Stdio};
+use crate::graph::{NetworkMode, RunOp, SecurityMode, VertexId};
+use crate::sandbox::{self, Confinement, Network, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
+use crate::store::Workspace;
 use crate::sys::blocking;
+use crate::sys::disk::Room;
 
 /// How many of a command's last lines an error repeats.
 const LAST_LINES: usize = 10;
@@ -48,11 +51,23 @@ impl Executor {
             staging: draft.staging(),
             stubs: draft.stubs(),
         };
-        self.run_command(self.step(vertex), op, root).await?;
-        self.finish(key, base, workspace, draft.upper()).await
+        match self.run_command(self.step(vertex), op, root, workspace).await? {
+            (workspace, Ok(())) => self.finish(key, base, workspace, draft.upper()).await,
+            (workspace, Err(error)) => {
+                blocking(move || drop(workspace)).await;
+                Err(error)
+            }
+        }
     }
 
-    async fn run_command(&self, step: StepId, op: &RunOp, root: RootFs) -> Result<(), ExecError> {
+    /// Runs the command; the workspace is kept until it is gone, also when nobody waits for it any more.
+    async fn run_command(
+        &self,
+        step: StepId,
+        op: &RunOp,
+        root: RootFs,
+        workspace: Workspace,
+    ) -> Result<(Workspace, Result<(), ExecError>), ExecError> {
         let spec = Spec {
             root,
             hostname: HOSTNAME.to_owned(),
@@ -68,9 +83,14 @@ impl Executor {
                 directory: op.directory.clone(),
                 user: op.user.clone(),
             },
+            confinement: match op.security {
+                SecurityMode::Sandbox => Confinement::USUAL,
+                SecurityMode::Insecure => Confinement::NONE,
+            },
             emulated: self.sandboxing.emulated(),
+            limits: self.sandboxing.settings.limits.clone(),
         };
-        let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped).await?;
+        let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped, workspace).await?;
         let (output, error) = running.output.take().expect("the output is piped");
         let log = |stream| Log { events: self.events.clone(), step, stream };
         let (finished, output, error) = tokio::join!(
@@ -80,13 +100,33 @@ impl Executor {
         );
         let command = op.arguments.join(" ");
         let Ok(finished) = finished else { return Err(ExecError::Lost { command }) };
-        finished.notices.iter().for_each(|notice| self.events.warn(notice.clone()));
+        finished.notices.iter().for_each(|notice| self.events.warn_once(notice));
         let log = last_lines(output, error);
-        match (finished.failure, finished.outcome) {
-            (Some(failure), _) => Err(ExecError::Start { command, failure, log }),
-            (None, Outcome::Exited(0)) => Ok(()),
-            (None, outcome) => Err(ExecError::Command { command, outcome, log }),
-        }
+        let result = match (finished.failure, finished.timed_out, finished.outcome) {
+            (Some(failure), _, _) => Err(ExecError::Start { command, failure, log }),
+            (None, Some(limit), _) => Err(ExecError::TimedOut { command, limit, log }),
+            (None, None, Outcome::Exited(0)) => Ok(()),
+            (None, None, outcome) => {
+                let hint = self.want_of_space(&log);
+                let death = Death { outcome, out_of_memory: finished.out_of_memory };
+                Err(ExecError::Command { command, death, log, hint })
+            }
+        };
+        Ok((finished.kept, result))
+    }
+
+    /// What is to be said of the disk when a command complained about it.
+    fn want_of_space(&self, log: &[String]) -> Option<String> {
+        const COMPLAINTS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+        log.iter().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))?;
+        let root = self.store.root();
+        let room = Room::around(root)?;
+        let store = format!("the file system of the store, {}, has {room}", root.display());
+        Some(if room.is_short() {
+            format!("{store}: free some space, or choose another place with --root or RBUILD_ROOT")
+        } else {
+            format!("{store}; what was full may be /dev/shm (--shm-size) or another mount of the step")
+        })
     }
 }
 

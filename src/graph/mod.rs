@@ -7,7 +7,9 @@
 
 mod op;
 
-pub use op::{CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp};
+pub use op::{
+    CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp, SecurityMode, Ulimit,
+};
 
 use crate::dockerfile::Span;
 

@@ -34,7 +34,21 @@ pub struct RunOp {
     pub directory: String,
     pub user: String,
     pub network: NetworkMode,
+    pub security: SecurityMode,
     pub platform: Platform,
+    /// Limits of its processes. Others, such as those of memory, do not decide about the key.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// A limit of single processes; -1 is none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ulimit {
+    pub name: String,
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub soft: i64,
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub hard: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +56,15 @@ pub enum NetworkMode {
     Default,
     Host,
     None,
+}
+
+/// What a command is kept from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SecurityMode {
+    /// What no build needs.
+    Sandbox,
+    /// Nothing but what its namespaces keep it from.
+    Insecure,
 }
 
 /// Files copied in. Inputs: what is modified, absent for an empty root; then the source, if it is a vertex.
@@ -73,6 +96,8 @@ pub struct MakeDirectoryOp {
     pub path: String,
     /// As in `USER`; empty is root.
     pub owner: String,
+    /// When it is to have been made, in seconds since 1970; now if none.
+    pub made: Option<i64>,
 }
 
 /// A file with given content, alone on an empty root. No inputs.
@@ -108,7 +133,7 @@ impl Op {
                     mode: 0o755,
                     make_parents: true,
                     owner: &op.owner,
-                    timestamp: -1,
+                    timestamp: op.made.map_or(-1, |seconds| seconds.saturating_mul(1_000_000_000)),
                 };
                 go_json(&FileDefinition { kind: "mkdir", base: true, actions: vec![action] })
             }
@@ -140,6 +165,8 @@ struct Exec<'a> {
     meta: Meta<'a>,
     #[serde(skip_serializing_if = "is_zero")]
     network: u8,
+    #[serde(skip_serializing_if = "is_zero")]
+    security: u8,
 }
 
 #[derive(Serialize)]
@@ -150,6 +177,8 @@ struct Meta<'a> {
     cwd: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
+    #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
+    ulimit: &'a [Ulimit],
     remove_mount_stubs_recursive: bool,
 }
 
@@ -160,6 +189,7 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             env: &op.environment,
             cwd: &op.directory,
             user: &op.user,
+            ulimit: &op.ulimits,
             remove_mount_stubs_recursive: true,
         };
         let network = match op.network {
@@ -167,9 +197,13 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             NetworkMode::Host => 1,
             NetworkMode::None => 2,
         };
+        let security = match op.security {
+            SecurityMode::Sandbox => 0,
+            SecurityMode::Insecure => 1,
+        };
         Self {
             kind: "buildkit.exec.v0",
-            exec: Exec { meta, network },
+            exec: Exec { meta, network, security },
             os: &op.platform.os,
             architecture: &op.platform.architecture,
             variant: op.platform.variant.as_deref(),
@@ -234,6 +268,11 @@ struct MkfileAction<'a> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_nothing(value: &i64) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(value: &u8) -> bool {
     *value == 0
 }
@@ -248,20 +287,40 @@ fn go_json(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_is_defined_as_buildkit_defines_it() {
+    fn run() -> RunOp {
         let path = format!("PATH={}", crate::image::DEFAULT_PATH);
-        let op = Op::Run(RunOp {
+        RunOp {
             arguments: ["/bin/sh", "-c", "ls /app > /ls && echo done"].map(str::to_owned).into(),
             environment: vec![path],
             transient_environment: vec!["HTTP_PROXY=http://x".to_owned()],
             directory: "/".to_owned(),
             user: String::new(),
             network: NetworkMode::Default,
+            security: SecurityMode::Sandbox,
             platform: Platform::new("linux", "amd64", None),
-        });
-        let record = Digest::of(format!("{}@0", op.digest()).as_bytes());
+            ulimits: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_is_defined_as_buildkit_defines_it() {
+        let mut op = run();
+        let record = Digest::of(format!("{}@0", Op::Run(op.clone()).digest()).as_bytes());
         let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
         assert_eq!(record.to_string(), expected);
+        op.ulimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: -1 }];
+        let definition = Op::Run(op).definition();
+        let meta = r#""ulimit":[{"Name":"core","Hard":-1}],"removeMountStubsRecursive":true"#;
+        assert!(definition.contains(meta), "{definition}");
+    }
+
+    #[test]
+    fn what_a_run_is_allowed_is_part_of_it() {
+        let op = Op::Run(RunOp { network: NetworkMode::Host, security: SecurityMode::Insecure, ..run() });
+        let definition = op.definition();
+        assert!(
+            definition.contains(r#""removeMountStubsRecursive":true},"network":1,"security":1},"OS":"#),
+            "{definition}"
+        );
     }
 }

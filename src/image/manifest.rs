@@ -33,6 +33,22 @@ pub enum Compression {
     Zstd,
 }
 
+/// A way to compress, and how hard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Codec {
+    pub compression: Compression,
+    /// The compression's own default if none.
+    pub level: Option<u8>,
+}
+
+/// What the layers of an image are to be packed with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packing {
+    pub codec: Codec,
+    /// Whether layers that there are blobs of already are compressed again where those have another compression.
+    pub force: bool,
+}
+
 /// What a manifest says about one of its blobs.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -175,6 +191,15 @@ impl Descriptor {
 }
 
 impl Compression {
+    /// The highest level; the lowest is 0.
+    pub fn highest_level(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 9,
+            Self::Zstd => 22,
+        }
+    }
+
     pub fn layer_media_type(self) -> &'static str {
         match self {
             Self::None => media_type::OCI_LAYER,

@@ -22,7 +22,8 @@ pub use config::{Config, DEFAULT_PATH, Healthcheck, Keys, RootFs, RunConfig};
 pub use digest::{DiffId, Digest, DigestError, Hasher, ImageId};
 pub use history::{HISTORY_COMMENT, HistoryEntry};
 pub use manifest::{
-    Compression, Descriptor, Document, Index, MAX_DOCUMENT, Manifest, ManifestError, media_type,
+    Codec, Compression, Descriptor, Document, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
+    media_type,
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_REGISTRY, Reference, ReferenceError};

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::try_join_all;
 use tokio::sync::OnceCell;
 
-use super::error::{LayerError, MOST_LAYERS};
+use super::error::LayerError;
+use super::merge::bounded;
 use super::{receive, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
@@ -54,10 +55,11 @@ impl Layers {
         let mut directories = try_join_all(chain.iter().map(|layer| self.directory(layer))).await?;
         directories.reverse();
         let directories = without_repeats(directories);
-        match directories.len() {
-            count if count > MOST_LAYERS => Err(LayerError::TooMany { count }),
-            _ => Ok(directories),
+        let store = Arc::clone(&self.store);
+        if super::merge::too_many(&directories) {
+            return blocking(move || bounded(&store, directories)).await;
         }
+        Ok(directories)
     }
 
     pub fn store(&self) -> &Store {
@@ -109,6 +111,7 @@ impl Layers {
         self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
             record.confirm(&blob);
             record.snapshot = Some(snapshot.clone());
+            record.latest = None;
         })?;
         self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id })?;
         Ok(self.store.snapshot_path(&snapshot))

@@ -4,13 +4,10 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::image::{Compression, DiffId};
+use crate::image::DiffId;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::sys::IoError;
-
-/// The kernel's limit for the directories of one overlay, less one for mount points.
-pub(super) const MOST_LAYERS: usize = 499;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -23,8 +20,6 @@ pub enum LayerError {
     /// What came as this layer is not it.
     #[error("layer {layer}: {source}")]
     Damaged { layer: String, source: Box<LayerError> },
-    #[error("{count} layers are more than the {MOST_LAYERS} that the kernel puts on top of each other")]
-    TooMany { count: usize },
     #[error("layer {layer} is in no store and no known registry any more")]
     Lost { layer: String },
     #[error("the layer's tar is damaged: {0}")]
@@ -35,8 +30,6 @@ pub enum LayerError {
     DeadLink { path: PathBuf, target: PathBuf },
     #[error("the layer unpacks to {found}, but its image says {expected}")]
     DiffId { expected: DiffId, found: DiffId },
-    #[error("layers with {0:?} compression are not supported yet")]
-    Compression(Compression),
     #[error("a blob of media type {0:?} is not a layer")]
     MediaType(String),
     #[error("{} cannot be written into a layer: {reason}", .path.display())]

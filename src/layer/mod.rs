@@ -9,9 +9,12 @@
 
 mod chain;
 mod compress;
+mod decompress;
 mod error;
+mod merge;
 mod pack;
 mod receive;
+mod recompress;
 mod seal;
 mod tar_reader;
 mod tar_writer;
@@ -21,6 +24,7 @@ pub use chain::{Chain, LayerRef, Layers};
 pub use error::LayerError;
 pub use pack::pack;
 pub use receive::{receive, unpack_blob};
+pub use recompress::recompress;
 pub use seal::{Sealed, seal};
 pub use unpack::unpack;
 

@@ -17,14 +17,27 @@ use crate::sys::link_owners::{LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, ownership};
 
-/// Writes the tar of `directory`, whose changes apply to the chain `below`. Returns how many sockets were left out.
-pub fn pack(directory: &Path, below: &[PathBuf], to: impl Write) -> Result<u64, LayerError> {
+/// Writes the tar of `directory`, whose changes apply to the chain `below`; nothing in it is newer than `latest`, in seconds
+/// since 1970. Returns how many sockets were left out.
+pub fn pack(
+    directory: &Path,
+    below: &[PathBuf],
+    latest: Option<i64>,
+    to: impl Write,
+) -> Result<u64, LayerError> {
     let root = Root::open(directory)?;
     let below = Below::open(below)?;
     let writer = TarWriter::new(to);
     let link_owners = LinkOwners::read(directory)?;
-    let mut packer =
-        Packer { root_path: directory, below, writer, link_owners, links: HashMap::new(), sockets: 0 };
+    let mut packer = Packer {
+        root_path: directory,
+        below,
+        latest,
+        writer,
+        link_owners,
+        links: HashMap::new(),
+        sockets: 0,
+    };
     let top = root.open_at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     packer.directory_content(&top, Path::new(""))?;
     packer.writer.finish().map_err(|error| packer_io(directory, error))?;
@@ -34,6 +47,7 @@ pub fn pack(directory: &Path, below: &[PathBuf], to: impl Write) -> Result<u64, 
 struct Packer<'a, W> {
     root_path: &'a Path,
     below: Below,
+    latest: Option<i64>,
     writer: TarWriter<W>,
     /// Whose the links and pipes are that could not be given away.
     link_owners: LinkOwners,
@@ -198,7 +212,8 @@ impl<W: Write> Packer<'_, W> {
         stat: &Stat,
         xattrs: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<(), LayerError> {
-        let (mode, mtime) = (stat.st_mode & 0o7777, stat.st_mtime);
+        let mtime = self.latest.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest));
+        let mode = stat.st_mode & 0o7777;
         let entry = Entry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs };
         self.writer.entry(&entry).map_err(|error| packer_io(self.root_path, error))
     }

@@ -2,11 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use flate2::read::MultiGzDecoder;
-
+use super::decompress::Decompressed;
 use super::error::LayerError;
 use super::unpack::unpack;
-use crate::image::{Compression, Descriptor, DiffId, Digest, Hasher};
+use crate::image::{Descriptor, DiffId, Digest, Hasher};
 use crate::store::{BlobWriter, SnapshotId, Store, StoreError};
 use crate::sys::IoError;
 
@@ -58,14 +57,10 @@ fn unpack_checked(
     directory: &std::path::Path,
 ) -> Result<(), LayerError> {
     set_root_mode(directory)?;
-    let found = match layer.compression() {
-        Some(Compression::None) => unpack_hashed(from, directory)?,
-        Some(Compression::Gzip) => {
-            unpack_hashed(MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, from)), directory)?
-        }
-        Some(Compression::Zstd) => return Err(LayerError::Compression(Compression::Zstd)),
-        None => return Err(LayerError::MediaType(layer.media_type.clone())),
-    };
+    if layer.compression().is_none() {
+        return Err(LayerError::MediaType(layer.media_type.clone()));
+    }
+    let found = unpack_hashed(Decompressed::new(from).map_err(LayerError::Tar)?, directory)?;
     if found == diff_id { Ok(()) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
 }
 

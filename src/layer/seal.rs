@@ -9,7 +9,7 @@ use std::thread;
 use super::compress::{self, BLOCK};
 use super::error::LayerError;
 use super::pack::pack;
-use crate::image::{Compression, Descriptor, DiffId, Hasher};
+use crate::image::{Codec, Descriptor, DiffId, Hasher};
 use crate::store::Store;
 use crate::sys::IoError;
 
@@ -26,29 +26,32 @@ pub struct Sealed {
     pub sockets: u64,
 }
 
-/// Packs `directory`, which applies to the chain `below`; compresses it only if somebody wants the blob.
+/// Packs `directory`, which applies to the chain `below`; compresses it only if somebody wants the blob. Nothing in the tar is
+/// newer than `latest`.
 pub fn seal(
     store: &Store,
     directory: &Path,
     below: &[PathBuf],
-    compression: Option<Compression>,
+    codec: Option<Codec>,
+    latest: Option<i64>,
 ) -> Result<Sealed, LayerError> {
     let (hash_sender, to_hash) = sync_channel::<Arc<[u8]>>(2);
     thread::scope(|scope| {
         let hashing = scope.spawn(move || hash(to_hash));
-        let (blob, sockets) = match compression {
-            None => (None, pack_into(directory, below, vec![hash_sender])?),
-            Some(compression) => {
+        let (blob, sockets) = match codec {
+            None => (None, pack_into(directory, below, latest, vec![hash_sender])?),
+            Some(codec) => {
                 let (blob_sender, to_blob) = sync_channel(2);
                 let senders = vec![hash_sender, blob_sender];
                 let packing = thread::Builder::new().stack_size(STACK);
-                let packing = packing.spawn_scoped(scope, move || pack_into(directory, below, senders));
+                let packing =
+                    packing.spawn_scoped(scope, move || pack_into(directory, below, latest, senders));
                 let packing = packing.map_err(|source| IoError {
                     operation: "start",
                     path: "packing thread".into(),
                     source,
                 })?;
-                let blob = write_blob(store, compression, to_blob);
+                let blob = write_blob(store, codec, to_blob);
                 // When the blob cannot be written the packer stops, too, and the writer's error says why.
                 let packed = packing.join().expect("packing does not panic");
                 (Some(blob?), packed?)
@@ -59,7 +62,7 @@ pub fn seal(
     })
 }
 
-fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
+pub(super) fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
     let mut hasher = Hasher::new();
     for block in blocks {
         hasher.update(&block);
@@ -67,37 +70,46 @@ fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
     DiffId(hasher.finish())
 }
 
-fn pack_into(directory: &Path, below: &[PathBuf], to: Vec<SyncSender<Arc<[u8]>>>) -> Result<u64, LayerError> {
-    let mut blocks = Blocks { to, filling: Vec::with_capacity(BLOCK) };
-    let sockets = pack(directory, below, &mut blocks)?;
+fn pack_into(
+    directory: &Path,
+    below: &[PathBuf],
+    latest: Option<i64>,
+    to: Vec<SyncSender<Arc<[u8]>>>,
+) -> Result<u64, LayerError> {
+    let mut blocks = Blocks::new(to);
+    let sockets = pack(directory, below, latest, &mut blocks)?;
     blocks.send().map_err(|source| IoError { operation: "pack", path: directory.to_owned(), source })?;
     Ok(sockets)
 }
 
-fn write_blob(
+pub(super) fn write_blob(
     store: &Store,
-    compression: Compression,
+    codec: Codec,
     blocks: Receiver<Arc<[u8]>>,
 ) -> Result<Descriptor, LayerError> {
     let mut writer = store.blobs().writer()?;
-    let written = match compression {
-        Compression::None => blocks.into_iter().try_for_each(|block| writer.write_all(&block)),
-        Compression::Gzip => compress::gzip(blocks, &mut writer),
-        Compression::Zstd => return Err(LayerError::Compression(compression)),
-    };
-    written.map_err(|source| IoError { operation: "write", path: "layer blob".into(), source })?;
+    compress::compress(codec, blocks, &mut writer).map_err(|source| IoError {
+        operation: "write",
+        path: "layer blob".into(),
+        source,
+    })?;
     let (digest, size) = writer.complete()?;
-    Ok(Descriptor::new(compression.layer_media_type(), digest, size))
+    Ok(Descriptor::new(codec.compression.layer_media_type(), digest, size))
 }
 
 /// Cuts a stream into blocks of fixed size for several readers.
-struct Blocks {
+pub(super) struct Blocks {
     to: Vec<SyncSender<Arc<[u8]>>>,
     filling: Vec<u8>,
 }
 
 impl Blocks {
-    fn send(&mut self) -> io::Result<()> {
+    pub(super) fn new(to: Vec<SyncSender<Arc<[u8]>>>) -> Self {
+        Self { to, filling: Vec::with_capacity(BLOCK) }
+    }
+
+    /// Sends what is left; nothing comes after it.
+    pub(super) fn send(&mut self) -> io::Result<()> {
         if self.filling.is_empty() {
             return Ok(());
         }

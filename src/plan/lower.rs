@@ -1,12 +1,13 @@
 //! RUN and WORKDIR, as vertices.
 
+use super::Entitlement;
 use super::config::shell_words;
 use super::history;
 use super::path::joined;
-use super::refusal::{Outcome, not_yet};
+use super::refusal::{Outcome, must_be_allowed, not_yet};
 use super::stage::{Planner, StageState};
-use crate::dockerfile::{Diagnostic, Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
-use crate::graph::{MakeDirectoryOp, NetworkMode, Op, RunOp, Vertex, VertexId};
+use crate::dockerfile::{Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
+use crate::graph::{MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId};
 
 impl Planner<'_> {
     pub(super) fn run(
@@ -15,18 +16,29 @@ impl Planner<'_> {
         instruction: &Spanned<Instruction>,
         run: &Run,
     ) -> Outcome<()> {
-        let network = network(run, instruction);
-        let network = self.told(state, network);
         let mounts = self.mounts(state, instruction, run)?;
-        let Some(network) = network else { return Ok(()) };
         if !mounts.is_empty() {
             return not_yet("RUN --mount", instruction.span);
         }
         if !run.devices.is_empty() {
             return not_yet("RUN --device", instruction.span);
         }
-        if run.security == Some(Security::Insecure) {
-            return not_yet("RUN --security=insecure", instruction.span);
+        let network = match run.network {
+            None | Some(Network::Default) => NetworkMode::Default,
+            Some(Network::None) => NetworkMode::None,
+            Some(Network::Host) => NetworkMode::Host,
+        };
+        let security = match run.security {
+            None | Some(Security::Sandbox) => SecurityMode::Sandbox,
+            Some(Security::Insecure) => SecurityMode::Insecure,
+        };
+        let asked = [
+            (network == NetworkMode::Host).then_some(Entitlement::NetworkHost),
+            (security == SecurityMode::Insecure).then_some(Entitlement::SecurityInsecure),
+        ];
+        for entitlement in asked.into_iter().flatten() {
+            let outcome = must_be_allowed(entitlement, self.request, instruction.span);
+            self.told(state, outcome);
         }
         let config = &state.config.config;
         let arguments = match run.body() {
@@ -43,7 +55,9 @@ impl Planner<'_> {
             directory: config.working_dir.clone(),
             user: config.user.clone(),
             network,
+            security,
             platform: self.request.platform.clone(),
+            ulimits: self.request.ulimits.clone(),
             arguments,
         };
         let created_by = history::run(&op.arguments, &state.scope);
@@ -69,7 +83,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let name = state.next_headline(format!("WORKDIR {text}").trim_end());
-        let op = MakeDirectoryOp { path, owner: state.config.config.user.clone() };
+        let op = MakeDirectoryOp { path, owner: state.config.config.user.clone(), made: self.epoch };
         let inputs = state.inputs();
         self.layer(state, Op::MakeDirectory(op), inputs, name, instruction, created_by);
         Ok(())
@@ -89,17 +103,5 @@ impl Planner<'_> {
         let vertex = self.graph.add(Vertex { op, inputs, name, origin });
         state.vertex = Some(vertex);
         state.history.push(history::layer(created_by, vertex));
-    }
-}
-
-fn network(run: &Run, instruction: &Spanned<Instruction>) -> Outcome<NetworkMode> {
-    match run.network {
-        None | Some(Network::Default) => Ok(NetworkMode::Default),
-        Some(Network::None) => Ok(NetworkMode::None),
-        Some(Network::Host) => {
-            Err(Diagnostic::new("entitlement network.host is not allowed", instruction.span)
-                .hint("leave --network=host out: steps use the host's network anyway, for now")
-                .into())
-        }
     }
 }

@@ -14,6 +14,7 @@ mod base;
 mod config;
 mod copy;
 mod dump;
+mod epoch;
 mod history;
 mod lint;
 mod lower;
@@ -27,13 +28,14 @@ mod scope;
 mod stage;
 mod target;
 
+pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
-use crate::graph::{Graph, VertexId};
+use crate::graph::{Graph, Ulimit, VertexId};
 use crate::image::{Config, HistoryEntry, Platform};
 use stage::Planner;
 
@@ -48,9 +50,34 @@ pub struct Request {
     pub build_platform: Platform,
     /// Set after everything the Dockerfile says.
     pub labels: Vec<(String, String)>,
+    /// What steps may ask for that others must not.
+    pub entitlements: BTreeSet<Entitlement>,
     /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
     /// for as an image called [`context_key`]. No command line gives any yet.
     pub contexts: BTreeSet<String>,
+    /// Limits of the processes of every step.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// Something that is allowed on the command line only, whatever a Dockerfile says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `RUN --network=host`
+    NetworkHost,
+    /// `RUN --security=insecure`
+    SecurityInsecure,
+}
+
+impl Entitlement {
+    pub const ALL: [Self; 2] = [Self::NetworkHost, Self::SecurityInsecure];
+
+    /// As BuildKit calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+        }
+    }
 }
 
 /// A base image that has been found.
@@ -87,6 +114,8 @@ pub struct Plan {
     pub config: Config,
     /// What the target stage adds to the history of its base, in order.
     pub history: Vec<HistoryItem>,
+    /// The time that the image is to be of, in seconds since 1970, whenever it is built.
+    pub epoch: Option<i64>,
     /// What is built, in the order of the file.
     pub stages: Vec<PlannedStage>,
 }
@@ -157,6 +186,7 @@ pub fn plan(file: &Dockerfile, request: &Request, images: &BaseImages) -> Result
         target: built.vertex,
         config,
         history: built.history,
+        epoch: planner.epoch,
         stages,
         graph: planner.graph,
     })))

@@ -1,12 +1,13 @@
 //! Why an instruction is not planned.
 
+use super::{Entitlement, Request};
 use crate::dockerfile::{Diagnostic, Span};
 
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// It is wrong.
     Wrong(Diagnostic),
-    /// It is right, but what it asks for is not executed yet.
+    /// It is right, but what it asks for is not executed: not yet, or not without being allowed.
     Later(Diagnostic),
     /// It needs values that are not known: what would be said about it may not be true.
     Unknown,
@@ -22,4 +23,13 @@ impl From<Diagnostic> for Refusal {
 
 pub(super) fn not_yet<T>(what: &str, span: Span) -> Outcome<T> {
     Err(Refusal::Later(Diagnostic::new(format!("{what} is not supported yet"), span)))
+}
+
+pub(super) fn must_be_allowed(entitlement: Entitlement, request: &Request, span: Span) -> Outcome<()> {
+    if request.entitlements.contains(&entitlement) {
+        return Ok(());
+    }
+    let name = entitlement.name();
+    let hint = format!("whoever trusts this Dockerfile allows it with --allow {name}");
+    Err(Refusal::Later(Diagnostic::new(format!("entitlement {name} is not allowed"), span).hint(hint)))
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Request;
+use super::epoch::EPOCH_ARG;
 use crate::dockerfile::expand::{self, ExpandError, Expanded, ExpandedWords};
 use crate::dockerfile::{ArgInstruction, Diagnostic, Dockerfile, Word};
 
@@ -134,7 +135,7 @@ impl<'a> GlobalScope<'a> {
         let meant = |name: &str| {
             PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
                 || name.starts_with("BUILDKIT_")
-                || name == "SOURCE_DATE_EPOCH"
+                || name == EPOCH_ARG
         };
         self.build_args.keys().filter(|name| !used.contains(*name) && !meant(name)).cloned().collect()
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::base::Base;
+use super::epoch::epoch;
 use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
@@ -19,6 +20,8 @@ pub(super) struct Planner<'a> {
     pub(super) file: &'a Dockerfile,
     pub(super) request: &'a Request,
     pub(super) global: GlobalScope<'a>,
+    /// The time that everything made is to be of.
+    pub(super) epoch: Option<i64>,
     pub(super) images: &'a BaseImages,
     pub(super) hidden: Option<&'a Hidden<'a>>,
     pub(super) graph: Graph,
@@ -78,11 +81,16 @@ impl<'a> Planner<'a> {
         let last = file.stages.last().and_then(|stage| stage.from.node.stage_name());
         let given = request.target.clone().filter(|target| !target.is_empty());
         let target = given.or(last).unwrap_or_else(|| "default".to_owned());
-        let (global, errors) = GlobalScope::new(file, request, &target);
+        let (global, mut errors) = GlobalScope::new(file, request, &target);
+        let epoch = epoch(file, request, &global).unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
         let mut planner = Self {
             file,
             request,
             global,
+            epoch,
             images,
             hidden,
             graph: Graph::default(),

@@ -114,11 +114,14 @@ fn try_overlay(probe: &Path) -> OverlayTried {
 fn overlay_in(probe: &Path) -> OverlayTried {
     let lowers = [probe.join("lower"), probe.join("other")];
     let (upper, work) = (probe.join("upper"), probe.join("work"));
-    let tree = match mount::overlay(Overlay { lowers: &lowers, changes: Some((&upper, &work)) }) {
-        Ok(tree) => tree,
-        Err(_) if mount::overlay_knows_single_layers(&lowers[0]) == Ok(false) => return OverlayTried::OldWay,
-        Err(error) => return OverlayTried::Fails(words(&error.source)),
-    };
+    let tree =
+        match mount::overlay(Overlay { lowers: &lowers, changes: Some((&upper, &work)), devices: false }) {
+            Ok(tree) => tree,
+            Err(_) if mount::overlay_knows_single_layers(&lowers[0]) == Ok(false) => {
+                return OverlayTried::OldWay;
+            }
+            Err(error) => return OverlayTried::Fails(words(&error.source)),
+        };
     // A directory in place of a deleted one takes a mark that only some file systems and kernels can write.
     let replaced = rustix::fs::unlinkat(&tree, "inner", AtFlags::REMOVEDIR)
         .and_then(|()| rustix::fs::mkdirat(&tree, "inner", Mode::from_raw_mode(0o755)));

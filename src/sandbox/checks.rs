@@ -1,10 +1,11 @@
 //! The lines of a verdict: one thing each, whether it is there, and what would bring it. Pure.
 
 use super::attempt::{Attempt, Inside, OverlayTried, Tried};
+use super::cgroup::Cgroup;
 use super::isolation::Rung;
 use super::lent::Mapper;
 use super::obstacles::Remedy;
-use super::probe::{Cgroup, Device, Facts};
+use super::probe::{Device, Facts};
 use super::verdict::{Check, State};
 
 type Line = (Check, Option<Remedy>);
@@ -199,26 +200,18 @@ fn landlock(facts: &Facts) -> Line {
 fn cgroup(facts: &Facts) -> Line {
     const LIMITS: [&str; 3] = ["cpu", "memory", "pids"];
     let check = |state, detail: String| line("cgroup", "cgroup limits", state, detail);
-    let unified = || {
-        let what = "limits need controllers in cgroup v2: boot without cgroup v1, by the kernel's command line \
-                    systemd.unified_cgroup_hierarchy=1";
-        Some(advice(what))
-    };
+    let remedy = || Some(facts.cgroup.remedy(facts.uid == 0));
     match &facts.cgroup {
-        Cgroup::Absent => (check(State::Missing, "no cgroup v2 is mounted".to_owned()), unified()),
+        Cgroup::Absent => (check(State::Missing, "no cgroup v2 is mounted".to_owned()), remedy()),
         Cgroup::NotDelegated { directory } => {
-            let user = if facts.uid == 0 { "" } else { "--user " };
-            let what = "limits need a control group of one's own, which systemd gives";
-            let command = format!("systemd-run {user}--scope -p Delegate=yes rbuild ...");
-            let detail = format!("not delegated: {}", directory.display());
-            (check(State::Missing, detail), Some(Remedy::command(what, command)))
+            (check(State::Missing, format!("not delegated: {}", directory.display())), remedy())
         }
         Cgroup::Delegated { controllers, .. } => {
             let (has, lacks): (Vec<&str>, Vec<&str>) =
                 LIMITS.iter().partition(|name| controllers.iter().any(|controller| controller == *name));
             match (has.is_empty(), lacks.is_empty()) {
                 (true, _) => {
-                    (check(State::Missing, format!("delegated without {}", lacks.join(", "))), unified())
+                    (check(State::Missing, format!("delegated without {}", lacks.join(", "))), remedy())
                 }
                 (false, true) => (check(State::Ok, has.join(", ")), None),
                 (false, false) => {

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::emulate::{Emulator, Links};
+use super::group::Group;
 use super::init::{self, Child};
 use super::message::{self, Failure, Job, Order, Outcome, Report};
 use super::spec::{Emulated, Network};
@@ -35,7 +36,8 @@ pub fn main() -> i32 {
             let failure = Failure::Step { step: "start".to_owned(), error: error.to_string() };
             // When the parent is gone nobody is left to be told.
             let _ = message::write(&mut &socket, &Report::Failed(failure));
-            let _ = message::write(&mut &socket, &Report::Ended(Outcome::Exited(125)));
+            let ended = Report::Ended { outcome: Outcome::Exited(125), out_of_memory: None };
+            let _ = message::write(&mut &socket, &ended);
             125
         }
     }
@@ -53,6 +55,11 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     if job.network == Network::None {
         namespaces |= Namespaces::NEWNET;
     }
+    // Before the root changes, which it does for this process, too.
+    let group = match job.group.as_ref().map(Group::create).transpose() {
+        Ok(group) => Removed(group),
+        Err(error) => return Err(io::Error::other(error)),
+    };
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
     let (to_init, from_init) = UnixStream::pair()?;
@@ -61,13 +68,18 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     match process::fork()? {
         Fork::Child => {
             drop((proc, to_init));
-            become_init(job, socket, Child { socket: from_init, links }, stdio)
+            become_init(job, group.0.as_ref(), socket, Child { socket: from_init, links }, stdio)
         }
         Fork::Parent(init) => {
             drop((stdio, from_init));
+            let inside =
+                Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
             let emulator = emulator(&job, &to_init, &proc, init, links)?;
-            let outcome = watch(init, socket, emulator)?;
-            message::write(&mut &*socket, &Report::Ended(outcome))
+            let outcome = watch(&inside, socket, emulator)?;
+            let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
+            // Nothing is left when the end is told.
+            drop(group);
+            message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
         }
     }
 }
@@ -103,9 +115,33 @@ fn emulator(
     }
 }
 
-fn become_init(job: Job, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> ! {
+/// A group that goes when this process is done with it, however that comes.
+struct Removed(Option<Group>);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Group::remove);
+    }
+}
+
+/// Everything in the sandbox.
+struct Inside<'a> {
+    init: Pid,
+    pidfd: OwnedFd,
+    group: Option<&'a Group>,
+}
+
+impl Inside<'_> {
+    /// Kills it all: with the first process of a namespace the kernel kills the others.
+    fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.group.into_iter().for_each(Group::kill);
+    }
+}
+
+fn become_init(job: Job, group: Option<&Group>, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> ! {
     process::default_terminal_signals();
-    let failure = init::run(job, socket, child, stdio);
+    let failure = init::run(job, group, socket, child, stdio);
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));
     process::exit_now(code)
@@ -113,12 +149,11 @@ fn become_init(job: Job, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3])
 
 /// Waits for the first process inside to end; kills it when the parent is gone. Meanwhile answers the calls that were
 /// handed over.
-fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
-    let pidfd = pidfd_open(init, PidfdFlags::empty())?;
+fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
     let (mut parent_is_there, mut calls) = (true, true);
     loop {
         let listener = emulator.as_ref().filter(|_| calls).map(Emulator::listener);
-        let mut watched = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        let mut watched = vec![PollFd::new(&inside.pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
         watched.push(PollFd::new(socket, unless(parent_is_there)));
@@ -135,7 +170,7 @@ fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::
         drop(watched);
         if ended {
             emulator.map_or(Ok(()), Emulator::finish)?;
-            return Ok(match process::wait(init)? {
+            return Ok(match process::wait(inside.init)? {
                 Ended::Exited(code) => Outcome::Exited(code),
                 Ended::Signaled(signal) => Outcome::Signaled(signal),
             });
@@ -151,12 +186,13 @@ fn watch(init: Pid, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::
                 // The program may have ended just now; the next round sees it.
                 Ok(Some(Order::Signal(signal))) => {
                     if let Some(signal) = Signal::from_named_raw(signal) {
-                        let _ = pidfd_send_signal(&pidfd, signal);
+                        let _ = pidfd_send_signal(&inside.pidfd, signal);
                     }
                 }
+                Ok(Some(Order::Kill)) => inside.kill(),
                 Ok(None) | Err(_) => {
                     parent_is_there = false;
-                    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                    inside.kill();
                 }
             }
         }

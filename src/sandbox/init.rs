@@ -12,17 +12,19 @@ use std::process::Command;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
-use super::capabilities;
+use super::capabilities::Capabilities;
 use super::emulate::{self, Links};
+use super::group::Group;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::{Emulated, Process};
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
+use super::{capabilities, devices, profile, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
-use crate::sys::rooted::Root;
+use crate::sys::rooted::{self, Root};
 use crate::sys::socket::send_descriptors;
-use crate::sys::{At, IoError, network, process, seccomp};
+use crate::sys::{At, IoError, namespace, network, process, seccomp};
 
 /// The process beside the sandbox, as the first one inside knows it.
 pub(super) struct Child {
@@ -32,9 +34,16 @@ pub(super) struct Child {
 }
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
-pub(super) fn run(job: Job, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> Failure {
+pub(super) fn run(
+    job: Job,
+    group: Option<&Group>,
+    socket: &UnixStream,
+    child: Child,
+    stdio: [OwnedFd; 3],
+) -> Failure {
     let (process, child) = (job.process, Some(child));
-    let mut init = Init { root: None, process, socket, child, ids: OtherIds::Real, stdio };
+    let mut init =
+        Init { group, root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -59,6 +68,7 @@ fn step_name(step: &Step) -> String {
 }
 
 struct Init<'a> {
+    group: Option<&'a Group>,
     /// The root file system, once mounted; none again after it became `/`.
     root: Option<Root>,
     process: Process,
@@ -68,6 +78,8 @@ struct Init<'a> {
     ids: OtherIds,
     /// The program's standard streams.
     stdio: [OwnedFd; 3],
+    /// An empty directory that hides others, once it hides one.
+    cover: Option<OwnedFd>,
 }
 
 /// What it takes to become somebody else.
@@ -80,7 +92,7 @@ enum OtherIds {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     #[error(transparent)]
     Io(#[from] IoError),
     #[error(transparent)]
@@ -101,22 +113,33 @@ impl From<RootError> for StepError {
     }
 }
 
-const HARMLESS: Attributes =
+pub(super) const HARMLESS: Attributes =
     Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
 
 impl Init<'_> {
     fn carry_out(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
-            Step::MountRoot { root, mount_points } => self.root = Some(mount_root(root, mount_points)?),
+            Step::MountRoot { root, mount_points, devices } => {
+                self.root = Some(mount_root(root, mount_points, *devices)?);
+            }
             Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
-            Step::MountDev { at } => self.mount_dev(at)?,
-            Step::MountSys { at, fresh } => self.mount_sys(at, *fresh)?,
+            Step::JoinGroup => {
+                let group = self.group.expect("the child makes a group where the plan joins one");
+                group.join().at("join", "control group")?;
+            }
+            Step::HideGroups => namespace::hide_control_groups().at("unshare", "control groups")?,
+            Step::MountDev { at, all, shm_size } => self.mount_dev(at, *all, *shm_size)?,
+            Step::MountGroups { at, read_only } => self.mount_groups(at, *read_only)?,
+            Step::MountSys { at, fresh, read_only } => self.mount_sys(at, *fresh, *read_only)?,
             Step::BindFile { source, at } => {
                 let file = mount::clone_tree(source, Recursive::No).at("open", source)?;
                 add_attributes(&file, mount::READ_ONLY, source)?;
                 self.attach(&file, at)?;
             }
-            Step::Mask { at } => self.mask(at)?,
+            Step::Mask { at } => {
+                self.mask(at)?;
+            }
+            Step::MaskInEach { at, name } => self.mask_in_each(at, name)?,
             Step::MakeReadOnly { at } => self.make_read_only(at)?,
             Step::LoopbackUp => network::loopback_up().at("bring up", "lo")?,
             Step::Pivot => {
@@ -131,7 +154,15 @@ impl Init<'_> {
                 process::leave_session_keyring().at("leave", "session keyring")?;
             }
             Step::Emulate { what } => self.emulate(*what)?,
-            Step::LimitCapabilities => capabilities::limit().at("limit", "capabilities")?,
+            Step::RefuseCalls { capabilities } => self.refuse_calls(*capabilities)?,
+            Step::AllowUlimit { ulimit } => ulimits::allow(ulimit).at("raise", "hard limit")?,
+            Step::SetUlimit { ulimit } => ulimits::set(ulimit).at("set", "limit")?,
+            Step::LimitCapabilities { capabilities } => {
+                capabilities::limit(*capabilities).at("limit", "capabilities")?;
+            }
+            Step::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).at("give up", "new privileges")?;
+            }
             Step::BecomeUser { user } => self.become_user(user)?,
             Step::ChangeDirectory { path } => {
                 std::fs::create_dir_all(path)
@@ -157,45 +188,24 @@ impl Init<'_> {
         mount::attach(tree, self.place(at)?).at("mount on", at)
     }
 
-    fn mount_dev(&self, at: &str) -> Result<(), StepError> {
-        // The devices that are to work are mounts of their own.
-        let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
-        let dev = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
-        self.attach(&dev, at)?;
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            let device = Path::new("/dev").join(name);
-            // A host without one of them, such as a container without a terminal, gives a step without it.
-            let Ok(tree) = mount::clone_tree(&device, Recursive::No) else { continue };
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(&dev, name, flags, Mode::from_raw_mode(0o666)).at("create", &device)?;
-            attach_in(&dev, &tree, name)?;
-        }
-        let links = [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ];
-        for (name, target) in links {
-            rustix::fs::symlinkat(target, &dev, name).at("create link", name)?;
-        }
-        for name in ["pts", "shm", "mqueue"] {
-            rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755)).at("create directory", name)?;
-        }
-        attach_in(&dev, &terminals()?, "pts")?;
-        attach_in(
-            &dev,
-            &mount::virtual_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?,
-            "shm",
-        )?;
-        attach_in(&dev, &mount::virtual_fs("mqueue", &[], HARMLESS)?, "mqueue")?;
-        Ok(())
+    /// Mounts them anew, which shows no more than the namespace has; a kernel without them leaves the place as it is.
+    fn mount_groups(&self, at: &str, read_only: bool) -> Result<(), StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(()) };
+        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
+        let Ok(tree) = mount::virtual_fs("cgroup2", &[], attributes) else { return Ok(()) };
+        Ok(mount::attach(&tree, &place).at("mount on", at)?)
     }
 
-    fn mount_sys(&self, at: &str, fresh: bool) -> Result<(), StepError> {
+    fn mount_dev(&self, at: &str, all: bool, shm_size: Option<u64>) -> Result<(), StepError> {
+        let dev = devices::file_system(all)?;
+        self.attach(&dev, at)?;
+        devices::fill(&dev, all, shm_size)
+    }
+
+    fn mount_sys(&self, at: &str, fresh: bool, read_only: bool) -> Result<(), StepError> {
+        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
         let tree = if fresh {
-            mount::virtual_fs("sysfs", &[], HARMLESS | mount::READ_ONLY)?
+            mount::virtual_fs("sysfs", &[], attributes)?
         } else {
             // Without what is mounted below it, where the kernel lets go of that.
             let sys = Path::new("/sys");
@@ -203,7 +213,7 @@ impl Init<'_> {
                 mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
             let tree = tree.at("open", "/sys")?;
             let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(AT_RECURSIVE);
-            mount::set_attributes(&tree, HARMLESS | mount::READ_ONLY, flags).at("make read-only", "/sys")?;
+            mount::set_attributes(&tree, attributes, flags).at("make harmless", "/sys")?;
             tree
         };
         Ok(self.attach(&tree, at)?)
@@ -221,15 +231,41 @@ impl Init<'_> {
         }
     }
 
-    fn mask(&self, at: &str) -> Result<(), StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(()) };
+    /// Whether there was anything to mask.
+    fn mask(&mut self, at: &str) -> Result<bool, StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(false) };
         let stat = rustix::fs::fstat(&place).at("stat", at)?;
-        let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "0")], HARMLESS | mount::READ_ONLY)?
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let null = mount::clone_tree(Path::new("/dev/null"), Recursive::No).at("open", "/dev/null")?;
+            mount::attach(&null, &place).at("mask", at)?;
+        } else if let Some(cover) = &self.cover {
+            let again = mount::clone_tree_at(cover, Recursive::No).at("clone", "an empty directory")?;
+            mount::attach(&again, &place).at("mask", at)?;
         } else {
-            mount::clone_tree(Path::new("/dev/null"), Recursive::No).at("open", "/dev/null")?
-        };
-        Ok(mount::attach(&cover, &place).at("mask", at)?)
+            let attributes = HARMLESS | mount::READ_ONLY;
+            let cover = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "0")], attributes)?;
+            mount::attach(&cover, &place).at("mask", at)?;
+            self.cover = Some(cover);
+        }
+        Ok(true)
+    }
+
+    fn mask_in_each(&mut self, at: &str, name: &str) -> Result<(), StepError> {
+        let Some(place) = self.existing(at)? else { return Ok(()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(directory) = rustix::fs::openat(&place, ".", flags, Mode::empty()) else { return Ok(()) };
+        let mut any = false;
+        for entry in rooted::read_entries(&directory).at("list", at)? {
+            if entry.kind != FileType::Directory {
+                continue;
+            }
+            any |= self.mask(&format!("{at}/{}/{name}", entry.name.display()))?;
+            // Where any has it the first has it, too. Most machines have none.
+            if !any {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn make_read_only(&self, at: &str) -> Result<(), StepError> {
@@ -260,6 +296,22 @@ impl Init<'_> {
         self.notice(
             "owners of files are not kept and all users are one: something around this sandbox has the system calls that it takes",
         );
+        Ok(())
+    }
+
+    fn refuse_calls(&self, capabilities: Capabilities) -> Result<(), StepError> {
+        let why_not = match profile::program(capabilities) {
+            None => "there is no list of them for this kind of machine",
+            Some(program) => match seccomp::install(&program) {
+                Ok(()) => return Ok(()),
+                // Kernels without seccomp, or with the part of it that knows no filters.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
+                    "this kernel has no seccomp filters"
+                }
+                Err(error) => Err(error).at("refuse", "system calls")?,
+            },
+        };
+        self.notice(&format!("unusual system calls are not refused: {why_not}"));
         Ok(())
     }
 
@@ -298,20 +350,6 @@ const AT_RECURSIVE: u32 = 0x8000;
 
 fn add_attributes(tree: &OwnedFd, attributes: Attributes, shown: &Path) -> Result<(), IoError> {
     mount::set_attributes(tree, attributes, AtFlags::EMPTY_PATH).at("make read-only", shown)
-}
-
-fn attach_in(dev: &OwnedFd, tree: &OwnedFd, name: &str) -> Result<(), IoError> {
-    let place =
-        rustix::fs::openat(dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    mount::attach(tree, place.at("open", name)?).at("mount on", Path::new("/dev").join(name))
-}
-
-fn terminals() -> Result<OwnedFd, MountError> {
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    // Group 5 is the terminals' group by convention; a namespace that does not map it cannot name it.
-    mount::virtual_fs("devpts", &options, attributes)
-        .or_else(|_| mount::virtual_fs("devpts", &options[..2], attributes))
 }
 
 /// All in one thread: the process has no other.

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::group::GroupSpec;
 use super::spec::{Network, Process};
 use super::steps::Step;
 
@@ -15,12 +16,16 @@ pub(super) struct Job {
     pub network: Network,
     pub steps: Vec<Step>,
     pub process: Process,
+    /// The control group that it runs in, if limits ask for one.
+    pub group: Option<GroupSpec>,
 }
 
 /// Later frames to the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     Signal(i32),
+    /// Kill everything inside.
+    Kill,
 }
 
 /// Frames from the child, in this order: notices, at most one failure, and the end.
@@ -30,7 +35,11 @@ pub(super) enum Report {
     Notice(String),
     /// The sandbox could not be made, or the program not be started; the end follows.
     Failed(Failure),
-    Ended(Outcome),
+    Ended {
+        outcome: Outcome,
+        /// Whether memory was used up, where there is somebody who counts.
+        out_of_memory: Option<bool>,
+    },
 }
 
 /// How a sandboxed process ended.

@@ -21,10 +21,11 @@ pub(super) enum RootError {
     Io(#[from] IoError),
 }
 
-/// Mounts the root file system with every mount point in it, attached at the staging directory.
-pub(super) fn mount_root(root: &RootFs, points: &[MountPoint]) -> Result<Root, RootError> {
+/// Mounts the root file system with every mount point in it, attached at the staging directory. `devices` says whether
+/// those in it open what they stand for.
+pub(super) fn mount_root(root: &RootFs, points: &[MountPoint], devices: bool) -> Result<Root, RootError> {
     let mut lowers = root.lowers.clone();
-    let mut mounted = mount_overlay(root, &lowers)?;
+    let mut mounted = mount_overlay(root, &lowers, devices)?;
     let mut missing = Vec::new();
     for point in points {
         let place = mounted.final_place(Path::new(&point.path))?;
@@ -40,15 +41,15 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint]) -> Result<Root, R
         // A `volatile` overlay marks its work directory against being mounted twice.
         remove_volatile_mark(&root.work)?;
         lowers.insert(0, root.stubs.clone());
-        mounted = mount_overlay(root, &lowers)?;
+        mounted = mount_overlay(root, &lowers, devices)?;
     }
     let staging = Root::open(&root.staging)?;
     mount::attach(mounted.as_fd(), staging.as_fd()).at("attach the root file system to", &root.staging)?;
     Ok(mounted)
 }
 
-fn mount_overlay(root: &RootFs, lowers: &[PathBuf]) -> Result<Root, RootError> {
-    let tree = mount::overlay(Overlay { lowers, changes: Some((&root.upper, &root.work)) })?;
+fn mount_overlay(root: &RootFs, lowers: &[PathBuf], devices: bool) -> Result<Root, RootError> {
+    let tree = mount::overlay(Overlay { lowers, changes: Some((&root.upper, &root.work)), devices })?;
     Ok(Root::from_fd(tree, PathBuf::from("/")))
 }
 

@@ -1,8 +1,12 @@
 //! What holds for every sandbox of a command: where it was found to stand, and what the user asks for.
 
+use super::cgroup::{Groups, LimitError};
+use super::endings::Endings;
 use super::isolation::{Entered, Rung};
+use super::limits::Limits;
 use super::ranges::owned_ids;
 use super::spec::Emulated;
+use super::ulimits;
 use crate::sys::namespace;
 
 /// How sandboxes are made here.
@@ -10,13 +14,26 @@ use crate::sys::namespace;
 pub struct Sandboxing {
     pub entered: Entered,
     pub settings: Settings,
+    /// The sandboxes that were made so and are not gone.
+    pub endings: Endings,
+    /// Where control groups are made, if limits need them.
+    pub(super) groups: Option<Groups>,
 }
 
 /// What the user asks for, whatever runs inside.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {}
+pub struct Settings {
+    pub limits: Limits,
+}
 
 impl Sandboxing {
+    /// Finds out whether the limits can be kept here. This process has one thread.
+    pub fn new(entered: Entered, settings: Settings) -> Result<Self, LimitError> {
+        ulimits::check(&settings.limits.ulimits)?;
+        let groups = Groups::prepare(&settings.limits.resources, entered.rung == Rung::Root)?;
+        Ok(Self { entered, settings, endings: Endings::default(), groups })
+    }
+
     /// What has to be answered from outside.
     pub fn emulated(&self) -> Emulated {
         match self.entered.rung {

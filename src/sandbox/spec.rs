@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::capabilities::Capabilities;
+use super::limits::Limits;
+
 /// A process to be run apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -15,7 +18,9 @@ pub struct Spec {
     pub resolv_conf: PathBuf,
     pub network: Network,
     pub process: Process,
+    pub confinement: Confinement,
     pub emulated: Emulated,
+    pub limits: Limits,
 }
 
 /// What the namespace cannot do, so that it is answered from outside and recorded.
@@ -35,6 +40,45 @@ impl fmt::Display for Emulated {
             Self::Devices => "devices",
             Self::Owners => "owners",
         })
+    }
+}
+
+/// What the process is kept from, beside what namespaces keep it from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    pub capabilities: Capabilities,
+    /// Whether system calls fail that no container needs.
+    pub refuses_calls: bool,
+    /// Whether files of the kernel are hidden or read-only that are about the whole machine.
+    pub covers_kernel_files: bool,
+    /// Whether `/sys` and the host's devices are out of reach.
+    pub keeps_from_hardware: bool,
+    /// Whether setuid programs and file capabilities have no effect.
+    pub no_new_privileges: bool,
+}
+
+impl Confinement {
+    /// Docker's default, which a step has.
+    pub const USUAL: Self = Self {
+        capabilities: Capabilities::USUAL,
+        refuses_calls: true,
+        covers_kernel_files: true,
+        keeps_from_hardware: true,
+        no_new_privileges: false,
+    };
+    /// No more than the namespaces themselves.
+    pub const NONE: Self = Self {
+        capabilities: Capabilities::ALL,
+        refuses_calls: false,
+        covers_kernel_files: false,
+        keeps_from_hardware: false,
+        no_new_privileges: false,
+    };
+}
+
+impl Default for Confinement {
+    fn default() -> Self {
+        Self::USUAL
     }
 }
 

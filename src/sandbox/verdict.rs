@@ -135,9 +135,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::attempt::OverlayTried;
+    use super::super::cgroup::Cgroup;
     use super::super::lent::Mapper;
     use super::super::obstacles::Obstacles;
-    use super::super::probe::{Cgroup, Device};
+    use super::super::probe::Device;
     use super::*;
 
     fn inside(ids: u64) -> Inside {
@@ -172,6 +173,7 @@ mod tests {
             cgroup: Cgroup::Delegated {
                 directory: PathBuf::from("/c"),
                 controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
+                is_hybrid: false,
             },
             landlock: Some(6),
             fuse_overlayfs: None,
@@ -253,6 +255,7 @@ mod tests {
         let delegated = |names: &[&str]| Cgroup::Delegated {
             directory: PathBuf::from("/c"),
             controllers: names.iter().map(|name| (*name).to_owned()).collect(),
+            is_hybrid: true,
         };
         facts.cgroup = delegated(&["memory", "pids"]);
         assert_eq!(state(&Verdict::of(&facts, Choice::Auto), "cgroup"), State::Ok);

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
+use super::OPAQUE;
 use crate::sys::IoError;
 use crate::sys::rooted::Root;
-
-/// The extended attribute with which an overlay says that nothing below a directory shows through.
-const OPAQUE: &str = "user.overlay.opaque";
 
 /// A chain of layers to look into, uppermost first.
 #[derive(Debug)]
@@ -91,8 +90,13 @@ fn look(layer: &Root, path: &Path) -> Result<Found, IoError> {
 pub fn is_opaque(layer: &Root, directory: &Path) -> Result<bool, IoError> {
     let fd =
         layer.open_at(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    Ok(has_opaque_mark(&fd))
+}
+
+/// As [`is_opaque`] for an open directory.
+pub(super) fn has_opaque_mark(directory: impl AsFd) -> bool {
     let mut value = [0; 1];
-    Ok(rustix::fs::fgetxattr(&fd, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y"))
+    rustix::fs::fgetxattr(directory, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y")
 }
 
 #[cfg(test)]

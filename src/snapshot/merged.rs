@@ -8,10 +8,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::below::{is_opaque, is_whiteout};
-use crate::sys::ownership;
+use super::metadata;
 use crate::sys::rooted::{Links, Root};
 use crate::sys::{At, IoError};
 
@@ -75,17 +75,10 @@ impl Merged {
             shown.layer.open_at(place, flags, Mode::empty())?,
             self.upper.open_at(place, flags, Mode::empty())?,
         );
-        let mut stat = shown.stat;
-        if let Some(recorded) = ownership::read(&from) {
-            recorded.apply(&mut stat);
-        }
-        ownership::chown(&to, stat.st_uid, stat.st_gid).at("change owner of", place)?;
-        rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at("change mode of", place)?;
-        crate::sys::attributes::copy(&from, &to);
-        rustix::fs::futimens(&to, &times(&stat)).at("set times of", place)?;
+        metadata::copy(&from, &to, place)?;
         // Making it has changed its parent, which was there before as far as anybody can see.
         if let Some(parent) = self.find_below(parent)? {
-            rustix::fs::futimens(&above, &times(&parent.stat)).at("set times of", place)?;
+            rustix::fs::futimens(&above, &metadata::times(&parent.stat)).at("set times of", place)?;
         }
         Ok(())
     }
@@ -157,15 +150,4 @@ fn look(layer: &Root, place: &Path) -> Result<Look, IoError> {
 
 fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    }
 }

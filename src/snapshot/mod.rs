@@ -2,21 +2,27 @@
 //!
 //! A chain of layers is a list of directories, uppermost first. It can be looked at ([`view`]), written to with the
 //! changes in a directory of their own ([`Draft`]), and asked what a directory shows below its uppermost layer
-//! ([`Below`]). Mounts are detached: no place in the file system shows them, and nothing has to be unmounted.
+//! ([`Below`]); where there are more layers than the kernel takes, the lowest become one ([`flatten`]). Mounts are detached: no place in the file system shows them, and nothing has to be unmounted.
 //!
 //! Not here: where the directories come from (`store`), and what becomes of the changes (`layer`).
 
 mod below;
+mod flatten;
 mod merged;
+mod metadata;
 
 use std::path::{Path, PathBuf};
 
 pub use below::{Below, is_opaque, is_whiteout};
+pub use flatten::flatten;
 pub use merged::Merged;
 
 use crate::sys::mount::{self, MountError, Overlay};
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError};
+
+/// The extended attribute with which an overlay says that nothing below a directory shows through.
+const OPAQUE: &str = "user.overlay.opaque";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -33,7 +39,7 @@ pub fn view(chain: &[PathBuf], empty: &Path) -> Result<Root, SnapshotError> {
     }
     // An overlay for reading wants two directories; the lowest may be an empty one.
     let lowers = [chain, &[empty.to_owned()]].concat();
-    let tree = mount::overlay(Overlay { lowers: &lowers, changes: None })?;
+    let tree = mount::overlay(Overlay { lowers: &lowers, changes: None, devices: false })?;
     Ok(Root::from_fd(tree, PathBuf::from("/")))
 }
 

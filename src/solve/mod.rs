@@ -47,6 +47,11 @@ pub trait Worker: Send + Sync + 'static {
         inputs: &[Self::Output],
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
+    /// Waits until nothing is left of executions that were given up.
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Tells how it goes; see [`Progress`].
     fn progress(&self, vertex: VertexId, progress: Progress);
 }

@@ -70,8 +70,9 @@ pub async fn solve<W: Worker>(
                 }
             }
             Err(error) => {
-                // Dropping a task drops its sandbox, which kills it. Waiting here means nothing runs on afterwards.
+                // Dropping a task drops its sandbox, which has it killed. Waiting here means nothing runs on afterwards.
                 running.shutdown().await;
+                worker.settled().await;
                 return Err(Failed { vertex, error });
             }
         }

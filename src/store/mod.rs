@@ -33,7 +33,9 @@ use serde::{Deserialize, Serialize};
 pub use blob::{BlobWriter, Blobs};
 pub use error::StoreError;
 pub use lock::Lock;
-pub use record::{BlobRecord, ImageRecord, KnownBlob, LayerRecord, Record, SealRecord, StepRecord};
+pub use record::{
+    BlobRecord, ImageRecord, KnownBlob, LayerRecord, MergedRecord, Record, SealRecord, StepRecord,
+};
 pub use session::{Session, Workspace};
 pub use snapshots::SnapshotId;
 pub use tag::Tag;

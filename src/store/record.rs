@@ -33,6 +33,9 @@ pub struct StepRecord {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LayerRecord {
     pub snapshot: Option<SnapshotId>,
+    /// What the snapshot's times were cut to when it was packed: the layer has nothing newer, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<i64>,
     /// Compressed forms, in the store or in a registry.
     pub blobs: Vec<KnownBlob>,
 }
@@ -76,7 +79,7 @@ impl LayerRecord {
     }
 }
 
-/// What a snapshot is as a layer, by its id.
+/// What a snapshot is as a layer, by its id, and, if its times are cut, a dot and the latest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SealRecord {
     pub diff_id: DiffId,
@@ -86,6 +89,12 @@ pub struct SealRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImageRecord {
     pub manifest: Option<Descriptor>,
+}
+
+/// Layers that were made one, by the digest of their snapshots' names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MergedRecord {
+    pub snapshot: SnapshotId,
 }
 
 /// That a blob is whole, by its digest.
@@ -105,6 +114,9 @@ impl Record for SealRecord {
 }
 impl Record for ImageRecord {
     const KIND: &'static str = "images";
+}
+impl Record for MergedRecord {
+    const KIND: &'static str = "merged";
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";

@@ -9,6 +9,8 @@
 )]
 
 pub mod attributes;
+pub mod bpf;
+pub mod disk;
 mod error;
 pub mod landlock;
 pub mod link_owners;

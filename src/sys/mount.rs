@@ -37,6 +37,8 @@ pub struct Overlay<'a> {
     pub lowers: &'a [PathBuf],
     /// Where changes go, and a work directory beside it; none for reading only, which takes two lower directories.
     pub changes: Option<(&'a Path, &'a Path)>,
+    /// Whether a device that an image or a step brings along opens what it stands for; else it is kept, and opens nothing.
+    pub devices: bool,
 }
 
 /// Mounts an overlay, attached nowhere: it lives as long as the descriptor or a place it is attached to.
@@ -45,8 +47,8 @@ pub struct Overlay<'a> {
 /// that a crash interrupts is thrown away anyhow.
 pub fn overlay(overlay: Overlay<'_>) -> Result<OwnedFd, MountError> {
     let target = overlay.changes.map(|(upper, _)| upper).or(overlay.lowers.first().map(PathBuf::as_path));
-    // A device that an image or a step brings along is kept, and opens nothing.
-    new_mount("overlay", target.unwrap_or(Path::new("nothing")), Attributes::MOUNT_ATTR_NODEV, |context| {
+    let attributes = if overlay.devices { Attributes::empty() } else { Attributes::MOUNT_ATTR_NODEV };
+    new_mount("overlay", target.unwrap_or(Path::new("nothing")), attributes, |context| {
         for lower in overlay.lowers {
             add_layer(context, "lowerdir+", lower)?;
         }
@@ -72,7 +74,8 @@ fn add_layer(context: BorrowedFd<'_>, key: &str, directory: &Path) -> rustix::io
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let layer = rustix::fs::open(directory, flags, Mode::empty())?;
     match fsconfig_set_fd(context, key, &layer) {
-        Err(rustix::io::Errno::INVAL) => {
+        // Before Linux 6.13 the kernel refuses the descriptor for being one of a path alone, before it looks at the key.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => {
             fsconfig_set_string(context, key, format!("/proc/self/fd/{}", layer.as_raw_fd()))
         }
         answer => answer,

@@ -16,6 +16,15 @@ pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
 }
 
+/// Makes the control group that this process is in the root of those that it sees. Kernels without control groups have
+/// nothing to hide.
+pub fn hide_control_groups() -> io::Result<()> {
+    match unshare(Namespaces::NEWCGROUP) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        answer => answer,
+    }
+}
+
 /// Maps the namespace's root to one user and group outside: what every process may do for itself.
 pub fn map_single_ids(uid: u32, gid: u32) -> Result<(), IoError> {
     // The kernel takes a group map from an ordinary user only after setgroups is given up.

@@ -1,11 +1,11 @@
-//! System calls of other processes, handed to this one to be answered (seccomp user notification).
+//! Filters of system calls, and calls of other processes handed to this one to be answered (seccomp, user notification).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::{
-    BPF_ABS, BPF_JA, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog,
-};
+use libc::sock_fprog;
+
+use super::bpf::{Field, Instruction, Verdict, end, if_any, if_equal, keep, load, skip};
 
 /// Which program interface of the kernel a call comes through: each has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +73,20 @@ const X32_NUMBERS: u32 = 0x4000_0000;
 /// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which libc does not have for every C library.
 const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
 
-/// Installs a filter on this thread, and on all it will start, that hands over some calls and lets all others pass.
-/// It takes CAP_SYS_ADMIN in the user namespace; without it setuid programs would have to be given up.
+/// Installs a program on this thread, and on all it will start. It takes CAP_SYS_ADMIN in the user namespace; without it
+/// setuid programs would have to be given up.
+pub fn install(program: &[Instruction]) -> io::Result<()> {
+    set_filter(program, 0).map(|_| ())
+}
+
+/// Installs a program that hands over some calls and lets all others pass; takes what [`install`] takes.
 pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
-    let program = program(traps, libc::SECCOMP_RET_USER_NOTIF, has_x32());
+    let program = program(traps, Verdict::HandOver, has_x32());
     // A call that has been taken up is not given up for a signal: programs do not expect that stat or exit is
     // interrupted, and what was done for them would be done twice. Kernels before 5.19 do not know the flag.
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let fd = match install(&program, flags | WAIT_KILLABLE) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(&program, flags)?,
+    let fd = match set_filter(&program, flags | WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set_filter(&program, flags)?,
         answer => answer?,
     };
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
@@ -90,19 +95,16 @@ pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
 
 /// Installs a filter that answers some calls as done without doing them. As [`hand_over`], but nobody is asked.
 pub fn pretend(traps: &[Trap]) -> io::Result<()> {
-    install(&program(traps, libc::SECCOMP_RET_ERRNO, has_x32()), 0).map(drop)
+    install(&program(traps, Verdict::Fail(0), has_x32()))
 }
 
-fn install(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<i32> {
+fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies the program, which lives until the call returns and is as long as it says.
     let answer =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
-    match i32::try_from(answer) {
-        Ok(answer) if answer >= 0 => Ok(answer),
-        _ => Err(io::Error::last_os_error()),
-    }
+    RawFd::try_from(answer).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
 }
 
 /// Whether this kernel runs x32 programs; one that does not answers their calls as unknown, and so must nobody else.
@@ -112,25 +114,22 @@ fn has_x32() -> bool {
 }
 
 /// The filter: a part for each architecture, in which each trap is compared in turn; all others pass.
-fn program(traps: &[Trap], verdict: u32, x32: bool) -> Vec<sock_filter> {
-    const ARCHITECTURE: u32 = 4;
-    let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
-    let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
-    let mut program = vec![load(ARCHITECTURE)];
+fn program(traps: &[Trap], verdict: Verdict, x32: bool) -> Vec<Instruction> {
+    let pass = end(Verdict::Allow);
+    let mut program = vec![load(Field::Architecture)];
     for (interface, architecture) in [(Interface::Native, NATIVE), (Interface::I386, I386)] {
-        let mut part = vec![load(0)];
+        let mut part = vec![load(Field::Number)];
         if cfg!(target_arch = "x86_64") && interface == Interface::Native {
             match x32 {
-                true => part.push(statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, !X32_NUMBERS)),
-                false => part.extend([jump(BPF_JSET, X32_NUMBERS, 0, 1), pass]),
+                true => part.push(keep(!X32_NUMBERS)),
+                false => part.extend([if_any(X32_NUMBERS, 0, 1), pass]),
             }
         }
         for trap in traps.iter().filter(|trap| trap.interface == interface) {
             part.extend(comparison(trap, verdict));
         }
         part.push(pass);
-        let length = u32::try_from(part.len()).expect("a filter is short");
-        program.extend([jump(BPF_JEQ, architecture, 1, 0), statement(BPF_JMP | BPF_JA, length)]);
+        program.extend([if_equal(architecture, 1, 0), skip(part.len())]);
         program.extend(part);
     }
     program.push(pass);
@@ -138,32 +137,20 @@ fn program(traps: &[Trap], verdict: u32, x32: bool) -> Vec<sock_filter> {
 }
 
 /// What one trap takes, with the call's number loaded.
-fn comparison(trap: &Trap, verdict: u32) -> Vec<sock_filter> {
-    let load_argument = |index: u32| statement(BPF_LD | BPF_W | BPF_ABS, 16 + 8 * index);
-    let pass = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
-    let give = statement(BPF_RET | BPF_K, verdict);
+fn comparison(trap: &Trap, verdict: Verdict) -> Vec<Instruction> {
     let number = u32::try_from(trap.number).expect("system calls have small numbers");
     match trap.when {
-        None => vec![jump(BPF_JEQ, number, 0, 1), give],
+        None => vec![if_equal(number, 0, 1), end(verdict)],
         Some(When { argument, mask, values: [one, other] }) => vec![
-            jump(BPF_JEQ, number, 0, 6),
-            load_argument(argument),
-            statement(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask),
-            jump(BPF_JEQ, one, 1, 0),
-            jump(BPF_JEQ, other, 0, 1),
-            give,
-            pass,
+            if_equal(number, 0, 6),
+            load(Field::Argument(argument)),
+            keep(mask),
+            if_equal(one, 1, 0),
+            if_equal(other, 0, 1),
+            end(verdict),
+            end(Verdict::Allow),
         ],
     }
-}
-
-fn statement(code: u32, value: u32) -> sock_filter {
-    sock_filter { code: u16::try_from(code).expect("codes are small"), jt: 0, jf: 0, k: value }
-}
-
-fn jump(condition: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
-    let code = u16::try_from(BPF_JMP | condition | BPF_K).expect("codes are small");
-    sock_filter { code, jt: then, jf: otherwise, k: value }
 }
 
 // The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
@@ -335,33 +322,8 @@ pub fn bytes_of<T: Copy>(value: &T) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bpf::interpreter;
     use super::*;
-
-    /// Runs a filter as the kernel would; gives its verdict.
-    fn verdict(program: &[sock_filter], architecture: u32, number: u32, arguments: [u32; 6]) -> u32 {
-        let load = |offset: u32| match offset {
-            0 => number,
-            4 => architecture,
-            offset => arguments[((offset - 16) / 8) as usize],
-        };
-        let (mut at, mut accumulator) = (0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = program[at];
-            let (jt, jf) = (usize::from(jt), usize::from(jf));
-            at += 1;
-            match u32::from(code) {
-                code if code == BPF_LD | BPF_W | BPF_ABS => accumulator = load(k),
-                code if code == libc::BPF_ALU | libc::BPF_AND | BPF_K => accumulator &= k,
-                code if code == BPF_JMP | BPF_JEQ | BPF_K => at += if accumulator == k { jt } else { jf },
-                code if code == BPF_JMP | BPF_JSET | BPF_K => {
-                    at += if accumulator & k != 0 { jt } else { jf }
-                }
-                code if code == BPF_JMP | BPF_JA => at += k as usize,
-                code if code == BPF_RET | BPF_K => return k,
-                code => panic!("unknown code {code}"),
-            }
-        }
-    }
 
     #[test]
     fn only_what_was_asked_for_is_handed_over() {
@@ -373,19 +335,23 @@ mod tests {
             trap(Interface::Native, 133, Some(devices)),
             trap(Interface::Native, 4, None),
         ];
-        let (notify, allow) = (libc::SECCOMP_RET_USER_NOTIF, libc::SECCOMP_RET_ALLOW);
+        let (notify, allow) = (Verdict::HandOver, Verdict::Allow);
         let filter = program(&traps, notify, false);
-        let run = |number, mode| verdict(&filter, NATIVE, number, [0, mode, 0, 0, 0, 0]);
+        let verdict = |architecture, number, mode| {
+            interpreter::run(&filter, architecture, number, [0, mode, 0, 0, 0, 0]).0
+        };
+        let run = |number, mode| verdict(NATIVE, number, mode);
         assert_eq!(run(92, 0), notify);
         assert_eq!(run(4, 0), notify);
         assert_eq!(run(1, 0), allow);
         assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
-        let other = |number| verdict(&filter, I386, number, [0; 6]);
+        let other = |number| verdict(I386, number, 0);
         assert_eq!([other(212), other(92), other(4)], [notify, allow, allow]);
-        assert_eq!(verdict(&filter, 0x4000_0028, 92, [0; 6]), allow);
+        assert_eq!(verdict(0x4000_0028, 92, 0), allow);
         if cfg!(target_arch = "x86_64") {
             assert_eq!(run(X32_NUMBERS | 92, 0), allow);
-            assert_eq!(verdict(&program(&traps, notify, true), NATIVE, X32_NUMBERS | 92, [0; 6]), notify);
+            let with_x32 = program(&traps, notify, true);
+            assert_eq!(interpreter::run(&with_x32, NATIVE, X32_NUMBERS | 92, [0; 6]).0, notify);
         }
     }
 }

@@ -53,6 +53,44 @@ fn an_interrupted_build_ends_at_once_and_its_steps_with_it() {
 }
 
 #[test]
+fn an_interrupted_step_that_writes_leaves_nothing() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(5);
+    env.dockerfile(&format!(
+        "FROM base:1\nRUN trap '' INT TERM; sleep {mark} & echo begun; \
+         i=0; while :; do i=$(((i+1)%50)); mkdir -p /d$i; echo x >> /d$i/x; done\n"
+    ));
+    for _ in 0..3 {
+        let mut build = started(&env, &["."], "begun");
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process(Pid::from_child(&build), Signal::INT).unwrap();
+        assert_eq!(build.wait().unwrap().code(), Some(130));
+        // Not soon: when the command is over, so is all of it.
+        assert_eq!(processes(&mark), 0);
+        env.has_no_leftovers();
+    }
+}
+
+#[test]
+fn a_container_that_is_asked_three_times_leaves_nothing() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let mark = mark(6);
+    let script = format!("trap '' INT TERM; sleep {mark} & echo begun >&2; while :; do echo x >> /x; done");
+    let mut run = started(&env, &["run", "--rm", "base:1", "sh", "-c", &script], "begun");
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(100));
+        kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(processes(&mark), 0);
+    env.has_no_leftovers();
+}
+
+#[test]
 fn a_step_dies_with_a_build_that_is_killed() {
     require_busybox!();
     let env = TestEnv::new();
@@ -112,13 +150,18 @@ fn started(env: &TestEnv, arguments: &[&str], line: &str) -> Child {
 fn is_gone(mark: &str) {
     let patience = Instant::now() + Duration::from_secs(5);
     loop {
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let arguments = processes.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
-        let found = arguments.filter(|it| it.windows(mark.len()).any(|part| part == mark.as_bytes())).count();
+        let found = processes(mark);
         if found == 0 {
             return;
         }
         assert!(Instant::now() < patience, "{found} processes with {mark} live on");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// How many processes have the mark among their arguments.
+fn processes(mark: &str) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let arguments = processes.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
+    arguments.filter(|it| it.windows(mark.len()).any(|part| part == mark.as_bytes())).count()
 }

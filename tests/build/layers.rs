@@ -1,5 +1,7 @@
 //! What a step changed, and only that, is its layer.
 
+use std::fmt::Write as _;
+
 use crate::support::{Image, Kind, Registry, TestEnv, require_busybox, require_tool};
 
 #[test]
@@ -72,4 +74,26 @@ fn modes_links_and_odd_names_survive() {
     for name in ["with space", "ü", &long] {
         assert!(files.contains_key(&format!("x/{name}")), "{name}");
     }
+}
+
+#[test]
+fn an_image_may_have_more_layers_than_the_kernel_takes() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base");
+    env.write("file", "copied");
+    let mut text =
+        "FROM base AS made\nRUN mkdir /shared && touch /shared/gone /shared/0\nRUN rm /shared/gone\n"
+            .to_owned();
+    for number in 1..=520 {
+        writeln!(text, "COPY --chown={number} file /shared/{number}").unwrap();
+    }
+    text += "RUN rm /shared/7 && ls /shared | wc -l > /seen && stat -c %u /shared/1 /shared/520 >> /seen\n\
+             FROM scratch\nCOPY --from=made /seen /shared/519 /\n\
+             FROM base\nCOPY --from=made /seen /shared/300 /\n";
+    env.dockerfile(&text);
+    env.rbuild(&["-t", "app", "."]).run().success();
+    let seen = ["run", "--rm", "app", "cat", "/seen", "/300"];
+    env.rbuild(&seen).run().success().prints("520\n1\n520\ncopied");
+    env.has_no_leftovers();
 }

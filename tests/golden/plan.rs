@@ -10,7 +10,7 @@ use std::path::Path;
 use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
-use rbuild::plan::{self, BaseImage, BaseImages, Hidden, Planned, Request};
+use rbuild::plan::{self, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request};
 
 use crate::dockerfile::{diagnostics_text, place};
 use crate::{check, read, read_if_there};
@@ -115,7 +115,9 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         platform: Platform::new("linux", "amd64", None),
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
+        entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        ulimits: Vec::new(),
     };
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -127,6 +129,10 @@ fn given(case: &Path) -> (Dockerfile, Request) {
             ("--build-arg", arg) => request.build_args.extend([pair(arg)]),
             ("--label", label) => request.labels.push(pair(label)),
             ("--build-context", name) => drop(request.contexts.insert(name.to_owned())),
+            ("--allow", name) => {
+                let entitlement = Entitlement::ALL.into_iter().find(|known| known.name() == name);
+                request.entitlements.insert(entitlement.unwrap());
+            }
             ("--platform", platform) => request.platform = platform.parse().unwrap(),
             _ => panic!("{}: {line}", case.display()),
         }

@@ -9,17 +9,24 @@ use super::{Registry, TestEnv, source_directory};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BaseImage {
     recipe: &'static str,
+    /// Beside what the recipe takes anyway.
+    programs: &'static [&'static str],
 }
 
 impl BaseImage {
     /// One static program with its applets as links. Needs Debian's busybox-static.
     pub(crate) fn busybox() -> Self {
-        Self { recipe: "busybox" }
+        Self { recipe: "busybox", programs: &[] }
     }
 
     /// The host's own shell and tools with their libraries and loader.
     pub(crate) fn host_shell() -> Self {
-        Self { recipe: "host-shell" }
+        Self::host_shell_with(&[])
+    }
+
+    /// The same with more of the host's programs.
+    pub(crate) fn host_shell_with(programs: &'static [&'static str]) -> Self {
+        Self { recipe: "host-shell", programs }
     }
 
     /// Whether this machine has what the recipe takes; a dynamic busybox would not run in an image without libraries.
@@ -34,7 +41,7 @@ impl BaseImage {
     pub(crate) fn context(self, env: &TestEnv) -> PathBuf {
         let directory = env.path(format!("base-{}", self.recipe));
         let recipe = source_directory().join("fixtures/bases").join(self.recipe);
-        let output = Command::new(&recipe).arg(&directory).output().unwrap();
+        let output = Command::new(&recipe).arg(&directory).args(self.programs).output().unwrap();
         assert!(output.status.success(), "{}: {}", recipe.display(), String::from_utf8_lossy(&output.stderr));
         directory
     }

@@ -153,6 +153,9 @@ fn unpack(kind: &str, bytes: Vec<u8>) -> Vec<u8> {
     if matches!(kind, media_type::OCI_LAYER | media_type::DOCKER_LAYER) {
         return bytes;
     }
+    if kind == media_type::OCI_LAYER_ZSTD {
+        return zstd::decode_all(&bytes[..]).unwrap();
+    }
     assert!(kind.ends_with("gzip"), "layers of type {kind} are not for this reader");
     let mut tar = Vec::new();
     flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();

@@ -1,7 +1,7 @@
 //! Durations as Go writes them: `1h30m`, `1.5s`, `300ms`.
 
 /// Nanoseconds, or why not.
-pub(super) fn nanoseconds(text: &str) -> Result<i64, String> {
+pub fn nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.as_bytes() {
         [b'-', ..] => (true, &text[1..]),

@@ -31,6 +31,7 @@ pub(super) use argument::{Arguments, unknown};
 pub use cmd::Cmd;
 pub use command::CommandLine;
 pub use copy::{Copy, CopySource, Remote, refuse_remote_path};
+pub use duration::nanoseconds;
 pub use entrypoint::Entrypoint;
 pub use env::{Env, Pair};
 pub use expose::{Expose, Port, Protocol};
