@@ -113,7 +113,7 @@ pub async fn run(
         hostname_file: Some(hostname_file),
         network: provided.network,
         confinement: request.confinement,
-        single_id: sandboxing.single_id(),
+        emulated: sandboxing.emulated(),
         limits: sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };

@@ -15,6 +15,7 @@ use crate::graph::{CopyOp, CopySource, VertexId};
 use crate::snapshot::{Draft, Merged, view};
 use crate::solve::StepKey;
 use crate::sys::blocking;
+use crate::sys::link_owners::ChainLinkOwners;
 
 impl Executor {
     pub(super) async fn copy(
@@ -38,10 +39,11 @@ impl Executor {
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
             match from {
-                None => copy_into(&root, &op, &context)?,
+                None => copy_into(&root, &op, &context, &draft)?,
                 Some(chain) => {
                     let tree = Tree::new(&view(&chain, &store.empty())?, Ignore::nothing(), TreeOwner::Kept)?;
-                    copy_into(&root, &op, &tree)?;
+                    let tree = tree.with_link_owners(ChainLinkOwners::of_layers(&chain)?);
+                    copy_into(&root, &op, &tree, &draft)?;
                 }
             }
             drop(root);
@@ -52,7 +54,7 @@ impl Executor {
     }
 }
 
-fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
+fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree, draft: &Draft) -> Result<(), ExecError> {
     let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
     let mut copier = Copier::new(owner, op.mode);
     for source in &op.sources {
@@ -65,7 +67,7 @@ fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
             }
         }
     }
-    Ok(())
+    copier.record_link_owners(&draft.upper())
 }
 
 /// Copies what is in a directory. A destination that exists keeps its owner and mode.

@@ -86,7 +86,7 @@ impl Executor {
                 SecurityMode::Sandbox => Confinement::USUAL,
                 SecurityMode::Insecure => Confinement::NONE,
             },
-            single_id: self.sandboxing.single_id(),
+            emulated: self.sandboxing.emulated(),
             limits: self.sandboxing.settings.limits.clone(),
         };
         let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped, workspace).await?;

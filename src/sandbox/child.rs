@@ -9,11 +9,13 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::emulate::Emulator;
+use super::emulate::{Emulator, Links};
 use super::group::Group;
-use super::init;
+use super::init::{self, Child};
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
+use super::spec::Emulated;
 use super::steps::Step;
+use crate::sys::IoError;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::seccomp::Listener;
@@ -65,17 +67,18 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
     let (to_init, from_init) = UnixStream::pair()?;
+    let links = links(&job).map_err(io::Error::other)?;
     namespace::unshare(namespaces)?;
     match process::fork()? {
         Fork::Child => {
             drop((proc, to_init));
-            become_init(job, group.0.as_ref(), socket, from_init, stdio)
+            become_init(job, group.0.as_ref(), socket, Child { socket: from_init, links }, stdio)
         }
         Fork::Parent(init) => {
             drop((stdio, from_init));
             let inside =
                 Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
-            let emulator = emulator(&job, &to_init, &proc, init)?;
+            let emulator = emulator(&job, &to_init, &proc, init, links)?;
             let outcome = watch(&inside, socket, emulator)?;
             let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
             // Nothing is left when the end is told.
@@ -85,13 +88,33 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     }
 }
 
-/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
-fn emulator(job: &Job, to_init: &UnixStream, proc: &File, init: Pid) -> io::Result<Option<Emulator>> {
-    if !job.steps.contains(&Step::Emulate) {
-        return Ok(None);
+/// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something.
+fn links(job: &Job) -> Result<Option<Links>, IoError> {
+    let emulated = |step: &Step| matches!(step, Step::Emulate { .. });
+    let root = job.steps.iter().find_map(|step| match step {
+        Step::MountRoot { root, .. } => Some(root),
+        _ => None,
+    });
+    match root {
+        Some(root) if job.steps.iter().any(emulated) => Links::open(root).map(Some),
+        Some(_) | None => Ok(None),
     }
+}
+
+/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
+fn emulator(
+    job: &Job,
+    to_init: &UnixStream,
+    proc: &File,
+    init: Pid,
+    links: Option<Links>,
+) -> io::Result<Option<Emulator>> {
+    let Some(links) = links else { return Ok(None) };
+    let only_devices = job.steps.contains(&Step::Emulate { what: Emulated::Devices });
     match receive_descriptors(to_init)?.pop() {
-        Some(listener) => Emulator::new(Listener::from_fd(listener), proc, init).map(Some),
+        Some(listener) => {
+            Emulator::new(Listener::from_fd(listener), proc, init, links, only_devices).map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -120,13 +143,7 @@ impl Inside<'_> {
     }
 }
 
-fn become_init(
-    job: Job,
-    group: Option<&Group>,
-    socket: &UnixStream,
-    child: UnixStream,
-    stdio: [OwnedFd; 3],
-) -> ! {
+fn become_init(job: Job, group: Option<&Group>, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> ! {
     process::default_terminal_signals();
     let failure = init::run(job, group, socket, child, stdio);
     let code = failure.code();
@@ -137,9 +154,9 @@ fn become_init(
 /// Waits for the first process inside to end; kills it when the parent is gone. Meanwhile answers the calls that were
 /// handed over.
 fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
-    let mut parent_is_there = true;
+    let (mut parent_is_there, mut calls) = (true, true);
     loop {
-        let listener = emulator.as_ref().map(Emulator::listener);
+        let listener = emulator.as_ref().filter(|_| calls).map(Emulator::listener);
         let mut watched = vec![PollFd::new(&inside.pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
@@ -156,6 +173,7 @@ fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator
         let called = watched.get(2).map_or(PollFlags::empty(), PollFd::revents);
         drop(watched);
         if ended {
+            emulator.map_or(Ok(()), Emulator::finish)?;
             return Ok(match process::wait(inside.init)? {
                 Ended::Exited(code) => Outcome::Exited(code),
                 Ended::Signaled(signal) => Outcome::Signaled(signal),
@@ -164,7 +182,7 @@ fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator
         match &mut emulator {
             Some(emulator) if called.contains(PollFlags::IN) => emulator.serve()?,
             // Nobody is left who could call.
-            Some(_) if !called.is_empty() => emulator = None,
+            Some(_) if !called.is_empty() => calls = false,
             Some(_) | None => {}
         }
         if spoken {

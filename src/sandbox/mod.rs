@@ -67,7 +67,7 @@ pub use parent::{Finished, Running, Stdio, spawn};
 pub use probe::{Device, Facts, probe};
 pub use ranges::{IdRange, parse_ranges};
 pub use settings::{Sandboxing, Settings};
-pub use spec::{Confinement, Network, Process, RootFs, Spec};
+pub use spec::{Confinement, Emulated, Network, Process, RootFs, Spec};
 pub use steps::{Step, plan};
 pub use users::{Account, UserError, find_account};
 pub use verdict::{Check, State, Verdict};

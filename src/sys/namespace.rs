@@ -66,6 +66,12 @@ pub fn may_administrate() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// Whether this process has the right to make devices, which counts in the host's own user namespace only.
+pub fn may_make_devices() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::MKNOD))
+}
+
 /// Whether this process may take any user and group id of its namespace, and hand them all on to a new one.
 pub fn may_change_ids() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};

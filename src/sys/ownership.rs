@@ -1,7 +1,8 @@
 //! What an entry would be if this process were allowed to make it so: owner and device numbers, recorded in an extended
 //! attribute that travels with the entry when it is copied up, renamed or linked.
 //!
-//! Only files and directories can carry one. A device is an empty file whose record says what it stands for.
+//! Only files and directories can carry one; for links and pipes see [`super::link_owners`]. A device is an empty file
+//! whose record says what it stands for.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -34,7 +35,10 @@ pub struct Device {
 impl Recorded {
     /// Makes what stat said agree with the record.
     pub fn apply(&self, stat: &mut Stat) {
-        (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
+        if is_roots(stat) {
+            (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        }
         if let Some(device) = self.device {
             stat.st_mode = device.kind.as_raw_mode() | (stat.st_mode & 0o7777);
             stat.st_rdev = device.number;
@@ -47,10 +51,7 @@ impl Recorded {
 pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Result<Stat> {
     let name = name.as_ref();
     let mut stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
-    let is_roots = stat.st_uid == 0 && stat.st_gid == 0;
-    if is_roots && matches!(kind, FileType::RegularFile | FileType::Directory) {
+    if may_have_record(&stat) {
         let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
         if let Some(recorded) = read_path(&path, false) {
             recorded.apply(&mut stat);
@@ -59,13 +60,35 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
     Ok(stat)
 }
 
+/// Whether a look for a record is worth it: what belongs to root may belong to somebody else, and an empty file may
+/// stand for a device.
+fn may_have_record(stat: &Stat) -> bool {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => is_roots(stat) || stat.st_size == 0,
+        FileType::Directory => is_roots(stat),
+        FileType::Symlink
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => false,
+    }
+}
+
+fn is_roots(stat: &Stat) -> bool {
+    stat.st_uid == 0 && stat.st_gid == 0
+}
+
 /// Gives an open file or directory an owner: for real where this process may, by a record where it may not.
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     match rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
         // The namespace does not map the id, or the process is nobody who may give files away.
         Err(Errno::INVAL | Errno::PERM) => write(fd, Recorded { uid, gid, device: None }),
-        // What was recorded before does not hold any more.
-        Ok(()) if read(&fd).is_some() => write(fd, Recorded::default()),
+        // What was recorded of the owner before does not hold any more; a device stays one.
+        Ok(()) => match read(&fd) {
+            Some(before) => write(fd, Recorded { device: before.device, ..Recorded::default() }),
+            None => Ok(()),
+        },
         answer => Ok(answer?),
     }
 }

@@ -158,6 +158,13 @@ pub fn leave_session_keyring() -> io::Result<()> {
     }
 }
 
+/// Whether this process can give a file of its own to somebody else, be it for real or because somebody answers so.
+pub fn may_give_away() -> io::Result<bool> {
+    use rustix::fs::{Gid, MemfdFlags, Uid, fchown, memfd_create};
+    let file = memfd_create("given away", MemfdFlags::CLOEXEC)?;
+    Ok(fchown(file, Some(Uid::from_raw(1)), Some(Gid::from_raw(1))).is_ok())
+}
+
 /// Makes three descriptors this process's standard streams.
 pub fn install_stdio([input, output, error]: [OwnedFd; 3]) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&input)?;
