@@ -17,7 +17,7 @@ use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
 use crate::sandbox::{
-    self, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
+    self, Closed, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
@@ -60,6 +60,8 @@ pub enum ContainerError {
     TimedOut { limit: Duration },
     #[error("{0}")]
     Network(#[from] NetworkError),
+    #[error("nothing can be isolated here: {0}")]
+    Closed(#[from] Closed),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -82,6 +84,7 @@ pub async fn run(
         let (found, host) = (config.platform().to_string(), host.to_string());
         return Err(ContainerError::Platform { found, host });
     }
+    tools.sandboxing.closed()?;
     let sandboxing = Arc::new(tools.sandboxing);
     let workspace = tools.store.workspace()?;
     let hostname = hostname(workspace.path());

@@ -319,10 +319,11 @@ impl Place {
 
     /// What an opened file is now.
     pub(super) fn metadata(&self, file: &File, owner: Owner) -> Result<Metadata, IoError> {
-        let mut stat = fs::fstat(file).at("stat", self.shown())?;
-        if let (Owner::Kept, Some(recorded)) = (owner, ownership::read(file)) {
-            recorded.apply(&mut stat);
-        }
+        let stat = match owner {
+            Owner::Zeroed => fs::fstat(file),
+            Owner::Kept => ownership::stat(file),
+        };
+        let stat = stat.at("stat", self.shown())?;
         Ok(Metadata::new(&stat, owner))
     }
 

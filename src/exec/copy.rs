@@ -12,10 +12,11 @@ use super::owner::{Owner, chown_owner};
 use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
 use crate::graph::{CopyOp, CopySource, VertexId};
-use crate::snapshot::{Draft, Merged, view};
+use crate::snapshot::{Draft, Merged, flatten, view};
 use crate::solve::StepKey;
 use crate::sys::blocking;
 use crate::sys::link_owners::ChainLinkOwners;
+use crate::sys::rooted::Root;
 
 impl Executor {
     pub(super) async fn copy(
@@ -33,6 +34,7 @@ impl Executor {
             (CopySource::Nothing, _) => Some(Vec::new()),
             (CopySource::Context, _) | (CopySource::Input, None) => None,
         };
+        let may_mount = self.sandboxing.may_mount();
         let (store, op, context) = (Arc::clone(&self.store), op.clone(), Arc::clone(&self.context));
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
@@ -41,7 +43,14 @@ impl Executor {
             match from {
                 None => copy_into(&root, &op, &context, &draft)?,
                 Some(chain) => {
-                    let tree = Tree::new(&view(&chain, &store.empty())?, Ignore::nothing(), TreeOwner::Kept)?;
+                    let root_of_source = if may_mount {
+                        view(&chain, &store.empty())?
+                    } else {
+                        let directory = workspace.directory("source")?;
+                        flatten(&chain, &directory)?;
+                        Root::open(&directory)?
+                    };
+                    let tree = Tree::new(&root_of_source, Ignore::nothing(), TreeOwner::Kept)?;
                     let tree = tree.with_link_owners(ChainLinkOwners::of_layers(&chain)?);
                     copy_into(&root, &op, &tree, &draft)?;
                 }

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, linkat, mkdirat,
-    mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, futimens, linkat, mkdirat, mknodat,
+    openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -147,8 +147,7 @@ impl Copier {
 
     fn set_owner_and_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
         set_owner(fd, self.owner_of(metadata), target)?;
-        let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
-        Ok(fchmod(fd, mode).at("change mode of", target)?)
+        Ok(ownership::chmod(fd, self.mode.unwrap_or(metadata.mode)).at("change mode of", target)?)
     }
 
     /// As `finish`, for what cannot be opened.

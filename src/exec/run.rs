@@ -32,6 +32,7 @@ impl Executor {
         key: &StepKey,
         base: Option<&Output>,
     ) -> Result<Output, ExecError> {
+        self.sandboxing.closed()?;
         let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
         let mut lowers = self.layers.directories(chain).await?;
         if lowers.is_empty() {

@@ -249,7 +249,7 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in list.split(|byte| *byte == 0).filter(|name| belongs_to_layer(name)) {
         let mut value = Vec::with_capacity(64 << 10);
         match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => xattrs.push((name.to_owned(), value)),
+            Ok(_) => xattrs.push((real_name(name).to_owned(), value)),
             // Gone since it was listed.
             Err(rustix::io::Errno::NODATA) => {}
             Err(error) => return Err(error.into()),
@@ -260,11 +260,18 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// What a record says stands in the header.
-const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
+const OWN: &[u8] = ownership::PREFIX.as_bytes();
+const CAPABILITY: &[u8] = ownership::CAPABILITY.as_bytes();
+
+/// What an attribute is called in a layer.
+fn real_name(name: &[u8]) -> &[u8] {
+    if name == CAPABILITY { ownership::REAL_CAPABILITY.as_bytes() } else { name }
+}
 
 fn belongs_to_layer(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
-        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && name != OWN,
+        CAPABILITY => true,
+        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.starts_with(OWN),
     }
 }

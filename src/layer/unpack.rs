@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, futimens, linkat, mkdirat,
-    mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, futimens, linkat, mkdirat, mknodat,
+    openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -17,10 +17,10 @@ use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::is_whiteout;
-use crate::sys::At;
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
+use crate::sys::{At, attributes};
 
 /// Unpacks into `directory`, which is empty. Owners of links that cannot be had are recorded beside it.
 pub fn unpack(from: impl Read, directory: &Path) -> Result<(), LayerError> {
@@ -230,15 +230,12 @@ impl Unpacker {
     /// Owner, then mode, then attributes: a change of owner clears both later ones.
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
-        fchmod(fd, Mode::from_raw_mode(entry.mode)).at("change mode of", path)?;
-        let foreign =
-            |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name == OWN;
+        ownership::chmod(fd, entry.mode).at("change mode of", path)?;
+        let foreign = |name: &[u8]| {
+            name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(OWN)
+        };
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
-            match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
-                // A file system or namespace that does not take an attribute: best effort, as everywhere.
-                Ok(()) | Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {}
-                Err(error) => Err(error).at("set attribute of", path)?,
-            }
+            attributes::set(fd, name, value).at("set attribute of", path)?;
         }
         Ok(())
     }
@@ -284,7 +281,7 @@ fn hide_below(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
 }
 
 /// What an owner is recorded in is for this program alone to say.
-const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
+const OWN: &[u8] = ownership::PREFIX.as_bytes();
 
 /// A path as it is inside the layer: relative, without `.`; one with `..` is refused.
 fn clean(path: &Path) -> Result<PathBuf, LayerError> {

@@ -54,7 +54,7 @@ pub use attempt::{Attempt, Inside, NetworkTried, OverlayTried, Tried};
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use cgroup::{Cgroup, LimitError};
 pub use endings::Endings;
-pub use isolation::{Choice, Entered, Host, IsolationError, Rung, enter};
+pub use isolation::{Choice, Closed, Entered, Host, IsolationError, Rung, enter};
 pub use lent::Mapper;
 pub use limits::Limits;
 pub use message::{Failure, Outcome};

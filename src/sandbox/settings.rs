@@ -2,7 +2,7 @@
 
 use super::cgroup::{Groups, LimitError};
 use super::endings::Endings;
-use super::isolation::{Entered, Rung};
+use super::isolation::{Closed, Entered, Rung};
 use super::limits::Limits;
 use super::network::NetworkSettings;
 use super::ranges::owned_ids;
@@ -42,7 +42,19 @@ impl Sandboxing {
             Rung::Root if may_make_devices() => Emulated::Nothing,
             Rung::Root | Rung::Range => Emulated::Devices,
             Rung::Single => Emulated::Owners,
+            // No process runs there.
+            Rung::Bare => Emulated::Nothing,
         }
+    }
+
+    /// Whether layers can be put on top of each other by a mount.
+    pub fn may_mount(&self) -> bool {
+        self.entered.rung != Rung::Bare
+    }
+
+    /// Why no process can be run, if none can.
+    pub fn closed(&self) -> Result<(), Closed> {
+        self.entered.closed.clone().map_or(Ok(()), Err)
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Statx, StatxFlags, Uid, chownat};
 use rustix::io::Errno;
 
 use super::rooted::Root;
-use super::{At, IoError};
+use super::{At, IoError, ownership};
 
 /// User and group.
 pub type Ids = (u32, u32);
@@ -80,6 +80,10 @@ impl LinkOwners {
     /// Gives an entry of a directory, which is no file and no directory, its owner: for real where this process may, by
     /// a record where it may not.
     pub fn chown(&mut self, directory: impl AsFd, name: &OsStr, path: &Path, ids: Ids) -> io::Result<()> {
+        if ownership::is_plain() {
+            self.set(path, ids);
+            return Ok(());
+        }
         let (uid, gid) = (Uid::from_raw(ids.0), Gid::from_raw(ids.1));
         match chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
             // The namespace does not map the id, or the process is nobody who may give files away.

@@ -79,6 +79,12 @@ pub fn may_change_ids() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
+/// Whether permissions of files do not hold for this process.
+pub fn may_override_permissions() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_OVERRIDE))
+}
+
 /// The text of a small kernel file, trimmed; none where it does not exist.
 pub fn read_setting(file: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())

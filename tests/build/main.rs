@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod cache;
 mod check;
+mod closed;
 mod compression;
 mod concurrency;
 mod confined;

@@ -126,7 +126,7 @@ impl From<Rung> for Identity {
     fn from(rung: Rung) -> Self {
         match rung {
             Rung::Root => Self::Root,
-            Rung::Range | Rung::Single => Self::Mapped,
+            Rung::Range | Rung::Single | Rung::Bare => Self::Mapped,
         }
     }
 }
