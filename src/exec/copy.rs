@@ -34,7 +34,7 @@ impl Executor {
             (CopySource::Nothing, _) => Some(Vec::new()),
             (CopySource::Context, _) | (CopySource::Input, None) => None,
         };
-        let may_mount = self.sandboxing.may_mount();
+        let may_mount = self.sandboxing.may_run();
         let (store, op, context) = (Arc::clone(&self.store), op.clone(), Arc::clone(&self.context));
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;

@@ -47,8 +47,8 @@ impl Sandboxing {
         }
     }
 
-    /// Whether layers can be put on top of each other by a mount.
-    pub fn may_mount(&self) -> bool {
+    /// Whether layers can be put on top of each other by a mount, and processes run.
+    pub fn may_run(&self) -> bool {
         self.entered.rung != Rung::Bare
     }
 

@@ -207,7 +207,9 @@ fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
         Some(id) => names.contains(id) || pinned.contains(&pins::name(snapshots::KIND, id)),
         None => false,
     };
-    Ok(names.iter().filter(|name| !is_known(name)).cloned().map(SnapshotId::named).collect())
+    let mut known: Vec<String> = names.iter().filter(|name| !is_known(name)).cloned().collect();
+    known.sort_unstable();
+    Ok(known.into_iter().map(SnapshotId::named).collect())
 }
 
 fn names_in(store: &Store, directory: &str) -> Result<Vec<String>, StoreError> {
