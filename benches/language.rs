@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rbuild::context::{Ignore, Inherited};
 use rbuild::dockerfile::{self, Dockerfile};
+use rbuild::graph::NetworkMode;
 use rbuild::image::Platform;
 use rbuild::plan::{self, BaseImages, Planned, Request};
 
@@ -72,6 +73,8 @@ fn request() -> Request {
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
         ulimits: Vec::new(),
+        network: NetworkMode::Default,
+        extra_hosts: Vec::new(),
     }
 }
 

@@ -5,10 +5,13 @@ use rbuild::{cli, sandbox};
 /// Decides, before there is any thread, which process this is.
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == sandbox::child::ARGUMENT) {
-        return exit_code(sandbox::child::main());
-    }
-    exit_code(cli::main(arguments))
+    let first = arguments.get(1).and_then(|argument| argument.to_str());
+    exit_code(match first {
+        Some(sandbox::child::ARGUMENT) => sandbox::child::main(),
+        Some(sandbox::network::holder::ARGUMENT) => sandbox::network::holder::main(),
+        Some(cli::behind::ARGUMENT) => cli::behind::main(&arguments[2..]),
+        Some(_) | None => cli::main(arguments),
+    })
 }
 
 fn exit_code(code: i32) -> ExitCode {

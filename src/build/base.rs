@@ -115,6 +115,10 @@ impl BaseSource {
     }
 
     fn by_id(&self, id: ImageId) -> Result<Option<Found>, StoreError> {
+        // Read first: from then on nobody takes the image away.
+        if self.store.record::<ImageRecord>(&id.0.hex())?.is_none() {
+            return Ok(None);
+        }
         let bytes = match self.store.blobs().read(&id.0) {
             // A damaged config is as good as none: the registry is asked.
             Err(StoreError::NoBlob(_) | StoreError::Digest { .. }) => return Ok(None),

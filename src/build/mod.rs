@@ -18,13 +18,13 @@ pub use warnings::{broken_rules, check};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::{Events, StepId};
-use crate::exec::{Executor, HOSTNAME, Output};
+use crate::exec::{Executor, HOSTNAME, Output, StepNetworks};
 use crate::export;
 use crate::image::{Digest, ImageId, Packing, Reference};
 use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
-use crate::sandbox::{Sandboxing, host_files};
+use crate::sandbox::{Networks, Sandboxing};
 use crate::solve::{Solution, solve};
 use crate::store::Store;
 use crate::sys::{At, blocking};
@@ -97,7 +97,8 @@ async fn build_and_warn(
     let (file, context, plan) = load_and_plan(request, &tools, &steps, warnings).await?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
-    let host_files = host_files(workspace.path(), HOSTNAME)?;
+    let sandboxing = Arc::new(tools.sandboxing);
+    let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), HOSTNAME);
     let executor = Arc::new(Executor {
         graph: Arc::new(plan.graph.clone()),
         layers: Layers::new(
@@ -107,8 +108,8 @@ async fn build_and_warn(
             StepId(steps::DOWNLOADS),
         ),
         context: Arc::new(context.into_tree()),
-        sandboxing: tools.sandboxing,
-        host_files,
+        networks: StepNetworks::new(&plan.graph, networks),
+        sandboxing,
         store: tools.store,
         events: tools.events,
         first_step: steps::FIRST_VERTEX,

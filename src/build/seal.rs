@@ -126,7 +126,7 @@ async fn seal(
 ) -> Result<ImageLayer, ExportError> {
     let store = &executor.store;
     let seal_key = latest.map_or_else(|| snapshot.to_string(), |latest| format!("{snapshot}.{latest}"));
-    if let Some(SealRecord { diff_id }) = store.record(&seal_key)? {
+    if let Some(SealRecord { diff_id, .. }) = store.record(&seal_key)? {
         let record = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
         let fits = |known: &KnownBlob| match packing {
             Some(Packing { codec, force: true }) => known.blob.compression() == Some(codec.compression),
@@ -137,7 +137,8 @@ async fn seal(
         if let Some(known) = record.verified().find(there) {
             return Ok(layer_of(diff_id, known));
         }
-        if packing.is_none() {
+        // A layer that was collected meanwhile has to be noted again.
+        if packing.is_none() && record.snapshot.as_ref().is_some_and(|id| store.has_snapshot(id)) {
             return Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() });
         }
     }
@@ -157,7 +158,7 @@ async fn seal(
                 record.confirm(blob);
             }
         })?;
-        store.put_record(&seal_key, &SealRecord { diff_id: sealed.diff_id })?;
+        store.put_record(&seal_key, &SealRecord { diff_id: sealed.diff_id, packed: true })?;
         Ok(sealed)
     });
     let sealed = sealed.await?;

@@ -1,6 +1,7 @@
 //! Records of steps: which snapshot a key has led to.
 //!
-//! Invariants: an answer is never wrong, only missing: what a record names is checked to be there.
+//! Invariants: an answer is never wrong, only missing: what a record names is checked to be there, and stays there as long
+//! as this process lives.
 //!
 //! Not here: how keys come about (`solve`).
 
@@ -26,8 +27,15 @@ impl LocalCache {
         Ok(record.filter(|record| self.store.has_snapshot(&record.snapshot)))
     }
 
-    pub fn remember(&self, key: &Digest, snapshot: SnapshotId) -> Result<StepRecord, StoreError> {
-        let record = StepRecord { snapshot, created: Timestamp::now() };
+    /// Remembers what a step has made: `name` is what people call it, `parent` what it was built upon.
+    pub fn remember(
+        &self,
+        key: &Digest,
+        snapshot: SnapshotId,
+        name: String,
+        parent: Option<SnapshotId>,
+    ) -> Result<StepRecord, StoreError> {
+        let record = StepRecord { snapshot, created: Timestamp::now(), name, parent };
         self.store.put_record(&key.hex(), &record)?;
         Ok(record)
     }

@@ -3,22 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
 use super::call::Call;
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
+use super::network::NamesArgs;
 use super::output::{DEFAULT_PACKING, Output};
+use super::quantity::Bytes;
 use super::report::Report;
-use super::{Global, signals};
+use super::{Global, behind, signals};
 use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
+use crate::graph::NetworkMode;
 use crate::image::{Platform, Reference};
 use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
-use crate::sandbox::{Sandboxing, Settings};
+use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
+use crate::store::Store;
 use crate::ui::{self, Style};
 
 /// Build an image from a Dockerfile.
@@ -61,6 +66,11 @@ pub(super) struct BuildArgs {
     /// The platform to build for; for now, only this machine's.
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+    /// The network of RUN steps that do not name one themselves; `host` also lets steps of the Dockerfile ask for it.
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    network: Network,
+    #[command(flatten)]
+    names: NamesArgs,
     /// Check the Dockerfile and build nothing; short for --call=check.
     #[arg(long, conflicts_with = "call")]
     check: bool,
@@ -70,6 +80,10 @@ pub(super) struct BuildArgs {
     /// Print what becomes of the Dockerfile instead of building.
     #[arg(long, value_name = "FORM", conflicts_with_all = ["check", "call"])]
     dump: Option<Dump>,
+    /// Keep the store below this size: behind the build, what was least recently used and no name keeps is removed
+    /// [default: $RBUILD_MAX_USED_SPACE, else no limit]
+    #[arg(long, value_name = "SIZE")]
+    max_used_space: Option<Bytes>,
     /// How many steps run at the same time [default: one for each core, at least 2]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -94,6 +108,26 @@ enum ProgressStyle {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Network {
+    /// A private network that reaches out, but not to this machine's loopback.
+    Default,
+    /// Nothing but loopback.
+    None,
+    /// This machine's.
+    Host,
+}
+
+impl From<Network> for NetworkMode {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Default => Self::Default,
+            Network::None => Self::None,
+            Network::Host => Self::Host,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Dump {
     /// The typed instructions, unexpanded.
     Ast,
@@ -109,7 +143,9 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
     let limits = args.limits.limits()?;
-    let request = request(args)?;
+    let max_used_space =
+        args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
+    let (request, network) = request(args)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
         return call.main(&request);
@@ -119,11 +155,11 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         return Ok(print(&file.dump()));
     }
     // Before the first thread: only then can the process move into a namespace.
-    let Session { store, entered, settings } = environment::enter(global)?;
-    let sandboxing = Sandboxing::new(entered, Settings { limits })?;
+    let Session { store, entered, settings: registries } = environment::enter(global)?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits, network })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
-    let client = Client::new(settings, events.clone());
+    let client = Client::new(registries, events.clone());
     let endings = sandboxing.endings.clone();
     let tools = Tools { store, client, events, sandboxing };
     if let Some(dump) = dump {
@@ -133,7 +169,9 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         let plan = plan?.map_err(Report::from)?;
         return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
     }
+    let store = Arc::clone(&tools.store);
     let built = signals::until_interrupted(build::build(&request, tools), &endings);
+    keep_within(max_used_space, store);
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
@@ -142,7 +180,18 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     Ok(0)
 }
 
-fn request(args: BuildArgs) -> Result<Request, Report> {
+/// Starts what keeps the store within its limit, unless this build has added nothing.
+fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
+    let (root, has_grown) = (store.root().to_owned(), store.has_written());
+    // What this build has pinned may be looked at like anything else.
+    drop(store);
+    if limit.is_some_and(|limit| limit.0 > 0) && has_grown {
+        behind::start(&root, limit);
+    }
+}
+
+/// What is to be built, and which machines its steps know.
+fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
     let platform = args.platform.unwrap_or_else(Platform::host);
     let builds = args.call.is_build() && !args.check;
     if builds && platform != Platform::host() {
@@ -164,7 +213,13 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
         return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    Ok(Request {
+    let extra_hosts = args.names.extra_names();
+    let mut entitlements: BTreeSet<Entitlement> = args.allow.into_iter().collect();
+    // As with buildx, who gives it to every step allows it to those that ask for it.
+    if args.network == Network::Host {
+        entitlements.insert(Entitlement::NetworkHost);
+    }
+    let request = Request {
         context: args.context,
         dockerfile: args.file,
         tags,
@@ -179,12 +234,15 @@ fn request(args: BuildArgs) -> Result<Request, Report> {
             platform,
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
-            entitlements: args.allow.into_iter().collect(),
+            entitlements,
             contexts: BTreeSet::new(),
             ulimits: args.limits.ulimits(),
+            network: args.network.into(),
+            extra_hosts,
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
-    })
+    };
+    Ok((request, args.names.settings()))
 }
 
 fn entitlement(text: &str) -> Result<Entitlement, String> {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Global;
-use super::report::Report;
+use super::quantity::Bytes;
+use super::report::{Code, Report};
 use crate::registry::{Proxies, Secret, Settings};
 use crate::sandbox::{self, Entered, Host};
 use crate::store::Store;
@@ -25,6 +26,30 @@ pub(super) fn enter(global: &Global) -> Result<Session, Report> {
     let (root, entered) = enter_namespace(global)?;
     let store = Arc::new(Store::ensure(&root).map_err(Report::from)?);
     Ok(Session { store, entered, settings })
+}
+
+/// Moves this process, which has one thread, into a namespace and opens a store that is there already.
+pub(super) fn enter_store(global: &Global) -> Result<Store, Report> {
+    let root = enter_root(global)?;
+    Store::ensure(&root).map_err(Report::from)
+}
+
+/// As [`enter_store`], before the store is opened.
+pub(super) fn enter_root(global: &Global) -> Result<PathBuf, Report> {
+    let root = store_root(global)?;
+    if !root.join("records").is_dir() {
+        let message = format!("there is no store at {}", root.display());
+        return Err(Report::new(Code::Store, message)
+            .hint(Some("builds make one; --root or RBUILD_ROOT names another place".to_owned())));
+    }
+    Ok(enter_namespace(global)?.0)
+}
+
+/// How large a build may leave the store, if the environment says so.
+pub(super) fn max_used_space() -> Result<Option<Bytes>, Report> {
+    let name = "RBUILD_MAX_USED_SPACE";
+    let said = text(name).filter(|said| !said.is_empty());
+    said.map(|said| said.parse().map_err(|why| Report::usage(format!("{name}: {why}")))).transpose()
 }
 
 /// Moves this process, which has one thread, into a namespace; says where the store is, or would be.

@@ -3,16 +3,22 @@
 //! This is where the environment is read, where is printed, and where exit codes are decided (`report`); everything
 //! below gets what it needs as values.
 
+pub mod behind;
 mod build;
 mod call;
 mod confinement;
 mod doctor;
+mod du;
 mod environment;
 mod limits;
+mod network;
 mod output;
+mod prune;
+mod quantity;
 mod report;
 mod run;
 mod signals;
+mod store;
 mod unshare;
 
 use std::ffi::OsString;
@@ -50,6 +56,9 @@ enum Verb {
     Run(run::RunArgs),
     Unshare(unshare::UnshareArgs),
     Doctor(doctor::DoctorArgs),
+    Du(du::DuArgs),
+    Prune(prune::PruneArgs),
+    Store(store::StoreArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,11 +109,14 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Run(args) => run::main(&global, args),
         Verb::Unshare(args) => unshare::main(&global, args),
         Verb::Doctor(args) => doctor::main(&global, args),
+        Verb::Du(args) => du::main(&global, args),
+        Verb::Prune(args) => prune::main(&global, args),
+        Verb::Store(args) => store::main(&global, args),
     };
     result.unwrap_or_else(|report: Report| report.print())
 }
 
-const VERBS: [&str; 5] = ["build", "run", "unshare", "doctor", "help"];
+const VERBS: [&str; 8] = ["build", "run", "unshare", "doctor", "du", "prune", "store", "help"];
 /// The options that may stand before a verb and take a value.
 const GLOBAL_OPTIONS: [&str; 3] = ["--root", "--registries-conf", "--isolation"];
 

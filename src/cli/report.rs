@@ -12,7 +12,7 @@ use crate::exec::ExecError;
 use crate::export::ExportError;
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
-use crate::sandbox::{Failure, IsolationError, LimitError};
+use crate::sandbox::{Failure, IsolationError, LimitError, NetworkError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -94,7 +94,7 @@ impl Report {
         self.code as i32
     }
 
-    fn hint(mut self, hint: Option<String>) -> Self {
+    pub(super) fn hint(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint);
         self
     }
@@ -221,6 +221,7 @@ impl From<ExecError> for Report {
             ExecError::Select(error) => of_select(&error),
             ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
+            ExecError::Network(error) => Self::from(error),
             ExecError::Snapshot(error) => Self::from(error),
             ExecError::Io(error) => Self::from(error),
             ExecError::Store(error) => Self::from(error),
@@ -292,6 +293,22 @@ impl From<FindError> for Report {
     }
 }
 
+impl From<NetworkError> for Report {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::Disconnected(why) => {
+                let hint = why.remedy().map(|remedy| remedy.to_string());
+                Self::new(Code::Isolation, NetworkError::Disconnected(why)).hint(hint)
+            }
+            NetworkError::NoGateway => {
+                let hint = "give --add-host the address itself".to_owned();
+                Self::new(Code::Usage, error).hint(Some(hint))
+            }
+            NetworkError::Io(error) => Self::from(error),
+        }
+    }
+}
+
 impl From<ContainerError> for Report {
     fn from(error: ContainerError) -> Self {
         match error {
@@ -302,6 +319,7 @@ impl From<ContainerError> for Report {
                 Self::new(Code::ContainerFailed, &error)
             }
             ContainerError::Layer(error) => Self::from(error),
+            ContainerError::Network(error) => Self::from(error),
             ContainerError::Snapshot(error) => Self::from(error),
             ContainerError::Store(error) => Self::from(error),
             ContainerError::Io(error) => Self::from(error),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::confinement::{self, SecurityOption};
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
+use super::network::NamesArgs;
 use super::report::{Code, Report};
 use super::{Global, signals};
 use crate::build::{BaseSource, FindError, ImageName};
@@ -14,7 +15,7 @@ use crate::container::{self, ContainerError, Request, Tools};
 use crate::event;
 use crate::image::Platform;
 use crate::registry::Client;
-use crate::sandbox::{Sandboxing, Settings};
+use crate::sandbox::{Reach, Sandboxing, Settings};
 use crate::ui::{self, Style};
 
 /// Run a container of an image, which is pulled when it is not in the store.
@@ -55,9 +56,36 @@ pub(super) struct RunArgs {
     entrypoint: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
+    /// The container's network [default: private, or the host's where none can be made]
+    #[arg(long, value_name = "MODE")]
+    network: Option<Network>,
+    #[command(flatten)]
+    names: NamesArgs,
     /// The image's name or id, and what to run instead of its command.
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Network {
+    /// One of its own that reaches out, but not to this machine's loopback.
+    #[value(alias = "pasta")]
+    Private,
+    /// Nothing but loopback.
+    None,
+    /// This machine's.
+    Host,
+}
+
+impl Network {
+    fn reach(network: Option<Self>) -> Reach {
+        match network {
+            None => Reach::PrivateOrHost,
+            Some(Self::Private) => Reach::Private,
+            Some(Self::None) => Reach::None,
+            Some(Self::Host) => Reach::Host,
+        }
+    }
 }
 
 pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
@@ -72,13 +100,15 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let name: ImageName = image.parse().map_err(Report::usage)?;
     let limits = args.limits.limits()?;
     // Before the first thread: only then can the process move into a namespace.
-    let Session { store, entered, settings } = environment::enter(global).map_err(Report::of_run)?;
-    let sandboxing =
-        Sandboxing::new(entered, Settings { limits }).map_err(|error| Report::from(error).of_run())?;
+    let network = args.names.settings();
+    let Session { store, entered, settings: registries } =
+        environment::enter(global).map_err(Report::of_run)?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits, network })
+        .map_err(|error| Report::from(error).of_run())?;
     let endings = sandboxing.endings.clone();
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, Style::Plain, std::io::stderr());
-    let client = Client::new(settings, events.clone());
+    let client = Client::new(registries, events.clone());
     let base = BaseSource {
         store: store.clone(),
         client: client.clone(),
@@ -93,6 +123,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         user: args.user,
         interactive: args.interactive,
         confinement,
+        reach: Network::reach(args.network),
     };
     let tools = Tools { store, client, events, sandboxing };
     let work = |signals| async {

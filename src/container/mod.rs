@@ -16,7 +16,9 @@ use crate::event::{Events, StepId};
 use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
-use crate::sandbox::{self, Confinement, Failure, Network, RootFs, Sandboxing, Spec, Stdio, host_files};
+use crate::sandbox::{
+    self, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
+};
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::sys::{IoError, blocking};
@@ -34,6 +36,7 @@ pub struct Request {
     /// Whether standard input is the container's to read.
     pub interactive: bool,
     pub confinement: Confinement,
+    pub reach: Reach,
 }
 
 /// What a container works with.
@@ -55,6 +58,8 @@ pub enum ContainerError {
     Start(Failure),
     #[error("the container was killed: it took longer than the {limit:?} that it may take (--timeout)")]
     TimedOut { limit: Duration },
+    #[error("{0}")]
+    Network(#[from] NetworkError),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -77,16 +82,23 @@ pub async fn run(
         let (found, host) = (config.platform().to_string(), host.to_string());
         return Err(ContainerError::Platform { found, host });
     }
+    let sandboxing = Arc::new(tools.sandboxing);
+    let workspace = tools.store.workspace()?;
+    let hostname = hostname(workspace.path());
+    let networks = Networks::of_container(Arc::clone(&sandboxing), workspace.path().to_owned(), &hostname);
+    // Beside what comes first: layers may have to be downloaded and unpacked.
+    networks.begin(request.reach);
     let layers = Layers::new(Arc::clone(&tools.store), tools.client, tools.events.clone(), StepId(0));
     let chain: Vec<LayerRef> = config.rootfs.diff_ids.iter().copied().map(LayerRef::Image).collect();
     let mut lowers = layers.directories(&chain).await?;
     if lowers.is_empty() {
         lowers.push(tools.store.empty());
     }
-    let workspace = tools.store.workspace()?;
     let draft = Draft::create(workspace.path())?;
-    let hostname = hostname(workspace.path());
-    let files = host_files(workspace.path(), &hostname)?;
+    let process = process::process(&config.config, request, &hostname)?;
+    let hostname_file = sandbox::hostname_file(workspace.path(), &hostname)?;
+    let provided = networks.provide(request.reach).await?;
+    provided.warning.into_iter().for_each(|warning| tools.events.warn(warning));
     let spec = Spec {
         root: RootFs {
             lowers,
@@ -95,17 +107,17 @@ pub async fn run(
             staging: draft.staging(),
             stubs: draft.stubs(),
         },
-        process: process::process(&config.config, request, &hostname)?,
+        process,
         hostname,
-        hosts: files.hosts,
-        resolv_conf: files.resolv_conf,
-        network: Network::Host,
+        files: provided.files,
+        hostname_file: Some(hostname_file),
+        network: provided.network,
         confinement: request.confinement,
-        emulated: tools.sandboxing.emulated(),
-        limits: tools.sandboxing.settings.limits.clone(),
+        emulated: sandboxing.emulated(),
+        limits: sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let running = sandbox::spawn(&tools.sandboxing, &spec, stdio, workspace).await?;
+    let running = sandbox::spawn(&sandboxing, &spec, stdio, workspace).await?;
     let finished = running.finish(Some(signals)).await?;
     finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
     let workspace = finished.kept;

@@ -11,7 +11,7 @@ use super::error::ExecError;
 use super::owner::{Owner, chown_owner};
 use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
-use crate::graph::{CopyOp, CopySource};
+use crate::graph::{CopyOp, CopySource, VertexId};
 use crate::snapshot::{Draft, Merged, view};
 use crate::solve::StepKey;
 use crate::sys::blocking;
@@ -20,6 +20,7 @@ use crate::sys::link_owners::ChainLinkOwners;
 impl Executor {
     pub(super) async fn copy(
         &self,
+        vertex: VertexId,
         op: &CopyOp,
         key: &StepKey,
         base: Option<&Output>,
@@ -49,7 +50,7 @@ impl Executor {
             Ok((workspace, draft.upper()))
         })
         .await?;
-        self.finish(key, base, workspace, upper).await
+        self.finish(vertex, key, base, workspace, upper).await
     }
 }
 

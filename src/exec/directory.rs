@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, futimens};
 use super::error::ExecError;
 use super::owner::{Owner, user_owner};
 use super::{Executor, Output};
-use crate::graph::{MakeDirectoryOp, MakeFileOp};
+use crate::graph::{MakeDirectoryOp, MakeFileOp, VertexId};
 use crate::snapshot::{Draft, Merged};
 use crate::solve::StepKey;
 use crate::sys::rooted::Root;
@@ -18,6 +18,7 @@ use crate::sys::{At, IoError, blocking, ownership};
 impl Executor {
     pub(super) async fn make_directory(
         &self,
+        vertex: VertexId,
         op: &MakeDirectoryOp,
         key: &StepKey,
         base: Option<&Output>,
@@ -34,10 +35,15 @@ impl Executor {
             Ok((workspace, draft.upper()))
         })
         .await?;
-        self.finish(key, base, workspace, upper).await
+        self.finish(vertex, key, base, workspace, upper).await
     }
 
-    pub(super) async fn make_file(&self, op: &MakeFileOp, key: &StepKey) -> Result<Output, ExecError> {
+    pub(super) async fn make_file(
+        &self,
+        vertex: VertexId,
+        op: &MakeFileOp,
+        key: &StepKey,
+    ) -> Result<Output, ExecError> {
         let (store, op) = (Arc::clone(&self.store), op.clone());
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
@@ -49,7 +55,7 @@ impl Executor {
             Ok((workspace, draft.upper()))
         })
         .await?;
-        self.finish(key, None, workspace, upper).await
+        self.finish(vertex, key, None, workspace, upper).await
     }
 }
 

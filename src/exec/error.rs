@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
-use crate::sandbox::{Failure, UserError};
+use crate::sandbox::{Failure, NetworkError, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -41,6 +41,8 @@ pub enum ExecError {
     User(#[from] UserError),
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: &'static str },
+    #[error("{0}")]
+    Network(#[from] NetworkError),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod copy_tree;
 mod death;
 mod directory;
 mod error;
+mod network;
 mod owner;
 mod run;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 pub use death::Death;
 pub use error::ExecError;
+pub use network::StepNetworks;
 
 use crate::cache::LocalCache;
 use crate::context::{Forgetful, Parents, Selector, Tree, fingerprint};
@@ -24,7 +26,7 @@ use crate::event::{EventKind, Events, StepId};
 use crate::graph::{CopySource, Graph, Op, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{Chain, LayerRef, Layers};
-use crate::sandbox::{HostFiles, Sandboxing};
+use crate::sandbox::Sandboxing;
 use crate::solve::{Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Store, StoreError, Workspace};
 use crate::sys::blocking;
@@ -47,8 +49,8 @@ pub struct Executor {
     pub store: Arc<Store>,
     pub layers: Layers,
     pub context: Arc<Tree>,
-    pub sandboxing: Sandboxing,
-    pub host_files: HostFiles,
+    pub sandboxing: Arc<Sandboxing>,
+    pub networks: StepNetworks,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -68,16 +70,22 @@ impl Executor {
     /// Takes over a finished directory of changes as the result of a step.
     async fn finish(
         &self,
+        vertex: VertexId,
         key: &StepKey,
         base: Option<&Output>,
         workspace: Workspace,
         upper: PathBuf,
     ) -> Result<Output, ExecError> {
         let (store, cache, key) = (Arc::clone(&self.store), self.cache(), *key);
+        let name = self.graph.get(vertex).name.clone();
+        let parent = match base.and_then(|base| base.chain.last()) {
+            Some(LayerRef::Made(parent)) => Some(parent.clone()),
+            Some(LayerRef::Image(_)) | None => None,
+        };
         let record = blocking(move || -> Result<_, StoreError> {
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            cache.remember(&key.0, snapshot)
+            cache.remember(&key.0, snapshot, name, parent)
         })
         .await?;
         Ok(extended(base, record.snapshot, record.created))
@@ -138,12 +146,13 @@ impl Worker for Executor {
     async fn execute(&self, vertex: VertexId, key: &StepKey, inputs: &[Output]) -> Result<Output, ExecError> {
         let op = &self.graph.get(vertex).op;
         let base = base(op, inputs);
+        self.networks.come_nearer(vertex);
         match op {
             Op::Image(_) => Err(ExecError::Unexpected("an image is found, not executed")),
             Op::Run(op) => self.run(vertex, op, key, base).await,
-            Op::Copy(op) => self.copy(op, key, base, inputs.last()).await,
-            Op::MakeDirectory(op) => self.make_directory(op, key, base).await,
-            Op::MakeFile(op) => self.make_file(op, key).await,
+            Op::Copy(op) => self.copy(vertex, op, key, base, inputs.last()).await,
+            Op::MakeDirectory(op) => self.make_directory(vertex, op, key, base).await,
+            Op::MakeFile(op) => self.make_file(vertex, op, key).await,
         }
     }
 

@@ -10,8 +10,8 @@ use super::death::Death;
 use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
 use crate::event::{Events, StepId, Stream};
-use crate::graph::{NetworkMode, RunOp, SecurityMode, VertexId};
-use crate::sandbox::{self, Confinement, Network, Outcome, Process, RootFs, Spec, Stdio};
+use crate::graph::{RunOp, SecurityMode, VertexId};
+use crate::sandbox::{self, Confinement, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::Draft;
 use crate::solve::StepKey;
 use crate::store::Workspace;
@@ -52,7 +52,7 @@ impl Executor {
             stubs: draft.stubs(),
         };
         match self.run_command(self.step(vertex), op, root, workspace).await? {
-            (workspace, Ok(())) => self.finish(key, base, workspace, draft.upper()).await,
+            (workspace, Ok(())) => self.finish(vertex, key, base, workspace, draft.upper()).await,
             (workspace, Err(error)) => {
                 blocking(move || drop(workspace)).await;
                 Err(error)
@@ -68,15 +68,14 @@ impl Executor {
         root: RootFs,
         workspace: Workspace,
     ) -> Result<(Workspace, Result<(), ExecError>), ExecError> {
+        let provided = self.networks.of(op.network).await?;
+        provided.warning.into_iter().for_each(|warning| self.events.warn(warning));
         let spec = Spec {
             root,
             hostname: HOSTNAME.to_owned(),
-            hosts: self.host_files.hosts.clone(),
-            resolv_conf: self.host_files.resolv_conf.clone(),
-            network: match op.network {
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
-                NetworkMode::None => Network::None,
-            },
+            files: provided.files,
+            hostname_file: None,
+            network: provided.network,
             process: Process {
                 arguments: op.arguments.clone(),
                 environment: [&op.environment[..], &op.transient_environment].concat(),

@@ -46,7 +46,7 @@ impl Graph {
         &self.vertices[id.0]
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (VertexId, &Vertex)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> {
         self.vertices.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex))
     }
 

@@ -10,7 +10,7 @@ use crate::image::{DiffId, Digest, Platform, chain_id};
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
     Image(ImageOp),
-    Run(RunOp),
+    Run(Box<RunOp>),
     Copy(CopyOp),
     MakeDirectory(MakeDirectoryOp),
     MakeFile(MakeFileOp),
@@ -35,6 +35,8 @@ pub struct RunOp {
     pub user: String,
     pub network: NetworkMode,
     pub security: SecurityMode,
+    /// Names that `/etc/hosts` knows beside the usual ones. Their addresses decide about no key.
+    pub extra_hosts: Vec<String>,
     pub platform: Platform,
     /// Limits of its processes. Others, such as those of memory, do not decide about the key.
     pub ulimits: Vec<Ulimit>,
@@ -53,6 +55,7 @@ pub struct Ulimit {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NetworkMode {
+    /// A private network with a way out.
     Default,
     Host,
     None,
@@ -121,7 +124,7 @@ impl Op {
                     chain_id(&op.diff_ids).map_or_else(|| "scratch".to_owned(), |chain| chain.to_string());
                 format!("image {chain}")
             }
-            Self::Run(op) => go_json(&ExecDefinition::from(op)),
+            Self::Run(op) => go_json(&ExecDefinition::from(&**op)),
             Self::Copy(op) => {
                 let actions: Vec<CopyAction<'_>> =
                     op.sources.iter().map(|source| CopyAction::new(op, source)).collect();
@@ -177,9 +180,18 @@ struct Meta<'a> {
     cwd: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
+    #[serde(rename = "extraHosts", skip_serializing_if = "Vec::is_empty")]
+    extra_hosts: Vec<ExtraHost<'a>>,
     #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
     ulimit: &'a [Ulimit],
     remove_mount_stubs_recursive: bool,
+}
+
+/// Without its address.
+#[derive(Serialize)]
+struct ExtraHost<'a> {
+    #[serde(rename = "Host")]
+    host: &'a str,
 }
 
 impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
@@ -189,6 +201,7 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             env: &op.environment,
             cwd: &op.directory,
             user: &op.user,
+            extra_hosts: op.extra_hosts.iter().map(|host| ExtraHost { host }).collect(),
             ulimit: &op.ulimits,
             remove_mount_stubs_recursive: true,
         };
@@ -297,6 +310,7 @@ mod tests {
             user: String::new(),
             network: NetworkMode::Default,
             security: SecurityMode::Sandbox,
+            extra_hosts: Vec::new(),
             platform: Platform::new("linux", "amd64", None),
             ulimits: Vec::new(),
         }
@@ -305,18 +319,26 @@ mod tests {
     #[test]
     fn a_run_is_defined_as_buildkit_defines_it() {
         let mut op = run();
-        let record = Digest::of(format!("{}@0", Op::Run(op.clone()).digest()).as_bytes());
+        let record = Digest::of(format!("{}@0", Op::Run(Box::new(op.clone())).digest()).as_bytes());
         let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
         assert_eq!(record.to_string(), expected);
         op.ulimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: -1 }];
-        let definition = Op::Run(op).definition();
+        let definition = Op::Run(Box::new(op)).definition();
         let meta = r#""ulimit":[{"Name":"core","Hard":-1}],"removeMountStubsRecursive":true"#;
+        assert!(definition.contains(meta), "{definition}");
+        let op = RunOp { extra_hosts: vec!["db".to_owned()], ..run() };
+        let definition = Op::Run(Box::new(op)).definition();
+        let meta = r#""extraHosts":[{"Host":"db"}],"removeMountStubsRecursive":true"#;
         assert!(definition.contains(meta), "{definition}");
     }
 
     #[test]
     fn what_a_run_is_allowed_is_part_of_it() {
-        let op = Op::Run(RunOp { network: NetworkMode::Host, security: SecurityMode::Insecure, ..run() });
+        let op = Op::Run(Box::new(RunOp {
+            network: NetworkMode::Host,
+            security: SecurityMode::Insecure,
+            ..run()
+        }));
         let definition = op.definition();
         assert!(
             definition.contains(r#""removeMountStubsRecursive":true},"network":1,"security":1},"OS":"#),

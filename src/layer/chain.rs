@@ -113,7 +113,7 @@ impl Layers {
             record.snapshot = Some(snapshot.clone());
             record.latest = None;
         })?;
-        self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id })?;
+        self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id, packed: false })?;
         Ok(self.store.snapshot_path(&snapshot))
     }
 

@@ -24,7 +24,7 @@ impl Planner<'_> {
             return not_yet("RUN --device", instruction.span);
         }
         let network = match run.network {
-            None | Some(Network::Default) => NetworkMode::Default,
+            None | Some(Network::Default) => self.request.network,
             Some(Network::None) => NetworkMode::None,
             Some(Network::Host) => NetworkMode::Host,
         };
@@ -56,6 +56,7 @@ impl Planner<'_> {
             user: config.user.clone(),
             network,
             security,
+            extra_hosts: self.request.extra_hosts.clone(),
             platform: self.request.platform.clone(),
             ulimits: self.request.ulimits.clone(),
             arguments,
@@ -64,7 +65,7 @@ impl Planner<'_> {
         let text = state.scope.display(&instruction.headline(), self.escape());
         let name = state.next_headline(&text);
         let inputs = state.inputs();
-        self.layer(state, Op::Run(op), inputs, name, instruction, created_by);
+        self.layer(state, Op::Run(Box::new(op)), inputs, name, instruction, created_by);
         Ok(())
     }
 

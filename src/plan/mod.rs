@@ -35,7 +35,7 @@ pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
-use crate::graph::{Graph, Ulimit, VertexId};
+use crate::graph::{Graph, NetworkMode, Ulimit, VertexId};
 use crate::image::{Config, HistoryEntry, Platform};
 use stage::Planner;
 
@@ -55,6 +55,10 @@ pub struct Request {
     /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
     /// for as an image called [`context_key`]. No command line gives any yet.
     pub contexts: BTreeSet<String>,
+    /// Of RUN instructions that name none.
+    pub network: NetworkMode,
+    /// Names that `/etc/hosts` of every step knows.
+    pub extra_hosts: Vec<String>,
     /// Limits of the processes of every step.
     pub ulimits: Vec<Ulimit>,
 }

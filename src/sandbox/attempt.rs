@@ -1,13 +1,15 @@
 //! Attempts: what a rung gives is found out by taking it in a child, which ends and leaves nothing behind. One thread.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::isolation::{Choice, Host, Rung, enter};
+use super::isolation::{Choice, Entered, Host, Rung, enter};
+use super::network::{Identity, connect};
 use super::obstacles::Remedy;
 use super::ranges::owned_ids;
 use crate::sys::mount::{self, Attributes, Overlay};
@@ -31,6 +33,8 @@ pub struct Inside {
     /// How many users there are.
     pub ids: u64,
     pub overlay: OverlayTried,
+    /// A private network with a way out.
+    pub network: NetworkTried,
     /// A fresh /proc for a process namespace of its own.
     pub proc: Attempt,
     /// System calls handed over to be answered.
@@ -48,13 +52,26 @@ pub enum OverlayTried {
     NoPlace(String),
 }
 
+/// A private network takes a program of somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkTried {
+    /// Connected by this program.
+    Works(String),
+    Fails {
+        why: String,
+        remedy: Option<Remedy>,
+    },
+}
+
 /// Takes a rung in a child and looks around. `place` is where directories may be made: the store, or where it would be.
 pub(super) fn try_rung(host: &Host<'_>, rung: Rung, place: &Path) -> Result<Tried, IoError> {
     let probe = place.join(format!(".rbuild-probe-{}", std::process::id()));
     let tried = in_child(|| match enter(host, Choice::Only(rung)) {
-        Ok(_) => Tried::Works(Inside {
+        Ok(entered) => Tried::Works(Inside {
             ids: owned_ids(),
             overlay: try_overlay(&probe),
+            // Before the next, which takes children into another process namespace.
+            network: try_network(&entered, host),
             proc: try_proc(),
             // Last: the filter stays.
             handing_over: seccomp::hand_over(&[]).map(drop).map_err(|error| words(&error)),
@@ -128,6 +145,13 @@ fn overlay_in(probe: &Path) -> OverlayTried {
     match replaced {
         Ok(()) => OverlayTried::Works,
         Err(error) => OverlayTried::Fails(words(&error.into())),
+    }
+}
+
+fn try_network(entered: &Entered, host: &Host<'_>) -> NetworkTried {
+    match connect(entered.program.as_fd(), Identity::from(entered.rung), host.search_path) {
+        Ok(connection) => NetworkTried::Works(connection.connector().to_owned()),
+        Err(why) => NetworkTried::Fails { why: why.to_string(), remedy: why.remedy() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lines of a verdict: one thing each, whether it is there, and what would bring it. Pure.
 
-use super::attempt::{Attempt, Inside, OverlayTried, Tried};
+use super::attempt::{Attempt, Inside, NetworkTried, OverlayTried, Tried};
 use super::cgroup::Cgroup;
 use super::isolation::Rung;
 use super::lent::Mapper;
@@ -30,7 +30,7 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
         device(facts.fuse, "fuse", "/dev/fuse", "fuse"),
         fuse_overlayfs(facts),
         device(facts.tun, "tun", "/dev/net/tun", "tun"),
-        network(facts),
+        network(inside),
     ]);
     lines
 }
@@ -226,15 +226,10 @@ fn device(device: Device, name: &'static str, path: &'static str, module: &str) 
     match device {
         Device::Usable => (line(name, path, State::Ok, "can be opened"), None),
         Device::Missing => {
-            let what = format!("an administrator can load the driver of {path}");
-            (
-                line(name, path, State::Missing, "not there"),
-                Some(Remedy::command(what, format!("modprobe {module}"))),
-            )
+            (line(name, path, State::Missing, "not there"), Some(Remedy::open_device(path, module, false)))
         }
         Device::Closed => {
-            let what = format!("an administrator can open {path} for everybody");
-            let remedy = Remedy::command(what, format!("chmod 666 {path}"));
+            let remedy = Remedy::open_device(path, module, true);
             (line(name, path, State::Missing, "cannot be opened"), Some(remedy))
         }
     }
@@ -250,13 +245,14 @@ fn fuse_overlayfs(facts: &Facts) -> Line {
     }
 }
 
-fn network(facts: &Facts) -> Line {
-    let check = |state, detail: String| line("network", "pasta, slirp4netns", state, detail);
-    match facts.pasta.as_ref().or(facts.slirp4netns.as_ref()) {
-        Some(program) => (check(State::Ok, program.display().to_string()), None),
-        None => {
-            let remedy = Remedy::command("install pasta for private networks", "apt-get install passt");
-            (check(State::Missing, "not installed".to_owned()), Some(remedy))
+fn network(inside: Option<&Inside>) -> Line {
+    let check = |state, detail: &str| line("network", "private network", state, detail);
+    match inside.map(|inside| &inside.network) {
+        None => (check(State::NotApplicable, "not to be tried without isolation"), None),
+        Some(NetworkTried::Works(program)) => (check(State::Ok, &format!("by {program}")), None),
+        Some(NetworkTried::Fails { why, remedy }) => {
+            let detail = format!("{why}; steps have the host's network");
+            (check(State::Missing, &detail), remedy.clone())
         }
     }
 }

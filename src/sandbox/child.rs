@@ -12,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::emulate::{Emulator, Links};
 use super::group::Group;
 use super::init::{self, Child};
-use super::message::{self, Failure, Job, Order, Outcome, Report};
-use super::spec::{Emulated, Network};
+use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
+use super::spec::Emulated;
 use super::steps::Step;
 use crate::sys::IoError;
 use crate::sys::namespace::{self, Namespaces};
@@ -44,7 +44,8 @@ pub fn main() -> i32 {
 }
 
 fn serve(socket: &UnixStream) -> io::Result<()> {
-    let stdio = receive_descriptors(socket)?;
+    let mut stdio = receive_descriptors(socket)?;
+    let netns = if stdio.len() > 3 { stdio.pop() } else { None };
     let stdio = stdio.try_into().map_err(|_| io::Error::other("expected three descriptors"))?;
     let Some(job) = message::read::<Job>(&mut &*socket)? else {
         return Ok(());
@@ -52,8 +53,11 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     // Keys pressed at a shared terminal are for the program; this process ends when the program does.
     process::ignore_terminal_signals();
     let mut namespaces = Namespaces::NEWNS | Namespaces::NEWPID | Namespaces::NEWIPC | Namespaces::NEWUTS;
-    if job.network == Network::None {
-        namespaces |= Namespaces::NEWNET;
+    match (job.network, netns) {
+        (Joining::Stay, _) => {}
+        (Joining::New, _) => namespaces |= Namespaces::NEWNET,
+        (Joining::Given, Some(netns)) => namespace::join_network(&netns)?,
+        (Joining::Given, None) => return Err(io::Error::other("expected a network namespace")),
     }
     // Before the root changes, which it does for this process, too.
     let group = match job.group.as_ref().map(Group::create).transpose() {

@@ -204,8 +204,10 @@ impl Init<'_> {
 
     fn mount_sys(&self, at: &str, fresh: bool, read_only: bool) -> Result<(), StepError> {
         let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
-        let tree = if fresh {
-            mount::virtual_fs("sysfs", &[], attributes)?
+        // Where parts of the host's are covered the kernel lets nobody uncover them by a fresh one.
+        let fresh = fresh.then(|| mount::virtual_fs("sysfs", &[], attributes)).and_then(Result::ok);
+        let tree = if let Some(fresh) = fresh {
+            fresh
         } else {
             // Without what is mounted below it, where the kernel lets go of that.
             let sys = Path::new("/sys");

@@ -13,11 +13,31 @@ use super::steps::Step;
 /// The first frame to the child: everything it will do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
-    pub network: Network,
+    pub network: Joining,
     pub steps: Vec<Step>,
     pub process: Process,
     /// The control group that it runs in, if limits ask for one.
     pub group: Option<GroupSpec>,
+}
+
+/// Which network namespace the child takes the sandbox into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Joining {
+    /// The one it is in.
+    Stay,
+    New,
+    /// The one that came as a fourth descriptor.
+    Given,
+}
+
+impl From<&Network> for Joining {
+    fn from(network: &Network) -> Self {
+        match network {
+            Network::Host => Self::Stay,
+            Network::None => Self::New,
+            Network::Shared(_) => Self::Given,
+        }
+    }
 }
 
 /// Later frames to the child.

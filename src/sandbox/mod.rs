@@ -30,13 +30,13 @@ mod devices;
 mod emulate;
 mod endings;
 mod group;
-mod host;
 mod init;
 mod isolation;
 mod lent;
 pub mod limits;
 mod message;
 mod mountpoints;
+pub mod network;
 mod obstacles;
 pub mod parent;
 mod probe;
@@ -50,15 +50,18 @@ mod ulimits;
 mod users;
 mod verdict;
 
-pub use attempt::{Attempt, Inside, OverlayTried, Tried};
+pub use attempt::{Attempt, Inside, NetworkTried, OverlayTried, Tried};
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use cgroup::{Cgroup, LimitError};
 pub use endings::Endings;
-pub use host::{HostFiles, host_files};
 pub use isolation::{Choice, Entered, Host, IsolationError, Rung, enter};
 pub use lent::Mapper;
 pub use limits::Limits;
 pub use message::{Failure, Outcome};
+pub use network::{
+    Connection, Disconnected, ExtraHost, HostAddress, HostFiles, NetworkError, NetworkSettings, Networks,
+    Provided, Reach, Resolver, WrongName, hostname_file,
+};
 pub use obstacles::{Obstacles, Remedy};
 pub use parent::{Finished, Running, Stdio, spawn};
 pub use probe::{Device, Facts, probe};

@@ -107,6 +107,16 @@ impl Remedy {
         Self { what, command: None }
     }
 
+    /// A device that is not there, or that is there and closed.
+    pub(super) fn open_device(path: &str, module: &str, is_there: bool) -> Self {
+        if is_there {
+            let what = format!("an administrator can open {path} for everybody");
+            return Self::command(what, format!("chmod 666 {path}"));
+        }
+        let what = format!("an administrator can load the driver of {path}");
+        Self::command(what, format!("modprobe {module}"))
+    }
+
     pub(super) fn allow_new_privileges() -> Self {
         let text = "start rbuild without no_new_privs, so that newuidmap can do its work (Kubernetes: \
                     allowPrivilegeEscalation: true)";

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::pin;
 use std::process::Stdio as ProcessStdio;
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use super::child::ARGUMENT;
 use super::endings::Counted;
 use super::group::GroupSpec;
-use super::message::{self, Failure, Job, Order, Outcome, Report};
+use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
 use super::settings::Sandboxing;
-use super::spec::Spec;
+use super::spec::{Network, Spec};
 use super::steps::plan;
 use crate::sys::socket::send_descriptors;
 use crate::sys::{At, IoError};
@@ -86,7 +86,11 @@ pub async fn spawn<K: Send + 'static>(
         .stdout(ProcessStdio::null())
         .spawn()
         .at("start", "sandbox process")?;
-    let output = hand_over_stdio(&ours, stdio)?;
+    let netns = match &spec.network {
+        Network::Shared(connection) => Some(connection.netns()),
+        Network::Host | Network::None => None,
+    };
+    let output = hand_over(&ours, stdio, netns)?;
     ours.set_nonblocking(true).at("configure", "socket")?;
     let socket = UnixStream::from_std(ours).at("watch", "socket")?;
     let limit = sandboxing.settings.limits.timeout;
@@ -94,7 +98,12 @@ pub async fn spawn<K: Send + 'static>(
     let group = sandboxing.groups.as_ref().map(|groups| groups.spec(group_name(), &spec.limits.resources));
     let sandbox = Some(Living { socket, child, group: group.clone(), kept, _count: count });
     let mut running = Running { output, deadline, sandbox };
-    let job = Job { network: spec.network, steps: plan(spec), process: spec.process.clone(), group };
+    let job = Job {
+        network: Joining::from(&spec.network),
+        steps: plan(spec),
+        process: spec.process.clone(),
+        group,
+    };
     let socket = &mut running.sandbox.as_mut().expect("it has just begun").socket;
     socket.write_all(&message::encode(&job)).await.at("write", "sandbox socket")?;
     Ok(running)
@@ -106,29 +115,29 @@ fn group_name() -> String {
     format!("rbuild-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn hand_over_stdio(
+/// Sends the child what it has to have as descriptors.
+fn hand_over(
     socket: &StdStream,
     stdio: Stdio,
+    netns: Option<BorrowedFd<'_>>,
 ) -> Result<Option<(pipe::Receiver, pipe::Receiver)>, IoError> {
+    let send = |streams: [BorrowedFd<'_>; 3]| {
+        let descriptors: Vec<BorrowedFd<'_>> = streams.into_iter().chain(netns).collect();
+        send_descriptors(socket, &descriptors).at("send", "standard streams")
+    };
     match stdio {
         Stdio::Inherited => {
-            let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-            send_descriptors(socket, &[input.as_fd(), output.as_fd(), error.as_fd()])
-                .at("send", "standard streams")?;
+            send([io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()])?;
             Ok(None)
         }
         Stdio::OutputInherited => {
-            let (input, output, error) = (nothing()?, io::stdout(), io::stderr());
-            send_descriptors(socket, &[input.as_fd(), output.as_fd(), error.as_fd()])
-                .at("send", "standard streams")?;
+            send([nothing()?.as_fd(), io::stdout().as_fd(), io::stderr().as_fd()])?;
             Ok(None)
         }
         Stdio::Piped => {
-            let null = nothing()?;
             let (output, their_output) = io::pipe().at("create", "pipe")?;
             let (error, their_error) = io::pipe().at("create", "pipe")?;
-            send_descriptors(socket, &[null.as_fd(), their_output.as_fd(), their_error.as_fd()])
-                .at("send", "standard streams")?;
+            send([nothing()?.as_fd(), their_output.as_fd(), their_error.as_fd()])?;
             let receiver =
                 |end: io::PipeReader| pipe::Receiver::from_owned_fd(end.into()).at("watch", "pipe");
             Ok(Some((receiver(output)?, receiver(error)?)))

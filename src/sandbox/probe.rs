@@ -36,8 +36,6 @@ pub struct Facts {
     pub cgroup: Cgroup,
     pub landlock: Option<u32>,
     pub fuse_overlayfs: Option<PathBuf>,
-    pub pasta: Option<PathBuf>,
-    pub slirp4netns: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +73,6 @@ pub fn probe(host: &Host<'_>, store: &Path) -> Result<Facts, IoError> {
         cgroup: Cgroup::find(),
         landlock: landlock::version(),
         fuse_overlayfs: program("fuse-overlayfs"),
-        pasta: program("pasta"),
-        slirp4netns: program("slirp4netns"),
     })
 }
 
@@ -86,7 +82,7 @@ fn nearest_directory(store: &Path) -> &Path {
 }
 
 /// Opening one of these does nothing yet.
-fn device(path: &str) -> Device {
+pub(super) fn device(path: &str) -> Device {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(_) => Device::Usable,
         Err(error) if is_absence(&error) => Device::Missing,

@@ -4,6 +4,7 @@ use super::cgroup::{Groups, LimitError};
 use super::endings::Endings;
 use super::isolation::{Entered, Rung};
 use super::limits::Limits;
+use super::network::NetworkSettings;
 use super::ranges::owned_ids;
 use super::spec::Emulated;
 use super::ulimits;
@@ -24,6 +25,7 @@ pub struct Sandboxing {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub limits: Limits,
+    pub network: NetworkSettings,
 }
 
 impl Sandboxing {

@@ -2,20 +2,23 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::limits::Limits;
+use super::network::{Connection, HostFiles};
 
 /// A process to be run apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Spec {
     pub root: RootFs,
     pub hostname: String,
-    /// Shown inside at `/etc/hosts` and `/etc/resolv.conf`; read-only, and never part of the root file system.
-    pub hosts: PathBuf,
-    pub resolv_conf: PathBuf,
+    /// Read-only inside, and never part of the root file system.
+    pub files: HostFiles,
+    /// Shown inside at `/etc/hostname`, for a machine that has a name of its own.
+    pub hostname_file: Option<PathBuf>,
     pub network: Network,
     pub process: Process,
     pub confinement: Confinement,
@@ -97,12 +100,14 @@ pub struct RootFs {
     pub stubs: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub enum Network {
     /// The host's.
     Host,
     /// A namespace of its own with nothing but loopback.
     None,
+    /// A private one, which others may share.
+    Shared(Arc<Connection>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,12 +137,13 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 /// Turns a spec into steps. The order matters, and each place that depends on another says so.
 pub fn plan(spec: &Spec) -> Vec<Step> {
     let confinement = spec.confinement;
-    let files = [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")];
+    let mut files = vec![(&spec.files.hosts, "/etc/hosts"), (&spec.files.resolv_conf, "/etc/resolv.conf")];
+    files.extend(spec.hostname_file.iter().map(|file| (file, "/etc/hostname")));
     let mut mount_points: Vec<MountPoint> = ["/proc", "/dev", "/sys"]
         .map(|path| MountPoint { path: path.to_owned(), kind: MountPointKind::Directory })
         .into();
-    mount_points
-        .extend(files.map(|(_, path)| MountPoint { path: path.to_owned(), kind: MountPointKind::File }));
+    let file = |(_, path): &(_, &str)| MountPoint { path: (*path).to_owned(), kind: MountPointKind::File };
+    mount_points.extend(files.iter().map(file));
     let mut steps = Vec::new();
     if !spec.limits.resources.is_unlimited() {
         steps.push(Step::JoinGroup);
@@ -155,7 +156,7 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
         // A fresh sysfs shows the devices of the network namespace it is made in, so only the owner of that may.
         Step::MountSys {
             at: "/sys".to_owned(),
-            fresh: spec.network == Network::None,
+            fresh: !matches!(spec.network, Network::Host),
             read_only: confinement.keeps_from_hardware,
         },
         // On a directory of /sys.
@@ -176,7 +177,8 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
         steps.push(Step::MaskInEach { at: at.to_owned(), name: name.to_owned() });
         steps.extend(READ_ONLY.map(|at| Step::MakeReadOnly { at: at.to_owned() }));
     }
-    if spec.network == Network::None {
+    // Whoever made a network that is shared has done it there.
+    if matches!(spec.network, Network::None) {
         steps.push(Step::LoopbackUp);
     }
     // The hostname is set with capabilities that go away below.

@@ -134,7 +134,7 @@ fn why_not(facts: &Facts, rung: Rung) -> Option<&str> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::attempt::OverlayTried;
+    use super::super::attempt::{NetworkTried, OverlayTried};
     use super::super::cgroup::Cgroup;
     use super::super::lent::Mapper;
     use super::super::obstacles::Obstacles;
@@ -142,7 +142,8 @@ mod tests {
     use super::*;
 
     fn inside(ids: u64) -> Inside {
-        Inside { ids, overlay: OverlayTried::Works, proc: Ok(()), handing_over: Ok(()) }
+        let network = NetworkTried::Works("/usr/bin/pasta".to_owned());
+        Inside { ids, overlay: OverlayTried::Works, network, proc: Ok(()), handing_over: Ok(()) }
     }
 
     fn fails(why: &str) -> Tried {
@@ -177,8 +178,6 @@ mod tests {
             },
             landlock: Some(6),
             fuse_overlayfs: None,
-            pasta: Some(PathBuf::from("/usr/bin/pasta")),
-            slirp4netns: None,
         }
     }
 
@@ -268,10 +267,12 @@ mod tests {
         let mut facts = good();
         let proc = Err("Operation not permitted".to_owned());
         let overlay = OverlayTried::Fails("Invalid argument".to_owned());
-        facts.rungs[1].1 = Tried::Works(Inside { overlay, proc, ..inside(65_537) });
-        (facts.tun, facts.pasta) = (Device::Missing, None);
+        let why = "neither is installed".to_owned();
+        let network = NetworkTried::Fails { why, remedy: Some(Remedy::install("passt")) };
+        facts.rungs[1].1 = Tried::Works(Inside { overlay, proc, network, ..inside(65_537) });
+        facts.tun = Device::Missing;
         let verdict = Verdict::of(&facts, Choice::Auto);
-        assert_eq!([state(&verdict, "overlay"), state(&verdict, "proc")], [State::Missing; 2]);
+        assert_eq!(["overlay", "proc", "network"].map(|name| state(&verdict, name)), [State::Missing; 3]);
         assert_eq!((verdict.rung, verdict.works), (Some(Rung::Range), false));
         assert!(
             verdict.reason.ends_with("but steps cannot run: no overlay can be mounted"),
@@ -280,6 +281,7 @@ mod tests {
         );
         assert_eq!(commands(&verdict), ["modprobe tun", "apt-get install passt"]);
         assert_eq!(verdict.hints.len(), 4);
-        assert_eq!(Verdict::of(&facts, Choice::Only(Rung::Single)).hints.len(), 2);
+        // On the other rung all but the device was found to work.
+        assert_eq!(commands(&Verdict::of(&facts, Choice::Only(Rung::Single))), ["modprobe tun"]);
     }
 }

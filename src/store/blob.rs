@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::Store;
 use super::error::StoreError;
-use super::record::BlobRecord;
+use super::pins;
+use super::record::{BlobRecord, Record as _};
 use crate::image::{Digest, Hasher};
 use crate::sys::At;
 
@@ -35,7 +36,7 @@ impl<'a> Blobs<'a> {
         self.store.root.join("blobs/sha256").join(digest.hex())
     }
 
-    /// The size of a blob that is there and whole.
+    /// The size of a blob that is there and whole. It stays as long as this process lives.
     pub fn size(self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let Some(record) = self.store.record::<BlobRecord>(&digest.hex())? else { return Ok(None) };
         let there = std::fs::metadata(self.path(digest)).is_ok_and(|metadata| metadata.len() == record.size);
@@ -80,6 +81,7 @@ impl BlobWriter<'_> {
     pub fn complete(self) -> Result<(Digest, u64), StoreError> {
         let digest = self.hasher.finish();
         let path = self.store.blobs().path(&digest);
+        self.store.pins.pin(&[pins::name(BlobRecord::KIND, &digest.hex())])?;
         std::fs::rename(&self.temporary, &path).at("rename to", &path)?;
         self.store.put_record(&digest.hex(), &BlobRecord { size: self.size })?;
         Ok((digest, self.size))

@@ -8,6 +8,7 @@
 //!   records/<kind>/<key>     small JSON answers: step key ▸ snapshot, diff id ▸ snapshot and blobs, …
 //!   records/synced           until when the records of which boot have reached the disk
 //!   locks/<name>             held while something is made that another process may want too
+//!   pins/<process>           what a living process works with, locked by it; see `pins`
 //!   tmp/<session>/           one process's unfinished work, locked by it; swept when its owner is gone
 //!   empty/                   an empty directory, for overlays that need one more
 //! ```
@@ -19,9 +20,16 @@
 //! Not here: what the trees and blobs mean (`layer`, `image`), and when a step may be reused (`solve`, `cache`).
 
 mod blob;
+mod check;
+mod collect;
 mod error;
+mod inventory;
 mod lock;
+mod measure;
+mod pins;
+mod prune;
 mod record;
+mod repair;
 mod session;
 mod snapshots;
 mod tag;
@@ -31,11 +39,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use blob::{BlobWriter, Blobs};
+pub use check::{Checked, Depth, Finding, Problem, Repack};
+pub use collect::{Collection, Removed};
 pub use error::StoreError;
+pub use inventory::{Inventory, Item, Kind};
 pub use lock::Lock;
+pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
-    BlobRecord, ImageRecord, KnownBlob, LayerRecord, MergedRecord, Record, SealRecord, StepRecord,
+    BlobRecord, ImageRecord, KnownBlob, LayerRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
 };
+pub use repair::Mended;
 pub use session::{Session, Workspace};
 pub use snapshots::SnapshotId;
 pub use tag::Tag;
@@ -43,6 +56,7 @@ pub use tag::Tag;
 use crate::image::Digest;
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
+use pins::Pins;
 
 const VERSION: u32 = 1;
 
@@ -52,6 +66,7 @@ pub struct Store {
     root: PathBuf,
     session: Session,
     records: record::Records,
+    pins: Pins,
     /// Names the id map of this process's user namespace.
     id_map: String,
 }
@@ -66,13 +81,14 @@ impl Store {
     pub fn ensure(root: &Path) -> Result<Self, StoreError> {
         make_directory(root)?;
         // A store holds whatever images hold, setuid programs too: it is nobody else's business.
-        for directory in ["blobs/sha256", "snapshots", "records", "locks", "tmp", "empty"] {
+        for directory in ["blobs/sha256", "snapshots", "records", "locks", "pins", "tmp", "empty"] {
             make_directory(&root.join(directory))?;
         }
         check_format(root)?;
         let session = Session::begin(&root.join("tmp"))?;
         let records = record::Records::open(root)?;
-        Ok(Self { root: root.to_owned(), session, records, id_map: id_map() })
+        let pins = Pins::open(root)?;
+        Ok(Self { root: root.to_owned(), session, records, pins, id_map: id_map() })
     }
 
     pub fn root(&self) -> &Path {
@@ -96,16 +112,29 @@ impl Store {
     /// Work that removes what processes that are gone have left. It may take long, nothing waits for it, and it does
     /// not keep the store open.
     pub fn sweeping(&self) -> impl FnOnce() -> Result<(), StoreError> + Send + 'static {
-        let tmp = self.root.join("tmp");
-        move || session::sweep(&tmp)
+        let root = self.root.clone();
+        move || sweep(&root)
     }
 
-    /// Reads a record; one that is missing, damaged or lost its boot is none.
+    /// Reads a record; one that is missing, damaged or lost its boot is none. What it leads to stays as long as this
+    /// process lives.
     pub fn record<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        self.records.read(key)
+        if !T::PINNED {
+            return self.records.read(key);
+        }
+        self.pins.find(|| {
+            let value = self.records.read::<T>(key)?;
+            Ok(value.map(|value| {
+                let names = names_of(key, &value);
+                (value, names)
+            }))
+        })
     }
 
     pub fn put_record<T: Record>(&self, key: &str, value: &T) -> Result<(), StoreError> {
+        if T::PINNED {
+            self.pins.pin(&names_of(key, value))?;
+        }
         self.records.write(&self.session, key, value)
     }
 
@@ -121,10 +150,27 @@ impl Store {
         self.put_record(key, &value)
     }
 
+    /// Whether this process has written a record: then the store has grown.
+    pub fn has_written(&self) -> bool {
+        self.records.ever_written()
+    }
+
     /// Makes every record written so far count after a loss of power, too. Free when nothing was written.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.records.sync(&self.session)
     }
+}
+
+/// Removes what processes that are gone have left.
+fn sweep(root: &Path) -> Result<(), StoreError> {
+    pins::sweep(root)?;
+    session::sweep(&root.join("tmp"))
+}
+
+/// What stands for a record in pins.
+fn names_of<T: Record>(key: &str, value: &T) -> Vec<String> {
+    let snapshot = value.snapshot().map(|id| pins::name(snapshots::KIND, &id.to_string()));
+    std::iter::once(pins::name(T::KIND, key)).chain(snapshot).collect()
 }
 
 /// Eight digits for the maps of users and groups.

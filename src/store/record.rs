@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,13 @@ use crate::sys::{At, IoError};
 pub trait Record: Serialize + DeserializeOwned {
     /// The directory below `records/`.
     const KIND: &'static str;
+    /// Whether who reads or writes one pins it, and marks it as used. Not where something else stands for it.
+    const PINNED: bool = true;
+
+    /// The snapshot that it leads to, pinned with it.
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        None
+    }
 }
 
 /// The result of a step, by its key.
@@ -27,6 +35,12 @@ pub trait Record: Serialize + DeserializeOwned {
 pub struct StepRecord {
     pub snapshot: SnapshotId,
     pub created: Timestamp,
+    /// What the step is called, for people.
+    #[serde(default)]
+    pub name: String,
+    /// The snapshot that the step built upon, if a step made that one, too.
+    #[serde(default)]
+    pub parent: Option<SnapshotId>,
 }
 
 /// Where a layer can be had, by its diff id.
@@ -83,6 +97,9 @@ impl LayerRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SealRecord {
     pub diff_id: DiffId,
+    /// Whether packing it has shown that; otherwise it was unpacked from a tar, which may be written in another way.
+    #[serde(default)]
+    pub packed: bool,
 }
 
 /// What is known of an image, by its id; its config is a blob.
@@ -103,20 +120,54 @@ pub struct BlobRecord {
     pub size: u64,
 }
 
+/// How much of the disk a snapshot takes, by its id: measured when somebody first asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SizeRecord {
+    pub bytes: u64,
+}
+
+impl SealRecord {
+    /// The snapshot that a key means, and what its times were cut to.
+    pub(super) fn parse_key(key: &str) -> (SnapshotId, Option<i64>) {
+        let (snapshot, latest) = match key.split_once('.') {
+            Some((snapshot, latest)) => (snapshot, latest.parse().ok()),
+            None => (key, None),
+        };
+        (SnapshotId::named(snapshot.to_owned()), latest)
+    }
+}
+
 impl Record for StepRecord {
     const KIND: &'static str = "steps";
+
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        Some(&self.snapshot)
+    }
 }
 impl Record for LayerRecord {
     const KIND: &'static str = "layers";
+
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        self.snapshot.as_ref()
+    }
 }
 impl Record for SealRecord {
     const KIND: &'static str = "seals";
+    const PINNED: bool = false;
+}
+impl Record for SizeRecord {
+    const KIND: &'static str = "sizes";
+    const PINNED: bool = false;
 }
 impl Record for ImageRecord {
     const KIND: &'static str = "images";
 }
 impl Record for MergedRecord {
     const KIND: &'static str = "merged";
+
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        Some(&self.snapshot)
+    }
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";
@@ -130,13 +181,49 @@ struct Envelope<T> {
     value: T,
 }
 
+/// What a record's file says.
+#[derive(Debug)]
+pub(super) enum Reading<T> {
+    Counts(T),
+    /// Written in a boot that ended before it surely reached the disk.
+    LostItsBoot,
+    Unreadable,
+}
+
+/// A record as a listing shows it.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    pub key: String,
+    pub path: PathBuf,
+    /// When it was written or last used, within [`USE_IS_NOTED_AFTER`].
+    pub used: SystemTime,
+    /// What its file takes on disk.
+    pub size: u64,
+    pub value: Reading<T>,
+}
+
+impl<T: Record> Listed<T> {
+    /// The snapshot that it leads to, if it counts.
+    pub(super) fn snapshot(&self) -> Option<&SnapshotId> {
+        match &self.value {
+            Reading::Counts(value) => value.snapshot(),
+            Reading::LostItsBoot | Reading::Unreadable => None,
+        }
+    }
+}
+
+/// A record that is used is marked by its time, but not more often than this: a build that is all cached writes nothing.
+const USE_IS_NOTED_AFTER: Duration = Duration::from_secs(3600);
+
 #[derive(Debug)]
 pub(super) struct Records {
     root: PathBuf,
     boot: String,
     /// Until when the records of each boot are known to be on disk.
     synced: BTreeMap<String, u64>,
+    /// Since the last sync.
     written: AtomicBool,
+    ever_written: AtomicBool,
 }
 
 impl Records {
@@ -145,22 +232,71 @@ impl Records {
         let synced = match std::fs::read(path.join("synced")) {
             // Damaged: then nothing of earlier boots counts, which is safe.
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => Err(error).at("read", path.join("synced"))?,
         };
         let boot = read_setting("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(Self { root: path, boot, synced, written: AtomicBool::new(false) })
+        Ok(Self {
+            root: path,
+            boot,
+            synced,
+            written: AtomicBool::new(false),
+            ever_written: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn read<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let path = self.root.join(T::KIND).join(key);
-        let bytes = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            answer => answer.at("read", &path)?,
+        let path = self.path(T::KIND, key);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            answer => answer.at("open", &path)?,
         };
+        let (bytes, used) = read_whole(&mut file).at("read", &path)?;
         // A damaged record is as good as none: what it answered is made again.
-        let Ok(envelope) = serde_json::from_slice::<Envelope<T>>(&bytes) else { return Ok(None) };
-        Ok(self.counts(&envelope.boot, envelope.at).then_some(envelope.value))
+        let Reading::Counts(value) = self.judge(&bytes) else { return Ok(None) };
+        if T::PINNED && used.elapsed().is_ok_and(|since| since > USE_IS_NOTED_AFTER) {
+            // For collectors only: who may not note it may read it all the same.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Ok(Some(value))
+    }
+
+    /// Every record of a kind. Nothing is pinned or marked as used.
+    pub(super) fn list<T: Record>(&self) -> Result<Vec<Listed<T>>, StoreError> {
+        let directory = self.root.join(T::KIND);
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            answer => answer.at("read directory", &directory)?,
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry.at("read directory", &directory)?;
+            let path = entry.path();
+            let Ok(key) = entry.file_name().into_string() else { continue };
+            let mut file = match File::open(&path) {
+                // Replaced or taken away since the directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                answer => answer.at("open", &path)?,
+            };
+            let (value, used, size) = match read_whole(&mut file) {
+                Ok((bytes, used)) => (self.judge(&bytes), used, super::measure::file_size(&path)),
+                Err(_) => (Reading::Unreadable, SystemTime::UNIX_EPOCH, None),
+            };
+            listed.push(Listed { key, path, used, size: size.unwrap_or(0), value });
+        }
+        Ok(listed)
+    }
+
+    pub(super) fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+
+    fn judge<T: Record>(&self, bytes: &[u8]) -> Reading<T> {
+        match serde_json::from_slice::<Envelope<T>>(bytes) {
+            Ok(envelope) if self.counts(&envelope.boot, envelope.at) => Reading::Counts(envelope.value),
+            Ok(_) => Reading::LostItsBoot,
+            Err(_) => Reading::Unreadable,
+        }
     }
 
     /// The same records as another boot would see them.
@@ -181,14 +317,19 @@ impl Records {
         let temporary = session.file()?;
         std::fs::write(&temporary, text).at("write", &temporary)?;
         self.written.store(true, Ordering::Relaxed);
+        self.ever_written.store(true, Ordering::Relaxed);
         let path = directory.join(key);
         match std::fs::rename(&temporary, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(&directory).at("create directory", &directory)?;
                 Ok(std::fs::rename(&temporary, &path).at("rename to", &path)?)
             }
             answer => Ok(answer.at("rename to", &path)?),
         }
+    }
+
+    pub(super) fn ever_written(&self) -> bool {
+        self.ever_written.load(Ordering::Relaxed)
     }
 
     pub(super) fn sync(&self, session: &Session) -> Result<(), StoreError> {
@@ -208,6 +349,13 @@ impl Records {
         *entry = until.max(*entry);
         Ok(write_durably(&session.file()?, &path, &serde_json::to_vec(&synced).expect("string keys"))?)
     }
+}
+
+fn read_whole(file: &mut File) -> io::Result<(Vec<u8>, SystemTime)> {
+    let metadata = file.metadata()?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, metadata.modified()?))
 }
 
 fn write_durably(temporary: &Path, path: &Path, text: &[u8]) -> Result<(), IoError> {

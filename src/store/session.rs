@@ -17,13 +17,7 @@ pub struct Session {
 
 impl Session {
     pub(super) fn begin(tmp: &Path) -> Result<Self, StoreError> {
-        let path = tmp.join(random_name()?);
-        // Locked under a name that sweepers skip, so that none takes it for a left-over in between.
-        let hidden = path.with_extension("new");
-        std::fs::create_dir(&hidden).at("create directory", &hidden)?;
-        let lock = File::open(&hidden).at("open", &hidden)?;
-        lock.lock().at("lock", &hidden)?;
-        std::fs::rename(&hidden, &path).at("rename to", &path)?;
+        let (path, lock) = locked_directory(tmp)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -44,6 +38,47 @@ impl Drop for Session {
         // What cannot be removed now is swept by a later process.
         let _ = remove_tree(&self.path);
     }
+}
+
+/// A directory that takes in what is to be removed. When the value is dropped it is a left-over like those of killed
+/// processes: whoever sweeps next removes it.
+#[derive(Debug)]
+pub(super) struct Trash {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Trash {
+    pub(super) fn begin(tmp: &Path) -> Result<Self, StoreError> {
+        let (path, lock) = locked_directory(tmp)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn take(&self, path: &Path) -> Result<(), StoreError> {
+        match std::fs::rename(path, self.path.join(random_name()?)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            answer => Ok(answer.at("move away", path)?),
+        }
+    }
+}
+
+impl Drop for Trash {
+    fn drop(&mut self) {
+        // Only if there is nothing to remove behind.
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// A new directory that is locked as long as the file is open.
+fn locked_directory(tmp: &Path) -> Result<(PathBuf, File), StoreError> {
+    let path = tmp.join(random_name()?);
+    // Locked under a name that sweepers skip, so that none takes it for a left-over in between.
+    let hidden = path.with_extension("new");
+    std::fs::create_dir(&hidden).at("create directory", &hidden)?;
+    let lock = File::open(&hidden).at("open", &hidden)?;
+    lock.lock().at("lock", &hidden)?;
+    std::fs::rename(&hidden, &path).at("rename to", &path)?;
+    Ok((path, lock))
 }
 
 /// A directory for one piece of work, removed with the value unless it was moved away.
@@ -72,20 +107,31 @@ impl Drop for Workspace {
     }
 }
 
-/// Removes the sessions of processes that are gone.
+/// Removes the sessions of processes that are gone, and trash. Each is locked meanwhile: of several sweepers one removes it.
 pub(super) fn sweep(tmp: &Path) -> Result<(), StoreError> {
     for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
         let path = entry.at("read directory", tmp)?.path();
-        if is_abandoned(&path)? {
+        if let Some(_held) = abandoned(&path)? {
             remove_tree(&path)?;
         }
     }
     Ok(())
 }
 
-fn is_abandoned(path: &Path) -> Result<bool, IoError> {
+/// The sessions of processes that are gone, and trash, but for what is being removed.
+pub(super) fn all_abandoned(tmp: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(tmp).at("read directory", tmp)? {
+        let path = entry.at("read directory", tmp)?.path();
+        found.extend(abandoned(&path)?.map(|_| path));
+    }
+    Ok(found)
+}
+
+/// The locked directory of a process that is gone; none if it lives.
+fn abandoned(path: &Path) -> Result<Option<File>, IoError> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         answer => answer.at("open", path)?,
     };
     if path.extension().is_some() {
@@ -95,11 +141,11 @@ fn is_abandoned(path: &Path) -> Result<bool, IoError> {
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|time| time.elapsed().ok());
-        return Ok(age.is_some_and(|age| age.as_secs() > 3600));
+        return Ok(age.is_some_and(|age| age.as_secs() > 3600).then_some(file));
     }
     match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error).at("lock", path),
     }
 }

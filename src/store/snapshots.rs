@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::error::StoreError;
+use super::pins;
 use super::session::random_name;
 use crate::sys::At;
 use crate::sys::link_owners::LinkOwners;
@@ -16,6 +17,21 @@ use crate::sys::link_owners::LinkOwners;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(String);
+
+/// What snapshots are called in pins.
+pub(super) const KIND: &str = "snapshots";
+
+impl SnapshotId {
+    /// The snapshot that a directory's name means.
+    pub(super) fn named(name: String) -> Self {
+        Self(name)
+    }
+
+    /// The id map that it was made under.
+    pub(super) fn id_map(&self) -> Option<&str> {
+        self.0.split_once('-').map(|(map, _)| map)
+    }
+}
 
 impl fmt::Display for SnapshotId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,6 +44,7 @@ impl Store {
     pub fn adopt_snapshot(&self, directory: &Path) -> Result<SnapshotId, StoreError> {
         let id = SnapshotId(format!("{}-{}", self.id_map, random_name()?));
         let path = self.snapshot_path(&id);
+        self.pins.pin(&[pins::name(KIND, &id.0)])?;
         // Before the directory: what has its name is whole.
         match std::fs::rename(LinkOwners::file(directory), LinkOwners::file(&path)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -43,6 +60,11 @@ impl Store {
 
     /// Whether a snapshot is there, and means here what it meant when it was made.
     pub fn has_snapshot(&self, id: &SnapshotId) -> bool {
-        id.0.split_once('-').is_some_and(|(map, _)| map == self.id_map) && self.snapshot_path(id).is_dir()
+        self.is_readable(id) && self.snapshot_path(id).is_dir()
+    }
+
+    /// Whether a snapshot was made under the id map of this process.
+    pub(super) fn is_readable(&self, id: &SnapshotId) -> bool {
+        id.id_map().is_some_and(|map| map == self.id_map)
     }
 }

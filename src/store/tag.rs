@@ -17,6 +17,8 @@ pub struct Tag {
 
 impl Record for Tag {
     const KIND: &'static str = "tags";
+    // The image that it leads to is pinned when it is looked at.
+    const PINNED: bool = false;
 }
 
 impl Store {

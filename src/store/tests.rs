@@ -105,7 +105,8 @@ fn snapshots_are_taken_over_by_rename() {
     let id = store.adopt_snapshot(&diff).unwrap();
     assert!(store.has_snapshot(&id));
     assert!(store.snapshot_path(&id).join("file").exists());
-    let record = StepRecord { snapshot: id.clone(), created: Timestamp::now() };
+    let record =
+        StepRecord { snapshot: id.clone(), created: Timestamp::now(), name: String::new(), parent: None };
     store.put_record("k", &record).unwrap();
     assert_eq!(store.record::<StepRecord>("k").unwrap().unwrap().snapshot, id);
 }

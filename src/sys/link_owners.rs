@@ -31,6 +31,9 @@ pub struct LinkOwners {
 }
 
 impl LinkOwners {
+    /// What the file's name has after that of the layer.
+    pub const SUFFIX: &str = ".links";
+
     /// Those of a layer's directory; most layers have none.
     pub fn read(layer: &Path) -> Result<Self, IoError> {
         let file = Self::file(layer);
@@ -53,7 +56,7 @@ impl LinkOwners {
     /// Where they are kept.
     pub fn file(layer: &Path) -> PathBuf {
         let mut name = layer.as_os_str().to_owned();
-        name.push(".links");
+        name.push(Self::SUFFIX);
         PathBuf::from(name)
     }
 

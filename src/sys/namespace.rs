@@ -1,10 +1,12 @@
 //! Namespaces and id maps of this process.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::process::{Gid, Uid};
 pub use rustix::thread::UnshareFlags as Namespaces;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::{At, IoError};
 
@@ -23,6 +25,11 @@ pub fn hide_control_groups() -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         answer => answer,
     }
+}
+
+/// Moves this thread, and what it starts from now on, into a network namespace.
+pub fn join_network(netns: impl AsFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 /// Maps the namespace's root to one user and group outside: what every process may do for itself.

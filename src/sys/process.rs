@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD};
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Gid, Pid, Signal, Uid, WaitOptions, WaitStatus};
 
 use super::error::{At, IoError};
 use super::mount;
@@ -62,6 +62,25 @@ fn ended(status: WaitStatus) -> Ended {
 /// Asks the kernel to kill this process when its parent ends. A change of credentials undoes it.
 pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// The user and the group that nobody else is.
+pub const NOBODY: u32 = 65_534;
+
+/// Gives up being root for good: this process becomes nobody, without groups.
+pub fn become_nobody() -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    stay_visible()
+}
+
+/// Lets processes of the same user see this one's namespaces, and itself its own files in `/proc`, although its credentials
+/// have changed. The program is not one that others may not read.
+pub fn stay_visible() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
 /// Ends this process at once, without running destructors that belong to the process it was forked from.

@@ -23,6 +23,7 @@ mod hostile_image;
 mod kill;
 mod layers;
 mod limits;
+mod network;
 mod ownership;
 mod registry;
 mod result;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
+use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
 use rbuild::plan::{self, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request};
 
@@ -118,6 +119,8 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
         ulimits: Vec::new(),
+        network: NetworkMode::Default,
+        extra_hosts: Vec::new(),
     };
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));

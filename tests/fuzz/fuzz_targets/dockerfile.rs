@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use rbuild::dockerfile::{parse, parse_trigger};
+use rbuild::graph::NetworkMode;
 use rbuild::image::Platform;
 use rbuild::plan::{self, BaseImages, Request};
 
@@ -16,6 +17,8 @@ fuzz_target!(|text: &str| {
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
         contexts: ["ctx".to_owned()].into(),
+        network: NetworkMode::Default,
+        extra_hosts: Vec::new(),
     };
     let images = BaseImages::new();
     let _ = plan::plan(&file, &request, &images);

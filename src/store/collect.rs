@@ -1,0 +1,170 @@
+//! Taking away what is not needed any more. The protocol, and why nothing is lost, stands in `pins`.
+
+use std::collections::HashSet;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::error::StoreError;
+use super::inventory::{Inventory, Item};
+use super::lock::Lock;
+use super::pins::{COLLECT, Closed};
+use super::session::Trash;
+use super::{BlobRecord, Record as _, Store};
+use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
+
+/// For how long a bite keeps others waiting, about.
+const BITE: Duration = Duration::from_millis(4);
+/// How long others have the gate for themselves between bites.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The right to collect; one process has it at a time.
+#[derive(Debug)]
+pub struct Collection<'a> {
+    store: &'a Store,
+    trash: Trash,
+    _lock: Lock,
+}
+
+/// What became of a choice.
+#[derive(Debug, Clone, Default)]
+pub struct Removed {
+    /// What is gone, as indexes.
+    pub items: Vec<usize>,
+    pub bytes: u64,
+    /// How many were chosen and are in use by now.
+    pub spared: usize,
+}
+
+impl Store {
+    /// Begins a collection, after the one that may be going on.
+    pub fn collect(&self) -> Result<Collection<'_>, StoreError> {
+        Collection::begin(self, self.lock(COLLECT)?)
+    }
+
+    /// Begins a collection unless one is going on.
+    pub fn try_collect(&self) -> Result<Option<Collection<'_>>, StoreError> {
+        self.try_lock(COLLECT)?.map(|lock| Collection::begin(self, lock)).transpose()
+    }
+
+    /// What the store's file system has left for this user.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        let space = rustix::fs::statvfs(self.root()).at("stat the file system of", self.root())?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+}
+
+impl<'a> Collection<'a> {
+    fn begin(store: &'a Store, lock: Lock) -> Result<Self, StoreError> {
+        Closed::wait(store.root())?.forget_the_gone()?;
+        let trash = Trash::begin(&store.root().join("tmp"))?;
+        Ok(Self { store, trash, _lock: lock })
+    }
+
+    /// Takes stock; only what was taken stock of within a collection may be removed in it.
+    pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        self.store.inventory()
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// Moves the chosen items into the trash, but for those that are in use by now. Who swept next frees their space.
+    pub fn remove(&self, inventory: &Inventory, choice: &[usize]) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        let mut gone = HashSet::new();
+        let mut owners = inventory.blobs.clone();
+        let mut rest = choice.iter().copied();
+        while rest.len() > 0 {
+            self.bite(|pinned, is_over| {
+                for index in rest.by_ref() {
+                    let item = &inventory.items[index];
+                    let is_pinned = item.names.iter().any(|name| pinned.contains(name));
+                    if is_pinned || !item.needed_by.iter().all(|image| gone.contains(image)) {
+                        removed.spared += 1;
+                        continue;
+                    }
+                    removed.bytes += self.take(item, &mut owners)?;
+                    removed.items.push(index);
+                    gone.insert(index);
+                    if is_over() {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(removed)
+    }
+
+    /// One passage through the exclusive gate. The work gets the names that are pinned, and may ask whether it has
+    /// taken its time.
+    pub(super) fn bite<T>(
+        &self,
+        work: impl FnOnce(&HashSet<String>, &dyn Fn() -> bool) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let closed = Closed::wait(self.store.root())?;
+        let began = Instant::now();
+        let result = work(&closed.pinned()?, &|| began.elapsed() > BITE);
+        drop(closed);
+        std::thread::sleep(PAUSE);
+        result
+    }
+
+    /// What leads to a thing goes first: who is killed here leaves nothing that leads nowhere.
+    fn take(
+        &self,
+        item: &Item,
+        owners: &mut std::collections::HashMap<String, (u64, usize)>,
+    ) -> Result<u64, StoreError> {
+        let mut bytes = item.size.unwrap_or(0);
+        for record in &item.records {
+            remove_file(record)?;
+        }
+        for hex in &item.blobs {
+            let Some((size, owners)) = owners.get_mut(hex) else { continue };
+            *owners -= 1;
+            if *owners == 0 {
+                self.take_blob(hex)?;
+            } else {
+                // It stays, and counts where it is still needed.
+                bytes = bytes.saturating_sub(*size);
+            }
+        }
+        if let Some(id) = &item.snapshot {
+            let path = self.store.snapshot_path(id);
+            self.trash.take(&path)?;
+            self.trash.take(&LinkOwners::file(&path))?;
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn take_blob(&self, hex: &str) -> Result<(), StoreError> {
+        remove_file(&self.store.records.path(BlobRecord::KIND, hex))?;
+        self.trash.take(&self.store.root().join("blobs/sha256").join(hex))
+    }
+
+    pub(super) fn trash(&self) -> &Trash {
+        &self.trash
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        // What does not work now is done when the next one begins.
+        if let Ok(closed) = Closed::wait(self.store.root()) {
+            let _ = closed.forget_the_gone();
+        }
+    }
+}
+
+pub(super) fn remove_file(path: &std::path::Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        answer => Ok(answer.at("remove", path)?),
+    }
+}
+
+#[cfg(test)]
+mod tests;

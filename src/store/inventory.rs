@@ -1,0 +1,221 @@
+//! What is in a store: how large, what needs it, when it was last used, and who works with it now.
+
+mod assemble;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::error::StoreError;
+use super::measure::Links;
+use super::record::{Listed, Reading};
+use super::snapshots::{self, SnapshotId};
+use super::{
+    ImageRecord, LayerRecord, MergedRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
+};
+use crate::image::Timestamp;
+use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
+
+/// What an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An image: its config and its manifest. The layers are items of their own.
+    Image,
+    /// A snapshot: what a step has made or a layer unpacked, with the blobs it was packed into or came in.
+    Regular,
+    /// A layer that is not unpacked here: its blobs, or just the knowledge where they are.
+    Layer,
+    /// A blob that nothing leads to.
+    Blob,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Image, Self::Regular, Self::Layer, Self::Blob];
+
+    /// `regular` is BuildKit's word for what a step has made.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Regular => "regular",
+            Self::Layer => "layer",
+            Self::Blob => "blob",
+        }
+    }
+}
+
+/// What comes and goes as one.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub kind: Kind,
+    /// Of an image its id, of a snapshot its random digits, of a layer its diff id, of a blob its digest.
+    pub id: String,
+    /// What people know it by.
+    pub description: String,
+    /// The names of an image.
+    pub tags: Vec<String>,
+    /// What it takes on disk with its records; none where that cannot be read.
+    pub size: Option<u64>,
+    pub created: Option<Timestamp>,
+    /// When it or what needs it was last used.
+    pub last_used: SystemTime,
+    /// Whether a living process works with it.
+    pub in_use: bool,
+    /// The images that need it, as indexes of items.
+    pub needed_by: Vec<usize>,
+    /// What its step was built upon, as index.
+    pub parent: Option<usize>,
+    /// Made under another id map than this process's: nothing can be said of it or done with it here.
+    pub foreign: bool,
+    /// How many parents it has.
+    pub(super) depth: usize,
+    /// What pins call it and its parts.
+    pub(super) names: Vec<String>,
+    /// The files of its records, in the order in which they have to go.
+    pub(super) records: Vec<PathBuf>,
+    pub(super) snapshot: Option<SnapshotId>,
+    /// Its blobs by their hexadecimal digits; other items may have them, too.
+    pub(super) blobs: Vec<String>,
+}
+
+/// What was there when stock was taken.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    pub items: Vec<Item>,
+    /// What every blob takes on disk with its record, and how many items have it.
+    pub(super) blobs: HashMap<String, (u64, usize)>,
+}
+
+impl Item {
+    pub(super) fn empty(kind: Kind, id: String, size: Option<u64>) -> Self {
+        Self {
+            kind,
+            id,
+            description: String::new(),
+            tags: Vec::new(),
+            size,
+            created: None,
+            last_used: SystemTime::UNIX_EPOCH,
+            in_use: false,
+            needed_by: Vec::new(),
+            parent: None,
+            foreign: false,
+            depth: 0,
+            names: Vec::new(),
+            records: Vec::new(),
+            snapshot: None,
+            blobs: Vec::new(),
+        }
+    }
+}
+
+impl Inventory {
+    /// Whether a name keeps an item: its own or that of an image that needs it.
+    pub fn is_kept_by_a_name(&self, index: usize) -> bool {
+        let item = &self.items[index];
+        !item.tags.is_empty() || item.needed_by.iter().any(|image| !self.items[*image].tags.is_empty())
+    }
+
+    /// Whether an item could go now.
+    pub fn is_reclaimable(&self, index: usize) -> bool {
+        let item = &self.items[index];
+        !item.in_use && !item.foreign && !self.is_kept_by_a_name(index)
+    }
+
+    pub fn total(&self) -> u64 {
+        self.items.iter().filter_map(|item| item.size).sum()
+    }
+}
+
+/// Everything that is read to take stock.
+pub(super) struct Stock {
+    pub snapshots: Vec<SnapshotId>,
+    pub blobs: Vec<String>,
+    pub steps: Vec<Listed<StepRecord>>,
+    pub seals: Vec<Listed<SealRecord>>,
+    pub sizes: Vec<Listed<SizeRecord>>,
+    pub merged: Vec<Listed<MergedRecord>>,
+    pub layers: Vec<Listed<LayerRecord>>,
+    pub images: Vec<Listed<ImageRecord>>,
+    pub blob_records: Vec<Listed<super::BlobRecord>>,
+    pub tags: Vec<Listed<Tag>>,
+    pub pinned: HashSet<String>,
+}
+
+impl Stock {
+    /// First the things, then what leads to them, then who needs them: what is made meanwhile is pinned at least.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let snapshots = snapshots_in(store)?;
+        let blobs = names_in(store, "blobs/sha256")?;
+        let records = &store.records;
+        Ok(Self {
+            snapshots,
+            blobs,
+            tags: records.list()?,
+            images: records.list()?,
+            steps: records.list()?,
+            merged: records.list()?,
+            layers: records.list()?,
+            seals: records.list()?,
+            sizes: records.list()?,
+            blob_records: records.list()?,
+            pinned: pins::pinned_now(store.root())?,
+        })
+    }
+}
+
+impl Store {
+    /// Takes stock. Without holding up anybody: what others make or remove meanwhile may be missing or still there.
+    pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        let mut stock = Stock::read(self)?;
+        let measured = self.measure(&stock)?;
+        // The records that measuring has added take space, too.
+        stock.sizes = self.records.list()?;
+        Ok(assemble::assemble(self, &stock, &measured))
+    }
+
+    /// The sizes of snapshots. What has not been measured before is measured and noted.
+    fn measure(&self, stock: &Stock) -> Result<HashMap<SnapshotId, u64>, StoreError> {
+        let mut measured: HashMap<SnapshotId, u64> = HashMap::new();
+        for listed in &stock.sizes {
+            if let Reading::Counts(record) = &listed.value {
+                measured.insert(SnapshotId::named(listed.key.clone()), record.bytes);
+            }
+        }
+        // Merged layers are links to the files of the layers, where they are counted.
+        let merged: HashSet<&SnapshotId> = stock.merged.iter().filter_map(Listed::snapshot).collect();
+        for id in stock.snapshots.iter().filter(|id| self.is_readable(id)) {
+            let links = if merged.contains(id) { Links::Skipped } else { Links::Once };
+            if !measured.contains_key(id)
+                && let Some(bytes) = measure::tree_size(&self.snapshot_path(id), links)
+            {
+                self.put_record(&id.to_string(), &SizeRecord { bytes })?;
+                measured.insert(id.clone(), bytes);
+            }
+        }
+        Ok(measured)
+    }
+}
+
+/// The names in a directory of the store.
+/// The snapshots. Owners of links that are recorded beside one belong to it; what is left of them without one is taken for
+/// a snapshot that nothing leads to, unless that is just being made.
+fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
+    let names: HashSet<String> = names_in(store, "snapshots")?.into_iter().collect();
+    let pinned = pins::pinned_now(store.root())?;
+    let is_known = |name: &str| match name.strip_suffix(LinkOwners::SUFFIX) {
+        Some(id) => names.contains(id) || pinned.contains(&pins::name(snapshots::KIND, id)),
+        None => false,
+    };
+    Ok(names.iter().filter(|name| !is_known(name)).cloned().map(SnapshotId::named).collect())
+}
+
+fn names_in(store: &Store, directory: &str) -> Result<Vec<String>, StoreError> {
+    let path = store.root().join(directory);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&path).at("read directory", &path)? {
+        // The store gives no other names: what has one is somebody else's.
+        names.extend(entry.at("read directory", &path)?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
