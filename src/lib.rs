@@ -18,6 +18,7 @@
 
 pub mod build;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod container;
 pub mod context;
@@ -27,6 +28,7 @@ pub mod exec;
 pub mod export;
 pub mod graph;
 pub mod image;
+pub mod import;
 pub mod layer;
 pub mod plan;
 pub mod registry;

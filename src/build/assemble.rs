@@ -19,7 +19,7 @@ pub(super) fn assemble(plan: &Plan, solution: &Solution<Output>, layers: Vec<Ima
     config.created = epoch.or_else(|| config.history.last().and_then(|entry| entry.created));
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     config.rootfs = RootFs { kind: "layers".to_owned(), diff_ids };
-    Image { config, layers }
+    Image { config: config.to_bytes(), layers, manifest: None }
 }
 
 /// Makes a base's history say as many layers as it has: some tools write none, or too many.

@@ -96,6 +96,13 @@ impl BaseSource {
         {
             return Ok(found);
         }
+        let image = self.ask(reference).await?;
+        let id = self.adopt(reference, &image)?;
+        Ok(Found { id, config: image.config })
+    }
+
+    /// Asks a registry for an image, and notes where its layers can be had.
+    pub(super) async fn ask(&self, reference: &Reference) -> Result<ResolvedImage, FindError> {
         let resolved = registry::resolve(&self.client, reference, &self.platform).await?;
         if resolved.config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
             let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
@@ -104,8 +111,12 @@ impl BaseSource {
             let problem = "the manifest has another number of layers than the config";
             return Err(RegistryError::Protocol { asked, problem }.into());
         }
-        let id = self.remember(reference, &resolved)?;
-        Ok(Found { id, config: resolved.config })
+        for (diff_id, layer) in resolved.config.rootfs.diff_ids.iter().zip(&resolved.manifest.layers) {
+            self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
+                record.claim(layer, Some(resolved.reference.to_string()));
+            })?;
+        }
+        Ok(resolved)
     }
 
     fn in_store(&self, reference: &Reference) -> Result<Option<Found>, StoreError> {
@@ -128,19 +139,18 @@ impl BaseSource {
         Ok(config.map(|config| Found { id, config }))
     }
 
-    fn remember(&self, reference: &Reference, image: &ResolvedImage) -> Result<ImageId, StoreError> {
+    /// Keeps an image of a registry under its name.
+    pub(super) fn adopt(&self, reference: &Reference, image: &ResolvedImage) -> Result<ImageId, StoreError> {
         let blobs = self.store.blobs();
         let id = ImageId(blobs.put(&image.config_bytes)?);
         let manifest = blobs.put(&image.manifest_bytes)?;
         let size = image.manifest_bytes.len() as u64;
         let manifest = Some(Descriptor::new(image.manifest_media_type, manifest, size));
-        for (diff_id, layer) in image.config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
-            let key = diff_id.0.hex();
-            self.store.update_record(&key, |record: &mut LayerRecord| {
-                record.claim(layer, image.reference.to_string());
-            })?;
-        }
-        self.store.put_record(&id.0.hex(), &ImageRecord { manifest })?;
+        let place = image.reference.digest.unwrap_or(image.manifest_digest);
+        self.store.update_record(&id.0.hex(), |record: &mut ImageRecord| {
+            record.manifest = manifest;
+            record.found_at(&reference.name(), &place);
+        })?;
         self.store.set_tag(reference, id)?;
         Ok(id)
     }

@@ -3,6 +3,7 @@
 mod assemble;
 mod base;
 mod error;
+mod pull;
 mod seal;
 mod steps;
 mod warnings;
@@ -13,22 +14,22 @@ use std::sync::Arc;
 
 pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
+pub use pull::{PullError, Pulled, pull};
+pub use steps::{Step, Steps, layers};
 pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::event::{Events, StepId};
+use crate::event::Events;
 use crate::exec::{Executor, HOSTNAME, Output, StepNetworks};
 use crate::export;
 use crate::image::{Digest, ImageId, Packing, Reference};
-use crate::layer::Layers;
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
 use crate::sandbox::{Networks, Sandboxing};
 use crate::solve::{Solution, solve};
 use crate::store::Store;
 use crate::sys::{At, blocking};
-use steps::{Step, Steps};
 use warnings::Warnings;
 
 /// What is to be built, and what becomes of it.
@@ -101,12 +102,7 @@ async fn build_and_warn(
     let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), HOSTNAME);
     let executor = Arc::new(Executor {
         graph: Arc::new(plan.graph.clone()),
-        layers: Layers::new(
-            Arc::clone(&tools.store),
-            tools.client.clone(),
-            tools.events.clone(),
-            StepId(steps::DOWNLOADS),
-        ),
+        layers: layers(&tools.store, &tools.client, &tools.events),
         context: Arc::new(context.into_tree()),
         networks: StepNetworks::new(&plan.graph, networks),
         sandboxing,

@@ -5,32 +5,36 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::event::{EventKind, Events, StepId};
 use crate::export::registry::Watch;
+use crate::layer::Layers;
+use crate::registry::Client;
+use crate::store::Store;
 
 /// Downloads of layers are shown under one step.
-pub(super) const DOWNLOADS: u32 = 999;
+const DOWNLOADS: u32 = 999;
 /// Numbers from here on are vertices.
 pub(super) const FIRST_VERTEX: u32 = 1000;
 
+/// Numbers steps.
 #[derive(Debug)]
-pub(super) struct Steps {
+pub struct Steps {
     events: Events,
     next: AtomicU32,
 }
 
 /// A step that has begun. One that is dropped before its end has failed or was given up.
 #[derive(Debug)]
-pub(super) struct Step {
+pub struct Step {
     events: Events,
     id: StepId,
     ended: bool,
 }
 
 impl Steps {
-    pub(super) fn new(events: Events) -> Self {
+    pub fn new(events: Events) -> Self {
         Self { events, next: AtomicU32::new(0) }
     }
 
-    pub(super) fn start(&self, name: &str) -> Step {
+    pub fn start(&self, name: &str) -> Step {
         let id = StepId(self.next.fetch_add(1, Ordering::Relaxed));
         self.events.send(EventKind::Started { step: id, name: name.to_owned() });
         Step { events: self.events.clone(), id, ended: false }
@@ -38,13 +42,13 @@ impl Steps {
 }
 
 impl Step {
-    pub(super) fn done(mut self) {
+    pub fn done(mut self) {
         self.ended = true;
         self.events.send(EventKind::Done { step: self.id });
     }
 
     /// Shows under this step what happens to blobs.
-    pub(super) fn watch(&self) -> Arc<dyn Watch> {
+    pub fn watch(&self) -> Arc<dyn Watch> {
         Arc::new(Sending { events: self.events.clone(), step: self.id })
     }
 }
@@ -67,4 +71,9 @@ impl Watch for Sending {
         let (step, id) = (self.step, blob.to_owned());
         self.events.send(EventKind::Progress { step, id, current, total: Some(total), done });
     }
+}
+
+/// Layers whose downloads are shown as one step.
+pub fn layers(store: &Arc<Store>, client: &Client, events: &Events) -> Layers {
+    Layers::new(Arc::clone(store), client.clone(), events.clone(), StepId(DOWNLOADS))
 }

@@ -2,7 +2,6 @@
 //! store is opened, no image is looked up.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::report::{Code, Report, frame};
+use super::text::{print, table};
 use crate::build::{self, BuildError, Request};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, Lint, ParseErrors, Source, Span, nearest};
@@ -274,27 +274,6 @@ fn location(source: &Source, span: Span) -> Value {
     json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] })
 }
 
-/// Columns parted by blanks.
-fn table(rows: &[Vec<&str>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell = |row: &[&str], column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
-    let width = |column| rows.iter().map(|row| cell(row, column)).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = padded.collect::<Vec<_>>().join("   ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
-}
-
-fn print(text: &str) {
-    // Whoever closed standard output does not want to know.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

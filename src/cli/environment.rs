@@ -22,7 +22,7 @@ pub(super) struct Session {
 /// Moves this process, which has one thread, into a namespace and opens the store there.
 pub(super) fn enter(global: &Global) -> Result<Session, Report> {
     // The files of the user are read as the user.
-    let settings = registry_settings(global, own_id())?;
+    let settings = registry_settings(global)?;
     let (root, entered) = enter_namespace(global)?;
     let store = Arc::new(Store::ensure(&root).map_err(Report::from)?);
     Ok(Session { store, entered, settings })
@@ -50,6 +50,11 @@ pub(super) fn max_used_space() -> Result<Option<Bytes>, Report> {
     let name = "RBUILD_MAX_USED_SPACE";
     let said = text(name).filter(|said| !said.is_empty());
     said.map(|said| said.parse().map_err(|why| Report::usage(format!("{name}: {why}")))).transpose()
+}
+
+/// Opens the store without a namespace, for what looks at records and blobs alone. Snapshots mean nothing to it.
+pub(super) fn open(global: &Global) -> Result<Arc<Store>, Report> {
+    Ok(Arc::new(Store::ensure(&store_root(global)?).map_err(Report::from)?))
 }
 
 /// Moves this process, which has one thread, into a namespace; says where the store is, or would be.
@@ -89,7 +94,8 @@ pub(super) fn store_root(global: &Global) -> Result<PathBuf, Report> {
     std::path::absolute(&root).map_err(|error| Report::usage(format!("{}: {error}", root.display())))
 }
 
-fn registry_settings(global: &Global, uid: u32) -> Result<Settings, Report> {
+pub(super) fn registry_settings(global: &Global) -> Result<Settings, Report> {
+    let uid = own_id();
     let mut settings = Settings::default();
     for path in registries_files(global) {
         if let Some(text) = read_if_there(&path)? {

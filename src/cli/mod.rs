@@ -10,15 +10,26 @@ mod confinement;
 mod doctor;
 mod du;
 mod environment;
+mod history;
+mod images;
+mod inspect;
 mod limits;
+mod load;
 mod network;
 mod output;
 mod prune;
+mod pull;
+mod push;
 mod quantity;
 mod report;
+mod rmi;
 mod run;
+mod save;
 mod signals;
 mod store;
+mod tag;
+mod text;
+mod transfer;
 mod unshare;
 
 use std::ffi::OsString;
@@ -54,6 +65,15 @@ struct Cli {
 enum Verb {
     Build(build::BuildArgs),
     Run(run::RunArgs),
+    Images(images::ImagesArgs),
+    Tag(tag::TagArgs),
+    Rmi(rmi::RmiArgs),
+    Inspect(inspect::InspectArgs),
+    History(history::HistoryArgs),
+    Save(save::SaveArgs),
+    Load(load::LoadArgs),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
     Unshare(unshare::UnshareArgs),
     Doctor(doctor::DoctorArgs),
     Du(du::DuArgs),
@@ -110,6 +130,15 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     let result = match cli.verb {
         Verb::Build(args) => build::main(&global, args),
         Verb::Run(args) => run::main(&global, args),
+        Verb::Images(args) => images::main(&global, args),
+        Verb::Tag(args) => tag::main(&global, args),
+        Verb::Rmi(args) => rmi::main(&global, args),
+        Verb::Inspect(args) => inspect::main(&global, args),
+        Verb::History(args) => history::main(&global, args),
+        Verb::Save(args) => save::main(&global, args),
+        Verb::Load(args) => load::main(&global, args),
+        Verb::Pull(args) => pull::main(&global, args),
+        Verb::Push(args) => push::main(&global, args),
         Verb::Unshare(args) => unshare::main(&global, args),
         Verb::Doctor(args) => doctor::main(&global, args),
         Verb::Du(args) => du::main(&global, args),
@@ -119,7 +148,10 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     result.unwrap_or_else(|report: Report| report.print())
 }
 
-const VERBS: [&str; 8] = ["build", "run", "unshare", "doctor", "du", "prune", "store", "help"];
+const VERBS: [&str; 17] = [
+    "build", "run", "images", "tag", "rmi", "inspect", "history", "save", "load", "pull", "push", "unshare",
+    "doctor", "du", "prune", "store", "help",
+];
 /// The options that may stand before a verb and take a value.
 const GLOBAL_OPTIONS: [&str; 3] = ["--root", "--registries-conf", "--isolation"];
 

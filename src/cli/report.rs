@@ -4,12 +4,14 @@
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 
-use crate::build::{BuildError, FindError, Place};
+use crate::build::{BuildError, FindError, Place, PullError};
+use crate::catalog;
 use crate::container::ContainerError;
 use crate::context::SelectError;
 use crate::dockerfile::{Diagnostic, Source, Span};
 use crate::exec::ExecError;
 use crate::export::ExportError;
+use crate::import::ImportError;
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
 use crate::sandbox::{Failure, IsolationError, LimitError, NetworkError};
@@ -248,8 +250,64 @@ impl From<ExportError> for Report {
             ExportError::Registry(error) => Self::from(error),
             ExportError::Layer(error) => Self::from(error),
             ExportError::Store(error) => Self::from(error),
+            // The file is the caller's, and not a thing of the store.
+            ExportError::Write(error) => Self::new(Code::Store, &error),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
-            ExportError::Changed(_) => Self::new(Code::Store, &error),
+            ExportError::Changed(_) | ExportError::Damaged { .. } => Self::new(Code::Store, &error),
+        }
+    }
+}
+
+impl From<PullError> for Report {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Find(error) => Self::from(error),
+            PullError::Layer(error) => Self::from(error),
+            PullError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<ImportError> for Report {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Layer { source, .. } if source.is_of_disk() => Self::from(source),
+            ImportError::Store(error) => Self::from(error),
+            error => Self::new(Code::Input, &error).hint(error.hint()),
+        }
+    }
+}
+
+impl From<catalog::FindError> for Report {
+    fn from(error: catalog::FindError) -> Self {
+        match &error {
+            catalog::FindError::Unknown { .. } => {
+                let ask = "`rbuild images` lists what is there; `rbuild pull` asks a registry".to_owned();
+                Self::new(Code::Input, &error).hint(error.hint().or(Some(ask)))
+            }
+            catalog::FindError::Ambiguous { .. } | catalog::FindError::Name(_) => {
+                Self::new(Code::Usage, &error).hint(error.hint())
+            }
+        }
+    }
+}
+
+impl From<catalog::ListError> for Report {
+    fn from(error: catalog::ListError) -> Self {
+        match error {
+            catalog::ListError::Store(error) => Self::from(error),
+            catalog::ListError::Find(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<catalog::RemoveError> for Report {
+    fn from(error: catalog::RemoveError) -> Self {
+        match error {
+            catalog::RemoveError::Store(error) => Self::from(error),
+            catalog::RemoveError::Find(error) => Self::from(error),
+            catalog::RemoveError::SeveralNames { .. } => Self::new(Code::Usage, &error)
+                .hint(Some("remove it by one of them, or the image and all of them with --force".to_owned())),
         }
     }
 }

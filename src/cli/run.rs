@@ -11,11 +11,13 @@ use super::network::NamesArgs;
 use super::report::{Code, Report};
 use super::{Global, signals};
 use crate::build::{BaseSource, FindError, ImageName};
+use crate::catalog::{self, Catalog, Pointed};
 use crate::container::{self, ContainerError, Request, Tools};
 use crate::event;
 use crate::image::Platform;
 use crate::registry::Client;
 use crate::sandbox::{Reach, Sandboxing, Settings};
+use crate::store::Store;
 use crate::ui::{self, Style};
 
 /// Run a container of an image, which is pulled when it is not in the store.
@@ -97,7 +99,6 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let (image, command) = args.image_and_command.split_first().expect("an image is required");
     let confinement = confinement::of(args.privileged, &args.cap_add, &args.cap_drop, &args.security_opt)
         .map_err(Report::usage)?;
-    let name: ImageName = image.parse().map_err(Report::usage)?;
     let limits = args.limits.limits()?;
     // Before the first thread: only then can the process move into a namespace.
     let network = args.names.settings();
@@ -106,6 +107,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let sandboxing = Sandboxing::new(entered, Settings { limits, network })
         .map_err(|error| Report::from(error).of_run())?;
     let endings = sandboxing.endings.clone();
+    let name = name_of(&store, image).map_err(Report::of_run)?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, Style::Plain, std::io::stderr());
     let client = Client::new(registries, events.clone());
@@ -164,6 +166,26 @@ impl From<RunError> for Report {
             RunError::Find(error) => Self::from(error),
             RunError::Container(error) => Self::from(error),
         }
+    }
+}
+
+/// What is meant by a text: an image of the store by name or id, else one that a registry may have.
+fn name_of(store: &Store, text: &str) -> Result<ImageName, Report> {
+    let typed = text.parse::<ImageName>();
+    // What is meant mostly, and does not take reading everything that is there.
+    match &typed {
+        Ok(ImageName::Id(id)) => return Ok(ImageName::Id(*id)),
+        Ok(ImageName::Name(name)) if store.tag(name).map_err(Report::from)?.is_some() => {
+            return Ok(ImageName::Name(name.clone()));
+        }
+        Ok(ImageName::Name(_)) | Err(_) => {}
+    }
+    let catalog = Catalog::read(store).map_err(Report::from)?;
+    match catalog.find(text) {
+        Ok(Pointed { name: Some(name), .. }) => Ok(ImageName::Name(name)),
+        Ok(Pointed { image, name: None }) => Ok(ImageName::Id(image.id)),
+        Err(error @ catalog::FindError::Ambiguous { .. }) => Err(Report::from(error)),
+        Err(catalog::FindError::Unknown { .. } | catalog::FindError::Name(_)) => typed.map_err(Report::usage),
     }
 }
 

@@ -1,22 +1,42 @@
 //! Where images go.
 //!
 //! An [`Image`] is complete but placeless: a config and layers that are known by their diff ids. Each destination is a
-//! file of its own.
+//! file of its own; [`layout`] is what those that are files have in common.
 
+pub mod archive;
+pub mod directory;
+mod documents;
+pub mod layout;
+mod pack;
+mod pending;
 pub mod registry;
 pub mod store;
 
-use crate::image::{Config, Descriptor, DiffId};
+pub use pack::Packer;
+pub use pending::Pending;
+
+use crate::image::{Descriptor, DiffId};
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
+use crate::sys::IoError;
 
 /// A finished image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    pub config: Config,
+    /// The bytes whose digest is the image id: those that came, where it came from elsewhere.
+    pub config: Vec<u8>,
     /// Lowest first, as many as the config has diff ids.
     pub layers: Vec<ImageLayer>,
+    /// The manifest that it is to keep; the layers' blobs are those that it lists.
+    pub manifest: Option<GivenManifest>,
+}
+
+/// A manifest as it came.
+#[derive(Debug, Clone)]
+pub struct GivenManifest {
+    pub media_type: String,
+    pub bytes: Vec<u8>,
 }
 
 /// One layer of an image, and where its blob can be had.
@@ -37,10 +57,16 @@ pub enum ExportError {
     Layer(#[from] LayerError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file outside the store could not be written.
+    #[error(transparent)]
+    Write(#[from] IoError),
     /// A rule of the program itself is broken.
     #[error("layer {0} was not compressed before it was pushed")]
     NotCompressed(DiffId),
     /// What is in the store under a layer's name is not that layer.
     #[error("layer {0} is damaged in the store")]
     Changed(DiffId),
+    /// The config or manifest of an image cannot be read.
+    #[error("image {id} is damaged in the store: {reason}")]
+    Damaged { id: String, reason: String },
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
+use super::documents::Documents;
 use super::{ExportError, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Manifest, Reference, media_type};
+use crate::image::{Descriptor, Digest, Reference};
 use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Progress, Pushed};
 use crate::store::ImageRecord;
@@ -26,10 +27,8 @@ pub async fn push(
     names: &[Reference],
     watch: &Arc<dyn Watch>,
 ) -> Result<Digest, ExportError> {
-    let config = Bytes::from(image.config.to_bytes());
-    let config_blob = Descriptor::new(media_type::OCI_CONFIG, Digest::of(&config), config.len() as u64);
-    let blobs = image.layers.iter().map(descriptor).collect::<Result<Vec<_>, _>>()?;
-    let manifest = Manifest::oci(config_blob.clone(), blobs.clone()).to_bytes();
+    let config = Bytes::from(image.config.clone());
+    let Documents { config: config_blob, layers: blobs, manifest, manifest_bytes } = Documents::of(image)?;
     for names in by_repository(names).values() {
         let to = names[0];
         let pairs = image.layers.iter().zip(&blobs);
@@ -37,13 +36,15 @@ pub async fn push(
         let silent: Progress = Arc::new(|_| {});
         client.push_blob(to, &config_blob, &config, &[], &silent).await?;
         for name in names {
-            client.push_manifest(name, media_type::OCI_MANIFEST, &manifest).await?;
+            client.push_manifest(name, &manifest.media_type, &manifest_bytes).await?;
         }
     }
-    let digest = layers.store().blobs().put(&manifest)?;
-    let pushed = Some(Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64));
-    layers.store().put_record(&config_blob.digest.hex(), &ImageRecord { manifest: pushed })?;
-    Ok(digest)
+    layers.store().blobs().put(&manifest_bytes)?;
+    layers.store().update_record(&config_blob.digest.hex(), |record: &mut ImageRecord| {
+        record.manifest = Some(manifest.clone());
+        names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
+    })?;
+    Ok(manifest.digest)
 }
 
 /// Names of one repository share their blobs.
@@ -53,14 +54,6 @@ fn by_repository(names: &[Reference]) -> BTreeMap<String, Vec<&Reference>> {
         repositories.entry(name.name()).or_default().push(name);
     }
     repositories
-}
-
-/// The layer as an OCI manifest lists it: docker's media types mean the same bytes.
-fn descriptor(layer: &ImageLayer) -> Result<Descriptor, ExportError> {
-    let blob = layer.blob.as_ref().ok_or(ExportError::NotCompressed(layer.diff_id))?;
-    let media_type =
-        blob.compression().map_or(&*blob.media_type, |compression| compression.layer_media_type());
-    Ok(Descriptor::new(media_type, blob.digest, blob.size))
 }
 
 async fn push_layer(

@@ -24,6 +24,14 @@ pub mod media_type {
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 }
 
+/// Annotations of an index's entries that name images.
+pub mod annotation {
+    /// The whole name, as docker and containerd write it.
+    pub const FULL_NAME: &str = "io.containerd.image.name";
+    /// The tag alone, or whatever a tool takes for the name.
+    pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+}
+
 /// How a layer blob is compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

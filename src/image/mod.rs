@@ -23,7 +23,7 @@ pub use digest::{DiffId, Digest, DigestError, Hasher, ImageId};
 pub use history::{HISTORY_COMMENT, HistoryEntry};
 pub use manifest::{
     Codec, Compression, Descriptor, Document, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
-    media_type,
+    annotation, media_type,
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_REGISTRY, Reference, ReferenceError};

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::error::LayerError;
 use super::merge::bounded;
-use super::{receive, unpack_blob};
+use super::{check_layer, receive, receive_blob, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
@@ -62,8 +62,12 @@ impl Layers {
         Ok(directories)
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Makes sure that the store has a blob, from one of the places that have it.
@@ -107,9 +111,10 @@ impl Layers {
         if let Some(path) = self.unpacked(diff_id)? {
             return Ok(path);
         }
-        let (snapshot, blob) = self.unpack_first(diff_id, &self.record(diff_id)?).await?;
+        let (snapshot, blob, size) = self.unpack_first(diff_id, &self.record(diff_id)?).await?;
         self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
             record.confirm(&blob);
+            record.size = Some(size);
             record.snapshot = Some(snapshot.clone());
             record.latest = None;
         })?;
@@ -132,20 +137,63 @@ impl Layers {
         &self,
         diff_id: DiffId,
         record: &LayerRecord,
-    ) -> Result<(SnapshotId, Descriptor), LayerError> {
+    ) -> Result<(SnapshotId, Descriptor, u64), LayerError> {
         let mut failure = None;
-        // The latest claim is that of an image that is wanted now.
-        let claimed: Vec<&KnownBlob> = record.claimed().collect();
-        for known in record.verified().chain(claimed.into_iter().rev()) {
+        for known in candidates(record) {
             match self.unpack(diff_id, known).await {
-                Ok(snapshot) => return Ok((snapshot, known.blob.clone())),
+                Ok((snapshot, size)) => return Ok((snapshot, known.blob.clone(), size)),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
     }
 
-    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<SnapshotId, LayerError> {
+    /// Makes sure that the store has a layer as a blob that has proved to be it; nothing is unpacked.
+    pub async fn keep(&self, diff_id: DiffId) -> Result<(), LayerError> {
+        let have = |record: &LayerRecord| -> Result<bool, StoreError> {
+            let blobs = self.store.blobs();
+            record
+                .verified()
+                .try_fold(false, |found, known| Ok(found || blobs.size(&known.blob.digest)?.is_some()))
+        };
+        if have(&self.record(diff_id)?)? {
+            return Ok(());
+        }
+        let (store, name) = (Arc::clone(&self.store), format!("layer-{}", diff_id.0.hex()));
+        let _claim = blocking(move || store.lock(&name)).await?;
+        let record = self.record(diff_id)?;
+        if have(&record)? {
+            return Ok(());
+        }
+        let mut failure = None;
+        for known in candidates(&record) {
+            match self.keep_as(diff_id, known).await {
+                Ok(size) => {
+                    return Ok(self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
+                        record.confirm(&known.blob);
+                        record.size = Some(size);
+                    })?);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
+    }
+
+    async fn keep_as(&self, diff_id: DiffId, known: &KnownBlob) -> Result<u64, LayerError> {
+        let (store, layer) = (Arc::clone(&self.store), known.blob.clone());
+        if self.store.blobs().size(&layer.digest)?.is_some() {
+            let checked =
+                blocking(move || check_layer(store.blobs().open(&layer.digest)?, &layer, diff_id)).await;
+            return checked.map_err(|source| damaged(diff_id, source));
+        }
+        let lost = || LayerError::Lost { layer: diff_id.to_string() };
+        let source: Reference = known.sources.last().and_then(|name| name.parse().ok()).ok_or_else(lost)?;
+        let read = move |reader| receive_blob(&store, &layer, diff_id, reader);
+        self.fetch(&known.blob, &source, read).await?.map_err(|source| damaged(diff_id, source))
+    }
+
+    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<(SnapshotId, u64), LayerError> {
         if self.store.blobs().size(&known.blob.digest)?.is_some() {
             let (store, blob) = (Arc::clone(&self.store), known.blob.clone());
             let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
@@ -162,7 +210,7 @@ impl Layers {
         diff_id: DiffId,
         blob: &Descriptor,
         source: &Reference,
-    ) -> Result<SnapshotId, LayerError> {
+    ) -> Result<(SnapshotId, u64), LayerError> {
         let (store, layer) = (Arc::clone(&self.store), blob.clone());
         let unpacked = self.fetch(blob, source, move |reader| receive(&store, &layer, diff_id, reader));
         unpacked.await?.map_err(|source| damaged(diff_id, source))
@@ -218,6 +266,13 @@ impl Drop for Downloading<'_> {
             self.0.events.send(EventKind::Done { step: self.0.step });
         }
     }
+}
+
+/// What a layer may be, in the order to try it: what has proved to be it, then claims, from the latest on, which is that
+/// of an image that is wanted now.
+fn candidates(record: &LayerRecord) -> impl Iterator<Item = &KnownBlob> {
+    let claimed: Vec<&KnownBlob> = record.claimed().collect();
+    record.verified().chain(claimed.into_iter().rev())
 }
 
 /// Two steps that make the same changes, often none, share a directory. Overlays take each just once, and what the

@@ -6,7 +6,7 @@ use flate2::bufread::MultiGzDecoder;
 
 /// A stream that is decompressed as its first bytes say: media types are claims, and registries and tools make wrong ones.
 #[allow(clippy::large_enum_variant, reason = "one for each layer, never in a list")]
-pub(super) enum Decompressed<R: Read> {
+pub(crate) enum Decompressed<R: Read> {
     Plain(BufReader<R>),
     Gzip(MultiGzDecoder<BufReader<R>>),
     Zstd(zstd::Decoder<'static, BufReader<R>>),
@@ -23,7 +23,7 @@ const BUFFER: usize = 64 << 10;
 const LARGEST_WINDOW: u32 = 27;
 
 impl<R: Read> Decompressed<R> {
-    pub(super) fn new(from: R) -> io::Result<Self> {
+    pub(crate) fn new(from: R) -> io::Result<Self> {
         let mut from = BufReader::with_capacity(BUFFER, from);
         let start = from.fill_buf()?;
         if start.starts_with(&GZIP) {

@@ -9,21 +9,21 @@
 
 mod chain;
 mod compress;
-mod decompress;
+pub(crate) mod decompress;
 mod error;
 mod merge;
 mod pack;
 mod receive;
 mod recompress;
 mod seal;
-mod tar_reader;
-mod tar_writer;
+pub(crate) mod tar_reader;
+pub(crate) mod tar_writer;
 mod unpack;
 
 pub use chain::{Chain, LayerRef, Layers};
 pub use error::LayerError;
 pub use pack::pack;
-pub use receive::{receive, unpack_blob};
+pub use receive::{check_layer, receive, receive_blob, unpack_blob};
 pub use recompress::recompress;
 pub use seal::{Sealed, seal};
 pub use unpack::unpack;

@@ -9,17 +9,46 @@ use crate::image::{Descriptor, DiffId, Digest, Hasher};
 use crate::store::{BlobWriter, SnapshotId, Store, StoreError};
 use crate::sys::IoError;
 
-/// Unpacks a layer while it arrives, and keeps its blob. Nothing is left when it was not the layer.
+/// Unpacks a layer while it arrives, and keeps its blob; with the size of its tar. Nothing is left when it was not the
+/// layer.
 pub fn receive(
     store: &Store,
     layer: &Descriptor,
     diff_id: DiffId,
     from: impl Read,
-) -> Result<SnapshotId, LayerError> {
-    let mut arriving = Arriving { from, blob: store.blobs().writer()?, failed: None };
+) -> Result<(SnapshotId, u64), LayerError> {
     let workspace = store.workspace()?;
     let directory = workspace.directory("diff")?;
-    let unpacked = unpack_checked(&mut arriving, layer, diff_id, &directory);
+    let size = arrive(store, layer, from, |arriving| unpack_checked(arriving, layer, diff_id, &directory))?;
+    Ok((store.adopt_snapshot(&directory)?, size))
+}
+
+/// Keeps a layer as a blob while it arrives, and returns the size of its tar. Nothing is left when it was not the layer.
+pub fn receive_blob(
+    store: &Store,
+    layer: &Descriptor,
+    diff_id: DiffId,
+    from: impl Read,
+) -> Result<u64, LayerError> {
+    arrive(store, layer, from, |arriving| check_layer(arriving, layer, diff_id))
+}
+
+/// Whether a stream is a layer; returns the size of its tar.
+pub fn check_layer(mut from: impl Read, layer: &Descriptor, diff_id: DiffId) -> Result<u64, LayerError> {
+    let (size, found) =
+        read_tar(&mut from, layer, |tar| io::copy(tar, &mut io::sink()).map_err(LayerError::Tar))?;
+    if found == diff_id { Ok(size) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
+}
+
+/// Keeps a blob while something reads it.
+fn arrive<R: Read, T>(
+    store: &Store,
+    layer: &Descriptor,
+    from: R,
+    read: impl FnOnce(&mut Arriving<'_, R>) -> Result<T, LayerError>,
+) -> Result<T, LayerError> {
+    let mut arriving = Arriving { from, blob: store.blobs().writer()?, failed: None };
+    let result = read(&mut arriving);
     // Also after an error: a blob that is not what it should be is the better explanation.
     let rest = io::copy(&mut arriving, &mut io::sink());
     if let Some(source) = arriving.failed {
@@ -27,20 +56,23 @@ pub fn receive(
     }
     rest.map_err(LayerError::Tar)?;
     arriving.blob.complete_as(&layer.digest)?;
-    unpacked?;
-    Ok(store.adopt_snapshot(&directory)?)
+    result
 }
 
 /// Unpacks a layer that is in the store already.
-pub fn unpack_blob(store: &Store, layer: &Descriptor, diff_id: DiffId) -> Result<SnapshotId, LayerError> {
-    let mut reading = Hashing { from: store.blobs().open(&layer.digest)?, hasher: Hasher::new() };
+pub fn unpack_blob(
+    store: &Store,
+    layer: &Descriptor,
+    diff_id: DiffId,
+) -> Result<(SnapshotId, u64), LayerError> {
+    let mut reading = Hashing::new(store.blobs().open(&layer.digest)?);
     let workspace = store.workspace()?;
     let directory = workspace.directory("diff")?;
     let unpacked = unpack_checked(&mut reading, layer, diff_id, &directory);
     io::copy(&mut reading, &mut io::sink()).map_err(LayerError::Tar)?;
     check(&layer.digest, reading.hasher)?;
-    unpacked?;
-    Ok(store.adopt_snapshot(&directory)?)
+    let size = unpacked?;
+    Ok((store.adopt_snapshot(&directory)?, size))
 }
 
 fn check(expected: &Digest, hasher: Hasher) -> Result<(), LayerError> {
@@ -55,13 +87,15 @@ fn unpack_checked(
     layer: &Descriptor,
     diff_id: DiffId,
     directory: &std::path::Path,
-) -> Result<(), LayerError> {
+) -> Result<u64, LayerError> {
     set_root_mode(directory)?;
-    if layer.compression().is_none() {
-        return Err(LayerError::MediaType(layer.media_type.clone()));
-    }
-    let found = unpack_hashed(Decompressed::new(from).map_err(LayerError::Tar)?, directory)?;
-    if found == diff_id { Ok(()) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
+    let (size, found) = read_tar(from, layer, |tar| {
+        unpack(&mut *tar, directory)?;
+        // What follows the end of the archive belongs to the diff id, too.
+        io::copy(tar, &mut io::sink()).map_err(LayerError::Tar)?;
+        Ok(tar.length)
+    })?;
+    if found == diff_id { Ok(size) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
 }
 
 /// What a layer that does not mention its root directory gets.
@@ -74,23 +108,37 @@ fn set_root_mode(directory: &std::path::Path) -> Result<(), IoError> {
     })
 }
 
-fn unpack_hashed(tar: impl Read, directory: &std::path::Path) -> Result<DiffId, LayerError> {
-    let mut hashing = Hashing { from: tar, hasher: Hasher::new() };
-    unpack(&mut hashing, directory)?;
-    // What follows the end of the archive belongs to the diff id, too.
-    io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Tar)?;
-    Ok(DiffId(hashing.hasher.finish()))
+/// Reads a layer's tar to its end, and says what layer it is.
+fn read_tar<R: Read, T>(
+    from: R,
+    layer: &Descriptor,
+    read: impl FnOnce(&mut Hashing<Decompressed<R>>) -> Result<T, LayerError>,
+) -> Result<(T, DiffId), LayerError> {
+    if layer.compression().is_none() {
+        return Err(LayerError::MediaType(layer.media_type.clone()));
+    }
+    let mut tar = Hashing::new(Decompressed::new(from).map_err(LayerError::Tar)?);
+    let result = read(&mut tar)?;
+    Ok((result, DiffId(tar.hasher.finish())))
 }
 
 struct Hashing<R> {
     from: R,
     hasher: Hasher,
+    length: u64,
+}
+
+impl<R> Hashing<R> {
+    fn new(from: R) -> Self {
+        Self { from, hasher: Hasher::new(), length: 0 }
+    }
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.from.read(buffer)?;
         self.hasher.update(&buffer[..length]);
+        self.length += length as u64;
         Ok(length)
     }
 }

@@ -33,8 +33,8 @@ pub fn recompress(
         let written = written?;
         read.map_err(LayerError::Tar)?;
         match hashing.join().expect("hashing does not panic") {
-            found if found == diff_id => Ok(written),
-            found => Err(LayerError::DiffId { expected: diff_id, found }),
+            (found, _) if found == diff_id => Ok(written),
+            (found, _) => Err(LayerError::DiffId { expected: diff_id, found }),
         }
     })
 }

@@ -20,6 +20,8 @@ const STACK: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Sealed {
     pub diff_id: DiffId,
+    /// The bytes of the tar, uncompressed.
+    pub size: u64,
     /// The blob in the store, when one was asked for.
     pub blob: Option<Descriptor>,
     /// How many sockets were left out; a tar has no place for them.
@@ -57,17 +59,20 @@ pub fn seal(
                 (Some(blob?), packed?)
             }
         };
-        let diff_id = hashing.join().expect("hashing does not panic");
-        Ok(Sealed { diff_id, blob, sockets })
+        let (diff_id, size) = hashing.join().expect("hashing does not panic");
+        Ok(Sealed { diff_id, size, blob, sockets })
     })
 }
 
-pub(super) fn hash(blocks: Receiver<Arc<[u8]>>) -> DiffId {
+/// What a tar is as a layer, and its size.
+pub(super) fn hash(blocks: Receiver<Arc<[u8]>>) -> (DiffId, u64) {
     let mut hasher = Hasher::new();
+    let mut size = 0;
     for block in blocks {
         hasher.update(&block);
+        size += block.len() as u64;
     }
-    DiffId(hasher.finish())
+    (DiffId(hasher.finish()), size)
 }
 
 fn pack_into(

@@ -9,7 +9,7 @@ use tar_core::{EntryType, PaxExtensions};
 
 /// One entry, with everything that PAX and GNU extensions say about it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As written: it may be absolute or lead out of the archive.
     pub path: PathBuf,
     pub kind: Kind,
@@ -23,7 +23,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `sparse`: which parts of a file of this size follow, as offset and length; all of it if none.
     File {
         size: u64,
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 }
 
 /// Reads entry by entry.
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     from: R,
     parser: Parser,
     /// What has been read; from `start` on it has not been used.
@@ -58,14 +58,14 @@ pub(super) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         // As long as paths can be; the other limits are generous for layers that people have made, and bounded.
         let limits = Limits { max_path_len: Some(4096), ..Limits::default() };
         Self { from, parser: Parser::new(limits), buffer: Vec::new(), start: 0, content: 0, padding: 0 }
     }
 
     /// The next entry; what is left of the current one is skipped.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         self.skip(self.content + self.padding)?;
         (self.content, self.padding) = (0, 0);
         loop {

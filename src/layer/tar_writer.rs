@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 /// One entry's metadata.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Relative, without leading `./`; directories end in `/`.
     pub path: &'a [u8],
     pub kind: Kind<'a>,
@@ -19,7 +19,7 @@ pub(super) struct Entry<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     File { size: u64 },
     Directory,
     Symlink { target: &'a [u8] },
@@ -29,18 +29,18 @@ pub(super) enum Kind<'a> {
     BlockDevice { major: u32, minor: u32 },
 }
 
-pub(super) struct TarWriter<W> {
+pub(crate) struct TarWriter<W> {
     to: W,
 }
 
 const BLOCK: usize = 512;
 
 impl<W: Write> TarWriter<W> {
-    pub(super) fn new(to: W) -> Self {
+    pub(crate) fn new(to: W) -> Self {
         Self { to }
     }
 
-    pub(super) fn entry(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+    pub(crate) fn entry(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         let records = pax_records(entry);
         if !records.is_empty() {
             self.pax_header(&records)?;
@@ -49,7 +49,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// The content of the file entry written last, which must be exactly as long as it said.
-    pub(super) fn content(&mut self, from: &mut impl Read, size: u64) -> io::Result<()> {
+    pub(crate) fn content(&mut self, from: &mut impl Read, size: u64) -> io::Result<()> {
         let copied = io::copy(&mut from.take(size), &mut self.to)?;
         if copied != size {
             return Err(io::Error::new(
@@ -61,7 +61,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Two empty blocks end the archive.
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.to.write_all(&[0; 2 * BLOCK])?;
         Ok(self.to)
     }

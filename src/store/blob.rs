@@ -76,7 +76,13 @@ impl<'a> Blobs<'a> {
     }
 }
 
-impl BlobWriter<'_> {
+impl<'a> BlobWriter<'a> {
+    /// Ends the writing, but gives the blob no name yet.
+    pub fn finish(self) -> NamelessBlob<'a> {
+        let digest = self.hasher.finish();
+        NamelessBlob { store: self.store, temporary: self.temporary, digest, size: self.size }
+    }
+
     /// Gives the blob its name.
     pub fn complete(self) -> Result<(Digest, u64), StoreError> {
         let digest = self.hasher.finish();
@@ -97,6 +103,44 @@ impl BlobWriter<'_> {
                 Err(StoreError::Digest { expected: *expected, found })
             }
         }
+    }
+}
+
+/// A blob that is whole and that nobody can find yet; gone with the value unless it is kept.
+#[derive(Debug)]
+pub struct NamelessBlob<'a> {
+    store: &'a Store,
+    temporary: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+impl NamelessBlob<'_> {
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn open(&self) -> Result<File, StoreError> {
+        Ok(File::open(&self.temporary).at("open", &self.temporary)?)
+    }
+
+    /// Gives the blob its name.
+    pub fn keep(self) -> Result<(), StoreError> {
+        let path = self.store.blobs().path(&self.digest);
+        self.store.pins.pin(&[pins::name(BlobRecord::KIND, &self.digest.hex())])?;
+        std::fs::rename(&self.temporary, &path).at("rename to", &path)?;
+        self.store.put_record(&self.digest.hex(), &BlobRecord { size: self.size })
+    }
+}
+
+impl Drop for NamelessBlob<'_> {
+    fn drop(&mut self) {
+        // Gone already when it was kept; the session's directory is removed in any case.
+        let _ = std::fs::remove_file(&self.temporary);
     }
 }
 

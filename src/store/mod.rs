@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use blob::{BlobWriter, Blobs};
+pub use blob::{BlobWriter, Blobs, NamelessBlob};
 pub use check::{Checked, Depth, Finding, Problem, Repack};
 pub use collect::{Collection, Removed};
 pub use error::StoreError;
@@ -57,6 +57,7 @@ use crate::image::Digest;
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
 use pins::Pins;
+use record::Reading;
 
 const VERSION: u32 = 1;
 
@@ -136,6 +137,27 @@ impl Store {
             self.pins.pin(&names_of(key, value))?;
         }
         self.records.write(&self.session, key, value)
+    }
+
+    /// Every record of a kind that counts, with its key, in no order. To tell of things is not to use them: they may be
+    /// collected at any moment.
+    pub fn records<T: Record>(&self) -> Result<Vec<(String, T)>, StoreError> {
+        let listed = self.records.list::<T>()?.into_iter();
+        let counting = listed.filter_map(|record| match record.value {
+            Reading::Counts(value) => Some((record.key, value)),
+            Reading::LostItsBoot | Reading::Unreadable => None,
+        });
+        Ok(counting.collect())
+    }
+
+    /// As [`Store::record`], to tell of it and not to use it.
+    pub fn look_at_record<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        self.records.look(key)
+    }
+
+    /// Removes a record; says whether there was one.
+    pub fn remove_record<T: Record>(&self, key: &str) -> Result<bool, StoreError> {
+        self.records.remove(T::KIND, key)
     }
 
     /// Changes a record that others may change, too.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::session::Session;
 use super::snapshots::SnapshotId;
-use crate::image::{Descriptor, DiffId, Timestamp};
+use crate::image::{Descriptor, DiffId, Digest, Timestamp};
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
 
@@ -50,6 +50,9 @@ pub struct LayerRecord {
     /// What the snapshot's times were cut to when it was packed: the layer has nothing newer, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<i64>,
+    /// The bytes of its tar, uncompressed; known once it was unpacked, packed or checked here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// Compressed forms, in the store or in a registry.
     pub blobs: Vec<KnownBlob>,
 }
@@ -65,14 +68,18 @@ pub struct KnownBlob {
 }
 
 impl LayerRecord {
-    /// Notes what an image says of the layer.
-    pub fn claim(&mut self, blob: &Descriptor, source: String) {
+    /// Notes what an image says of the layer. The source is none where the blob is in the store already.
+    pub fn claim(&mut self, blob: &Descriptor, source: Option<String>) {
         match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
             Some(known) => {
-                known.sources.retain(|other| *other != source);
-                known.sources.push(source);
+                known.sources.retain(|other| Some(other) != source.as_ref());
+                known.sources.extend(source);
             }
-            None => self.blobs.push(KnownBlob { blob: blob.clone(), verified: false, sources: vec![source] }),
+            None => self.blobs.push(KnownBlob {
+                blob: blob.clone(),
+                verified: false,
+                sources: source.into_iter().collect(),
+            }),
         }
     }
 
@@ -103,9 +110,20 @@ pub struct SealRecord {
 }
 
 /// What is known of an image, by its id; its config is a blob.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ImageRecord {
     pub manifest: Option<Descriptor>,
+    /// Names with a digest under which registries have it: `registry/repository@sha256:...`, each repository once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
+}
+
+impl ImageRecord {
+    /// Notes that a registry has the image; what the repository had of it before is forgotten.
+    pub fn found_at(&mut self, repository: &str, digest: &Digest) {
+        self.places.retain(|place| place.split_once('@').is_none_or(|(name, _)| name != repository));
+        self.places.push(format!("{repository}@{digest}"));
+    }
 }
 
 /// Layers that were made one, by the digest of their snapshots' names.
@@ -261,6 +279,20 @@ impl Records {
         Ok(Some(value))
     }
 
+    /// Reads a record for somebody who only tells of it: nothing is marked as used.
+    pub(super) fn look<T: Record>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let path = self.path(T::KIND, key);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            answer => answer.at("open", &path)?,
+        };
+        let (bytes, _) = read_whole(&mut file).at("read", &path)?;
+        match self.judge(&bytes) {
+            Reading::Counts(value) => Ok(Some(value)),
+            Reading::LostItsBoot | Reading::Unreadable => Ok(None),
+        }
+    }
+
     /// Every record of a kind. Nothing is pinned or marked as used.
     pub(super) fn list<T: Record>(&self) -> Result<Vec<Listed<T>>, StoreError> {
         let directory = self.root.join(T::KIND);
@@ -296,6 +328,17 @@ impl Records {
             Ok(envelope) if self.counts(&envelope.boot, envelope.at) => Reading::Counts(envelope.value),
             Ok(_) => Reading::LostItsBoot,
             Err(_) => Reading::Unreadable,
+        }
+    }
+
+    /// Whether there was one to remove.
+    pub(super) fn remove(&self, kind: &str, key: &str) -> Result<bool, StoreError> {
+        let path = self.root.join(kind).join(key);
+        self.written.store(true, Ordering::Relaxed);
+        match std::fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).at("remove", &path)?,
         }
     }
 

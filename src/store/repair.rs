@@ -69,7 +69,7 @@ impl Store {
                 Ok(Some("noted that it is not unpacked".to_owned()))
             }
             Remedy::ForgetManifest { image } => {
-                self.put_record(image, &ImageRecord { manifest: None })?;
+                self.put_record(image, &ImageRecord::default())?;
                 Ok(Some("noted that there is no manifest".to_owned()))
             }
             Remedy::Sweep => {

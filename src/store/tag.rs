@@ -27,6 +27,11 @@ impl Store {
         self.put_record(&Digest::of(name.as_bytes()).hex(), &Tag { name, image })
     }
 
+    /// Takes a name away; says whether it led anywhere.
+    pub fn remove_tag(&self, reference: &Reference) -> Result<bool, StoreError> {
+        self.remove_record::<Tag>(&Digest::of(reference.to_string().as_bytes()).hex())
+    }
+
     pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
         let name = reference.to_string();
         let tag = self.record::<Tag>(&Digest::of(name.as_bytes()).hex())?;

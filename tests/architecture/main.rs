@@ -16,8 +16,8 @@ const RANKS: [&[&str]; 6] = [
     &["sys", "image", "dockerfile", "event"],
     &["graph", "store", "registry", "context", "snapshot", "sandbox"],
     &["layer", "plan", "solve", "cache"],
-    &["exec", "export", "container"],
-    &["build"],
+    &["exec", "export", "import", "container"],
+    &["build", "catalog"],
     &["cli", "ui"],
 ];
 

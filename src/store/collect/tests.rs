@@ -51,7 +51,7 @@ fn image(store: &Store, name: &str) -> (ImageId, SnapshotId) {
         diff_id.0
     );
     let id = ImageId(store.blobs().put(config.as_bytes()).unwrap());
-    store.put_record(&id.0.hex(), &ImageRecord { manifest: None }).unwrap();
+    store.put_record(&id.0.hex(), &ImageRecord::default()).unwrap();
     (id, snapshot)
 }
 
@@ -167,7 +167,7 @@ fn what_two_items_have_stays_with_the_one_that_stays() {
     let descriptor = crate::image::Descriptor::new("application/vnd.oci.image.layer.v1.tar+gzip", blob, 40);
     for name in ["one", "two"] {
         let mut layer = LayerRecord::default();
-        layer.claim(&descriptor, "registry.example/a".to_owned());
+        layer.claim(&descriptor, Some("registry.example/a".to_owned()));
         maker.put_record(&key(name), &layer).unwrap();
     }
     drop(maker);

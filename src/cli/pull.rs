@@ -1,0 +1,56 @@
+//! `rbuild pull`
+
+use clap::Args;
+
+use super::report::Report;
+use super::{Global, transfer};
+use crate::build::{self, BaseSource, Pulled};
+use crate::image::{Platform, Reference};
+
+/// Download images, with all their layers.
+///
+/// The registry is asked in any case; what the store has of an image already is not downloaded again. The digest of what
+/// each name leads to is printed on standard output.
+#[derive(Debug, Args)]
+pub(super) struct PullArgs {
+    /// The platform to pull for; for now, only this machine's.
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Names of images; without a tag, `latest` is meant.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<Reference>,
+}
+
+pub(super) fn main(global: &Global, args: PullArgs) -> Result<i32, Report> {
+    let platform = args.platform.unwrap_or_else(Platform::host);
+    if platform != Platform::host() {
+        let message = format!("pulling for {platform} on {} is not supported yet", Platform::host());
+        return Err(Report::usage(message));
+    }
+    let opened = transfer::open(global)?;
+    let pulled = transfer::run(opened, args.quiet, |tools| async move {
+        let base = BaseSource {
+            store: tools.store.clone(),
+            client: tools.client.clone(),
+            platform,
+            always_ask: true,
+        };
+        let mut pulled = Vec::new();
+        for name in &args.names {
+            match build::pull(&base, &tools.layers, &tools.steps, name).await {
+                Ok(image) => pulled.push((name.clone(), image)),
+                Err(error) => return (pulled, Some(error)),
+            }
+        }
+        (pulled, None)
+    });
+    let (pulled, failed) = pulled?;
+    for (name, Pulled { image, digest }) in &pulled {
+        transfer::say(args.quiet, &format!("image {image}\npulled {}\n", name.familiar()));
+        super::text::print(&format!("{digest}\n"));
+    }
+    failed.map_or(Ok(0), |error| Err(Report::from(error)))
+}

@@ -1,0 +1,117 @@
+//! What verbs print on standard output: tables, sizes, times.
+
+use std::io::Write as _;
+
+use crate::image::Timestamp;
+
+/// Writes to standard output; whoever closed that does not want to know.
+pub(super) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Columns parted by blanks. What would make a terminal do things is escaped: cells may be foreign.
+pub(super) fn table(rows: &[Vec<&str>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |row: &[String], column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+    let width = |column| rows.iter().map(|row| cell(row, column)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = padded.collect::<Vec<_>>().join("   ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn harmless(cell: &str) -> String {
+    let escape = |letter: char| match letter {
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    cell.chars().map(escape).collect()
+}
+
+/// A size in decimal units with three digits, as docker writes it: `7.83MB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    let number = format!("{value:.digits$}");
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number}{}", UNITS[unit])
+}
+
+/// How long ago something was, in docker's words.
+pub(super) fn since(then: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(then) = then else { return "N/A".to_owned() };
+    let seconds = now.seconds.saturating_sub(then.seconds).max(0);
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    let days = hours / 24;
+    let words = match (seconds, minutes, hours) {
+        (0, ..) => "Less than a second".to_owned(),
+        (1, ..) => "1 second".to_owned(),
+        (2..60, ..) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, 2..60, _) => format!("{minutes} minutes"),
+        (.., 1) => "About an hour".to_owned(),
+        (.., 2..48) => format!("{hours} hours"),
+        _ if days < 14 => format!("{days} days"),
+        _ if days < 60 => format!("{} weeks", days / 7),
+        _ if days < 730 => format!("{} months", days / 30),
+        _ => format!("{} years", days / 365),
+    };
+    format!("{words} ago")
+}
+
+/// `2024-02-29 23:59:59 +0000 UTC`
+pub(super) fn point_in_time(then: Option<Timestamp>) -> String {
+    let Some(then) = then else { return "N/A".to_owned() };
+    let whole = Timestamp::from_seconds(then.seconds).to_string();
+    format!("{} +0000 UTC", whole.trim_end_matches('Z').replace('T', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let sizes = [0, 999, 1000, 1234, 12_345, 7_830_000, 187_600_000, 1_200_000_000];
+        assert_eq!(sizes.map(size), ["0B", "999B", "1kB", "1.23kB", "12.3kB", "7.83MB", "188MB", "1.2GB"]);
+    }
+
+    #[test]
+    fn times_are_told_as_people_do() {
+        let at = |seconds| Some(Timestamp::from_seconds(seconds));
+        let now = Timestamp::from_seconds(1_000_000_000);
+        let ago = |seconds: i64| since(at(now.seconds - seconds), now);
+        assert_eq!(ago(0), "Less than a second ago");
+        assert_eq!(ago(-5), "Less than a second ago");
+        assert_eq!([30, 90, 300].map(ago), ["30 seconds ago", "About a minute ago", "5 minutes ago"]);
+        assert_eq!([3600, 7200, 86_400 * 3].map(ago), ["About an hour ago", "2 hours ago", "3 days ago"]);
+        assert_eq!([86_400 * 15, 86_400 * 90].map(ago), ["2 weeks ago", "3 months ago"]);
+        assert_eq!(ago(86_400 * 1000), "2 years ago");
+        assert_eq!(since(None, now), "N/A");
+        assert_eq!(point_in_time(at(0)), "1970-01-01 00:00:00 +0000 UTC");
+    }
+
+    #[test]
+    fn columns_line_up_and_escape_what_a_terminal_would_do() {
+        assert_eq!(table(&[vec!["A", "B"], vec!["long", "\x1b[1m"]]), "A      B\nlong   \\u{1b}[1m\n");
+    }
+}

@@ -1,0 +1,159 @@
+//! Layers as blobs: the ones that are known of them, or new ones.
+
+use std::sync::Arc;
+
+use super::{ExportError, ImageLayer};
+use crate::image::{DiffId, Packing};
+use crate::layer::{self, LayerRef, Layers};
+use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, StoreError};
+use crate::sys::blocking;
+
+/// Finds or makes the blobs of layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Packer<'a> {
+    pub layers: &'a Layers,
+    /// How the layers are compressed, if somebody wants their blobs.
+    pub packing: Option<Packing>,
+}
+
+impl Packer<'_> {
+    /// A layer that came with an image, as the blob that it came as. What an image only claims of it is believed as long
+    /// as nothing contradicts it: otherwise the layer is unpacked, which shows who is right.
+    pub async fn brought_along(
+        &self,
+        diff_id: DiffId,
+        below: &[LayerRef],
+    ) -> Result<ImageLayer, ExportError> {
+        let record = self.record(diff_id)?;
+        if let Some(known) = self.preferred(&record)? {
+            return self.packed(diff_id, known).await;
+        }
+        let claims: Vec<&KnownBlob> = record.claimed().collect();
+        let snapshot = record.snapshot.as_ref().filter(|id| self.layers.store().has_snapshot(id));
+        match (snapshot, &claims[..]) {
+            // Built here and never pushed: there is no blob yet.
+            (Some(snapshot), _) if self.packing.is_some() => {
+                let sealed = self.seal(snapshot, below, record.latest).await?;
+                if sealed.diff_id == diff_id { Ok(sealed) } else { Err(ExportError::Changed(diff_id)) }
+            }
+            (None, [only]) => self.packed(diff_id, only).await,
+            (None, [_, _, ..]) if self.packing.is_some() => {
+                self.layers.keep(diff_id).await?;
+                let record = self.record(diff_id)?;
+                let known = self.preferred(&record)?.ok_or(ExportError::Changed(diff_id))?;
+                self.packed(diff_id, known).await
+            }
+            (_, _) => Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() }),
+        }
+    }
+
+    /// What a step has made, as the layer that it is above `below`, with nothing newer than `latest`.
+    pub async fn seal(
+        &self,
+        snapshot: &SnapshotId,
+        below: &[LayerRef],
+        latest: Option<i64>,
+    ) -> Result<ImageLayer, ExportError> {
+        let store = self.layers.store();
+        let seal_key = latest.map_or_else(|| snapshot.to_string(), |latest| format!("{snapshot}.{latest}"));
+        if let Some(SealRecord { diff_id, .. }) = store.record(&seal_key)? {
+            let record = self.record(diff_id)?;
+            let fits = |known: &KnownBlob| match self.packing {
+                Some(Packing { codec, force: true }) => known.blob.compression() == Some(codec.compression),
+                Some(Packing { force: false, .. }) | None => true,
+            };
+            let there = |known: &&KnownBlob| {
+                fits(known) && matches!(store.blobs().size(&known.blob.digest), Ok(Some(_)))
+            };
+            if let Some(known) = record.verified().find(there) {
+                return Ok(layer_of(diff_id, known));
+            }
+            // A layer that was collected meanwhile has to be noted again.
+            if self.packing.is_none() && record.snapshot.as_ref().is_some_and(|id| store.has_snapshot(id)) {
+                return Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() });
+            }
+        }
+        let below = self.layers.directories(below).await?;
+        let (store, id) = (Arc::clone(store), snapshot.clone());
+        let codec = self.packing.map(|packing| packing.codec);
+        let sealed = blocking(move || -> Result<_, ExportError> {
+            let sealed = layer::seal(&store, &store.snapshot_path(&id), &below, codec, latest)?;
+            let key = sealed.diff_id.0.hex();
+            let known = |id: &SnapshotId| store.has_snapshot(id);
+            store.update_record(&key, |record: &mut LayerRecord| {
+                if !record.snapshot.as_ref().is_some_and(known) {
+                    record.snapshot = Some(id.clone());
+                    record.latest = latest;
+                }
+                record.size = Some(sealed.size);
+                if let Some(blob) = &sealed.blob {
+                    record.confirm(blob);
+                }
+            })?;
+            store.put_record(&seal_key, &SealRecord { diff_id: sealed.diff_id, packed: true })?;
+            Ok(sealed)
+        });
+        let sealed = sealed.await?;
+        if sealed.sockets > 0 {
+            self.layers.events().warn(format!(
+                "{} sockets were left out of a layer: a tar has no place for them",
+                sealed.sockets
+            ));
+        }
+        Ok(ImageLayer { diff_id: sealed.diff_id, blob: sealed.blob, sources: Vec::new() })
+    }
+
+    /// A layer as a blob that is known of it, or, where that is not how it is wanted and it has to be, compressed again.
+    async fn packed(&self, diff_id: DiffId, known: &KnownBlob) -> Result<ImageLayer, ExportError> {
+        let layer = layer_of(diff_id, known);
+        match self.packing {
+            Some(Packing { codec, force: true }) if known.blob.compression() != Some(codec.compression) => {
+                self.compressed(layer, codec).await
+            }
+            Some(_) | None => Ok(layer),
+        }
+    }
+
+    /// The same layer as another blob.
+    pub async fn compressed(
+        &self,
+        layer: ImageLayer,
+        codec: crate::image::Codec,
+    ) -> Result<ImageLayer, ExportError> {
+        let diff_id = layer.diff_id;
+        let blob = layer.blob.ok_or(ExportError::NotCompressed(diff_id))?;
+        let sources: Vec<_> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
+        self.layers.ensure_blob(&blob, &sources).await?;
+        let store = Arc::clone(self.layers.store());
+        blocking(move || {
+            let blob = layer::recompress(&store, &blob, diff_id, codec)?;
+            store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| record.confirm(&blob))?;
+            Ok(ImageLayer { diff_id, blob: Some(blob), sources: Vec::new() })
+        })
+        .await
+    }
+
+    /// The blob to be used of those that have proved to be the layer and can be had: one that is compressed as it is
+    /// wanted, else any.
+    fn preferred<'r>(&self, record: &'r LayerRecord) -> Result<Option<&'r KnownBlob>, StoreError> {
+        let wanted = self.packing.map(|packing| packing.codec.compression);
+        let mut any = None;
+        for known in record.verified() {
+            let can_be_had =
+                !known.sources.is_empty() || self.layers.store().blobs().size(&known.blob.digest)?.is_some();
+            if can_be_had && known.blob.compression() == wanted {
+                return Ok(Some(known));
+            }
+            any = any.or(can_be_had.then_some(known));
+        }
+        Ok(any)
+    }
+
+    fn record(&self, diff_id: DiffId) -> Result<LayerRecord, StoreError> {
+        Ok(self.layers.store().record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default())
+    }
+}
+
+fn layer_of(diff_id: DiffId, known: &KnownBlob) -> ImageLayer {
+    ImageLayer { diff_id, blob: Some(known.blob.clone()), sources: known.sources.clone() }
+}
