@@ -1,6 +1,6 @@
 //! Images from archives and directories that nobody has to trust: docker's form, old and new, and OCI layouts.
 //!
-//! Flow: [`files`] brings every file of an archive into the store, without a name; [`layout`] or [`docker`] says which of
+//! Flow: `files` brings every file of an archive into the store, without a name; `layout` or `docker` says which of
 //! them make images; then every layer is read once, to see that it is what the config says; only after that anything gets
 //! a name.
 //!

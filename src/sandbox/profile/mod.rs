@@ -1,7 +1,7 @@
 //! Which system calls a step may make: docker's default profile, as a program for the kernel.
 //!
-//! Flow: the lists, by name ([`calls`], [`conditional`]), and the few calls whose arguments are looked at ([`Check`])
-//! become, for one architecture, ranges of numbers with one answer each; those become a binary search ([`compile`]).
+//! Flow: the lists, by name (`calls`, `conditional`), and the few calls whose arguments are looked at (`Check`)
+//! become, for one architecture, ranges of numbers with one answer each; those become a binary search (`compile`).
 //!
 //! A call that is known and not listed fails with EPERM; one that is newer than the lists with ENOSYS, so that programs
 //! fall back to older calls as on an older kernel. Pure. Runs in the sandbox's first process.
