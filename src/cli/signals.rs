@@ -13,7 +13,7 @@ use crate::sandbox::Endings;
 use crate::sys::process;
 
 /// How long blocking work may take to notice that nobody waits for it any more.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Directories are gone into by recursion, as deep as paths can be long. Only what is used takes memory.
 const STACK: usize = 16 << 20;
