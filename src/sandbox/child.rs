@@ -127,7 +127,7 @@ fn become_init(
     child: UnixStream,
     stdio: [OwnedFd; 3],
 ) -> ! {
-    process::default_terminal_signals();
+    process::default_signals();
     let failure = init::run(job, group, socket, child, stdio);
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));

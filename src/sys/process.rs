@@ -106,6 +106,21 @@ fn set_terminal_signals(action: libc::sighandler_t) {
     }
 }
 
+/// Takes the default action of every signal, whatever whoever started this process ignores: that would be inherited by
+/// what it becomes, and a program that starts with a signal ignored leaves it so.
+pub fn default_signals() {
+    // The action and its flags, mask and restorer, all zero: the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const LAST: libc::c_int = 64;
+    for signal in 1..=LAST {
+        // By the call itself: the C library keeps two signals for itself, and leaves them ignored in what it starts.
+        // SAFETY: the kernel reads a struct that is no larger than the array, and installs no handler.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null::<u64>(), 8)
+        };
+    }
+}
+
 /// This program's own file, opened through a read-only mount of it. A process started from it cannot be used by what
 /// it becomes to overwrite the program through `/proc/self/exe` (CVE-2019-5736).
 pub fn read_only_self() -> Result<OwnedFd, IoError> {

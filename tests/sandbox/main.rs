@@ -6,6 +6,7 @@ mod support;
 
 mod doctor;
 mod isolation;
+mod probe;
 mod unshare;
 
 use support::{Rbuild, TestEnv, has_subuid_range, is_root};

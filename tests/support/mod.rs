@@ -21,7 +21,7 @@ mod registry;
 pub(crate) mod skip;
 
 pub(crate) use base::BaseImage;
-pub(crate) use env::{Rbuild, TestEnv, binary, source_directory};
+pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
