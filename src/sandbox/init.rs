@@ -42,6 +42,7 @@ pub(super) fn run(
             return match error {
                 StepError::User(error) => Failure::User { error: error.to_string() },
                 StepError::Directory(error) => Failure::Directory { error: error.to_string() },
+                StepError::MountPoint { path, found } => Failure::MountPoint { path, found },
                 other => Failure::Step { step: step_name(step), error: other.to_string() },
             };
         }
@@ -94,6 +95,9 @@ pub(super) enum StepError {
     /// The image has something else where the working directory should be.
     #[error(transparent)]
     Directory(IoError),
+    /// The image has something else where something has to be mounted.
+    #[error("{path} is {found}")]
+    MountPoint { path: String, found: String },
 }
 
 impl From<RootError> for StepError {
@@ -101,6 +105,7 @@ impl From<RootError> for StepError {
         match error {
             RootError::Mount(error) => Self::Mount(error),
             RootError::Io(error) => Self::Io(error),
+            RootError::Unfit { path, found } => Self::MountPoint { path, found },
         }
     }
 }

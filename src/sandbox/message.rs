@@ -74,6 +74,8 @@ pub enum Outcome {
 pub enum Failure {
     /// A step of making the sandbox failed.
     Step { step: String, error: String },
+    /// The image has something at a place that is mounted on, and nothing can be mounted there.
+    MountPoint { path: String, found: String },
     /// The user to become is not known inside.
     User { error: String },
     /// The working directory cannot be entered.
@@ -88,6 +90,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step { step, error } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
+            Self::MountPoint { path, found } => {
+                write!(out, "cannot mount on {path}, as every step needs: it is {found} in the image")
+            }
             Self::User { error } | Self::Directory { error } => out.write_str(error),
             Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
             Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
@@ -99,7 +104,7 @@ impl Failure {
     /// The exit code that shells and docker give this.
     pub fn code(&self) -> i32 {
         match self {
-            Self::Step { .. } | Self::User { .. } | Self::Directory { .. } => 125,
+            Self::Step { .. } | Self::MountPoint { .. } | Self::User { .. } | Self::Directory { .. } => 125,
             Self::NotExecutable { .. } => 126,
             Self::NotFound { .. } => 127,
         }

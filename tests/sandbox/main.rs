@@ -5,6 +5,7 @@
 mod support;
 
 mod doctor;
+mod escape;
 mod isolation;
 mod probe;
 mod unshare;
