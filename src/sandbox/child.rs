@@ -11,9 +11,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::emulate::Emulator;
 use super::group::Group;
-use super::init;
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
+use super::processes::Processes;
 use super::steps::Step;
+use super::{descendants, init};
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::seccomp::Listener;
@@ -50,7 +51,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     };
     // Keys pressed at a shared terminal are for the program; this process ends when the program does.
     process::ignore_terminal_signals();
-    let mut namespaces = Namespaces::NEWNS | Namespaces::NEWPID | Namespaces::NEWIPC | Namespaces::NEWUTS;
+    let mut namespaces = Namespaces::NEWNS | Namespaces::NEWIPC | Namespaces::NEWUTS;
     match (job.network, netns) {
         (Joining::Stay, _) => {}
         (Joining::New, _) => namespaces |= Namespaces::NEWNET,
@@ -64,25 +65,47 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     };
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
-    let (to_init, from_init) = UnixStream::pair()?;
     namespace::unshare(namespaces)?;
-    match process::fork()? {
-        Fork::Child => {
-            drop((proc, to_init));
-            become_init(job, group.0.as_ref(), socket, from_init, stdio)
-        }
-        Fork::Parent(init) => {
-            drop((stdio, from_init));
-            let inside =
-                Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
-            let emulator = emulator(&job, &to_init, &proc, init)?;
-            let outcome = watch(&inside, socket, emulator)?;
-            let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
-            // Nothing is left when the end is told.
-            drop(group);
-            message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
-        }
+    let mut processes = job.processes;
+    if processes == Processes::Shared {
+        process::adopt_orphans()?;
     }
+    let (init, to_init) = loop {
+        let (to_init, from_init) = UnixStream::pair()?;
+        match processes.fork()? {
+            Fork::Child => {
+                drop((proc, to_init));
+                become_init(job, processes, group.0.as_ref(), socket, from_init, stdio)
+            }
+            Fork::Parent(init) => {
+                drop(from_init);
+                if Processes::goes_on(&to_init) {
+                    break (init, to_init);
+                }
+                process::wait(init)?;
+                message::write(&mut &*socket, &Report::ProcessesAreShared)?;
+                processes = Processes::Shared;
+                process::adopt_orphans()?;
+            }
+        }
+    };
+    drop(stdio);
+    let inside = Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
+    // Kept until nobody is left who could call: what nobody answers fails in strange ways.
+    let mut answering = None;
+    let outcome = emulator(&job, &to_init, &proc, init).and_then(|emulator| {
+        answering = emulator;
+        watch(&inside, socket, answering.as_mut())
+    });
+    if processes == Processes::Shared {
+        rustix::process::fchdir(&proc)?;
+        descendants::kill_all()?;
+    }
+    let outcome = outcome?;
+    let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
+    // Nothing is left when the end is told.
+    drop(group);
+    message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
 }
 
 /// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
@@ -122,13 +145,17 @@ impl Inside<'_> {
 
 fn become_init(
     job: Job,
+    processes: Processes,
     group: Option<&Group>,
     socket: &UnixStream,
     child: UnixStream,
     stdio: [OwnedFd; 3],
 ) -> ! {
     process::default_signals();
-    let failure = init::run(job, group, socket, child, stdio);
+    let failure = match processes.make_proc(&child) {
+        Ok(proc) => init::run(job, proc, group, socket, child, stdio),
+        Err(error) => Failure::Step { step: "mount-proc".to_owned(), error: error.to_string() },
+    };
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));
     process::exit_now(code)
@@ -136,10 +163,14 @@ fn become_init(
 
 /// Waits for the first process inside to end; kills it when the parent is gone. Meanwhile answers the calls that were
 /// handed over.
-fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
+fn watch(
+    inside: &Inside<'_>,
+    socket: &UnixStream,
+    mut emulator: Option<&mut Emulator>,
+) -> io::Result<Outcome> {
     let mut parent_is_there = true;
     loop {
-        let listener = emulator.as_ref().map(Emulator::listener);
+        let listener = emulator.as_deref().map(Emulator::listener);
         let mut watched = vec![PollFd::new(&inside.pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };

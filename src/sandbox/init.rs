@@ -28,6 +28,7 @@ use crate::sys::{At, IoError, namespace, network, process, seccomp};
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
 pub(super) fn run(
     job: Job,
+    proc: OwnedFd,
     group: Option<&Group>,
     socket: &UnixStream,
     child: UnixStream,
@@ -35,7 +36,7 @@ pub(super) fn run(
 ) -> Failure {
     let (process, child) = (job.process, Some(child));
     let mut init =
-        Init { group, root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
+        Init { group, root: None, proc, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
@@ -64,6 +65,8 @@ struct Init<'a> {
     group: Option<&'a Group>,
     /// The root file system, once mounted; none again after it became `/`.
     root: Option<Root>,
+    /// What is shown at /proc.
+    proc: OwnedFd,
     process: Process,
     socket: &'a UnixStream,
     /// The process beside the sandbox, as long as it waits for something to do.
@@ -119,7 +122,7 @@ impl Init<'_> {
             Step::MountRoot { root, mount_points, devices } => {
                 self.root = Some(mount_root(root, mount_points, *devices)?);
             }
-            Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
+            Step::MountProc { at } => self.attach(&self.proc, at)?,
             Step::JoinGroup => {
                 let group = self.group.expect("the child makes a group where the plan joins one");
                 group.join().at("join", "control group")?;
@@ -211,7 +214,7 @@ impl Init<'_> {
             let tree =
                 mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
             let tree = tree.at("open", "/sys")?;
-            let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(AT_RECURSIVE);
+            let flags = AtFlags::EMPTY_PATH | mount::RECURSIVE;
             mount::set_attributes(&tree, attributes, flags).at("make harmless", "/sys")?;
             tree
         };
@@ -338,8 +341,6 @@ impl Init<'_> {
         Ok(change_ids(&account).at("become", user)?)
     }
 }
-
-const AT_RECURSIVE: u32 = 0x8000;
 
 fn add_attributes(tree: &OwnedFd, attributes: Attributes, shown: &Path) -> Result<(), IoError> {
     mount::set_attributes(tree, attributes, AtFlags::EMPTY_PATH).at("make read-only", shown)

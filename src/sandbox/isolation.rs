@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::words;
 use super::lent::{LentIds, NEITHER_MAPPED};
 use super::obstacles::{Obstacles, Remedy};
+use super::processes::KnownProcesses;
 use super::ranges::owned_ids;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
@@ -53,6 +54,8 @@ pub struct Entered {
     pub rung: Rung,
     /// This program, safe to be started next to hostile code.
     pub program: OwnedFd,
+    /// Whether sandboxes can have process namespaces, as far as it was found out.
+    pub processes: KnownProcesses,
     /// Why a better rung was not reached, in a sentence for the user.
     pub notice: Option<String>,
 }
@@ -146,7 +149,8 @@ pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError>
     // What is made for images does not depend on whoever builds them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     allow_many_descriptors();
-    Ok(Entered { rung, program: process::read_only_self()?, notice })
+    let program = process::read_only_self()?;
+    Ok(Entered { rung, program, processes: KnownProcesses::default(), notice })
 }
 
 fn climb(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {

@@ -7,12 +7,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupSpec;
+use super::processes::Processes;
 use super::spec::{Network, Process};
 use super::steps::Step;
 
 /// The first frame to the child: everything it will do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
+    pub processes: Processes,
     pub network: Joining,
     pub steps: Vec<Step>,
     pub process: Process,
@@ -48,9 +50,11 @@ pub(super) enum Order {
     Kill,
 }
 
-/// Frames from the child, in this order: notices, at most one failure, and the end.
+/// Frames from the child, in this order: what it found out and notices, at most one failure, and the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The sandbox could not have a process namespace of its own, and the next one need not try.
+    ProcessesAreShared,
     /// Something the user should know.
     Notice(String),
     /// The sandbox could not be made, or the program not be started; the end follows.

@@ -10,6 +10,7 @@ use rustix::process::{Gid, Pid, Signal, Uid, WaitOptions, WaitStatus};
 
 use super::error::{At, IoError};
 use super::mount;
+use super::namespace::Namespaces;
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -31,6 +32,29 @@ pub fn fork() -> io::Result<Fork> {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(Pid::from_raw(pid).expect("fork returns -1, 0 or a pid"))),
     }
+}
+
+/// As [`fork()`], with the new process in new namespaces, while this one stays where it is.
+pub fn fork_into(namespaces: Namespaces) -> io::Result<Fork> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("cannot fork a process with several threads"));
+    }
+    let flags = libc::c_long::from(libc::SIGCHLD) | libc::c_long::from(namespaces.bits());
+    // SAFETY: as in `fork`; without a stack and without sharing memory the call is a fork, and the other pointers are null,
+    // which is as good as none.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            Ok(Fork::Parent(pid.expect("clone returns -1, 0 or a pid")))
+        }
+    }
+}
+
+/// Makes this process the parent of all below it whose own parent ends.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 /// How a process ended.

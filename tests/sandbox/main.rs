@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod covered_proc;
 mod doctor;
 mod escape;
 mod isolation;

@@ -32,7 +32,8 @@ impl BaseImage {
 
     /// The same with `/bin/probe`, which says what it finds inside, and some more tools.
     pub(crate) fn probe() -> Self {
-        let programs = &["find", "grep", "id", "kill", "mkfifo", "mknod", "mount", "readlink", "umount", "unshare"];
+        let programs =
+            &["find", "grep", "id", "kill", "mkfifo", "mknod", "mount", "readlink", "umount", "unshare"];
         Self { recipe: "host-shell", programs, has_probe: true }
     }
 

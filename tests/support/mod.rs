@@ -17,6 +17,7 @@ mod host;
 mod http;
 mod image;
 mod output;
+mod processes;
 mod registry;
 pub(crate) mod skip;
 
@@ -26,5 +27,6 @@ pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
 pub(crate) use output::Output;
+pub(crate) use processes::{is_gone, mark, processes, started};
 pub(crate) use registry::Registry;
 pub(crate) use skip::{require_busybox, require_tool, skip};

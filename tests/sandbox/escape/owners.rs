@@ -6,18 +6,6 @@ use std::os::unix::fs::symlink;
 use super::{Victim, image_with};
 use crate::support::TestEnv;
 
-const CALLS: [&str; 9] = [
-    "chown 7:8 L/file",
-    "chown -h 7:8 L/file",
-    "chown 7:8 L",
-    "mknod L/node c 1 3",
-    "mkdir L/new",
-    "touch L/new",
-    "mkfifo L/pipe",
-    "cd L && chown 7:8 file",
-    "cd L && mkdir new",
-];
-
 #[test]
 fn links_to_paths_of_the_host_do_not_reach_them() {
     let env = TestEnv::new();
@@ -30,21 +18,14 @@ fn links_to_paths_of_the_host_do_not_reach_them() {
     });
     for user in ["root", "app"] {
         for link in ["/direct", "/up", "/chain", "/magic"] {
-            for call in CALLS {
-                let script = call.replace('L', link);
-                // Inside there is no such directory.
-                let script = format!("{script} 2>/dev/null && echo DONE; true");
-                let ran = env
-                    .rbuild(&["run", "--rm", "-u", user, "hostile:1", "sh", "-c", &script])
-                    .run()
-                    .success();
-                assert_eq!(ran.stdout(), "", "{user}: {script}\n{ran}");
-                victim.is_whole();
+            let words = ["run", "--rm", "-u", user, "hostile:1", "/bin/probe", "owners", link];
+            let ran = env.rbuild(&words).run().success();
+            // Inside there is no such directory; whoever may not make devices is told so first.
+            for line in ran.stdout().lines() {
+                assert!(line.ends_with(" ENOENT") || line == "mknod EPERM", "{user}, {link}: {line}\n{ran}");
             }
-            let script = format!("stat -c '%n %s' {link}/file {link}/. 2>/dev/null; true");
-            let ran =
-                env.rbuild(&["run", "--rm", "-u", user, "hostile:1", "sh", "-c", &script]).run().success();
-            assert_eq!(ran.stdout(), "", "something of the host was seen\n{ran}");
+            assert_eq!(ran.stdout().lines().count(), 8, "{ran}");
+            victim.is_whole();
         }
     }
 }
@@ -60,11 +41,6 @@ fn what_is_changed_and_seen_is_the_images() {
         std::fs::write(inside.join("file"), "of the image").unwrap();
         symlink(victim.path(), root.join("link")).unwrap();
     });
-    env.dockerfile(
-        "FROM hostile:1\n\
-         RUN chown 7:8 /link/file && mkdir /link/made && chown 9 /link/made && chown 5:6 /link/.\n\
-         RUN test \"$(stat -c %u:%g:%s /link/file) $(stat -c %u:%g /link/made /link/.)\" = \"7:8:12 9:0\n5:6\"\n",
-    );
     env.dockerfile(&format!(
         "FROM hostile:1\n\
          RUN chown 7:8 /link/file && mkdir /link/made && chown 9 /link/made && chown 5:6 /link/.\n\
