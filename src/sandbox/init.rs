@@ -53,6 +53,10 @@ pub(super) fn run(
         return Failure::Step { step: "start".to_owned(), error: error.to_string() };
     }
     process::close_on_exec_from(3);
+    // As late as this: an image may have many layers, each a descriptor.
+    if let Err(error) = ulimits::restore_open_files(job.open_files, &job.steps) {
+        return Failure::Step { step: "start".to_owned(), error: error.to_string() };
+    }
     execute(&init.process)
 }
 

@@ -15,6 +15,8 @@ use super::steps::Step;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
     pub processes: Processes,
+    /// How many files a program may open unless told otherwise; none for any number.
+    pub open_files: Option<u64>,
     pub network: Joining,
     pub steps: Vec<Step>,
     pub process: Process,

@@ -104,6 +104,7 @@ pub async fn spawn<K: Send + 'static>(
     let mut running = Running { processes, output, deadline, sandbox };
     let job = Job {
         processes: job_processes,
+        open_files: sandboxing.entered.open_files,
         network: Joining::from(&spec.network),
         steps: plan(spec),
         process: spec.process.clone(),

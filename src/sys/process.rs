@@ -205,6 +205,12 @@ pub fn install_stdio([input, output, error]: [OwnedFd; 3]) -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps every process without the right to trace from looking into this one, even if it is of the same user and has no
+/// fewer rights: through a process that is looked into everything is reached that it reaches.
+pub fn stay_hidden() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 /// Closes every descriptor from `first` up, so that nothing leaks into a program about to be executed.
 pub fn close_on_exec_from(first: u32) {
     // SAFETY: with CLOEXEC no descriptor is closed now, so no owner in this process loses its own; they close at exec.
