@@ -88,7 +88,7 @@ impl Bench {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for run in 0..RUNS {
             let started = Instant::now();
-            let (snapshot, _) = unpack_blob(&self.store, &packed.blob, packed.diff_id).unwrap();
+            let snapshot = unpack_blob(&self.store, &packed.blob, packed.diff_id).unwrap();
             ours.push(started.elapsed());
             remove(&self.store.snapshot_path(&snapshot));
             let tree = self.world.join(format!("tree-{run}"));

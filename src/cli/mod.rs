@@ -71,6 +71,8 @@ enum Isolation {
     Range,
     /// A user namespace with one id.
     Single,
+    /// Nothing: what takes no process, such as images without RUN.
+    None,
 }
 
 impl From<Isolation> for Choice {
@@ -80,6 +82,7 @@ impl From<Isolation> for Choice {
             Isolation::Root => Self::Only(Rung::Root),
             Isolation::Range => Self::Only(Rung::Range),
             Isolation::Single => Self::Only(Rung::Single),
+            Isolation::None => Self::Only(Rung::Bare),
         }
     }
 }

@@ -218,6 +218,7 @@ impl From<ExecError> for Report {
             ExecError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
             ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
             ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Closed(ref closed) => Self::new(Code::Isolation, &error).hint(closed.hint.clone()),
             ExecError::Select(error) => of_select(&error),
             ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
@@ -317,6 +318,9 @@ impl From<ContainerError> for Report {
             ContainerError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
             ContainerError::NoCommand | ContainerError::Platform { .. } | ContainerError::Start(_) => {
                 Self::new(Code::ContainerFailed, &error)
+            }
+            ContainerError::Closed(ref closed) => {
+                Self::new(Code::ContainerFailed, &error).hint(closed.hint.clone())
             }
             ContainerError::Layer(error) => Self::from(error),
             ContainerError::Network(error) => Self::from(error),

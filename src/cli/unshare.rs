@@ -25,7 +25,10 @@ pub(super) fn main(global: &Global, args: UnshareArgs) -> Result<i32, Report> {
     let mut words = args.command.into_iter();
     let shell = || environment::variable("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
     let program = words.next().unwrap_or_else(shell);
-    let (root, _entered) = environment::enter_namespace(global)?;
+    let (root, entered) = environment::enter_namespace(global)?;
+    if let Some(closed) = entered.closed {
+        return Err(Report::new(Code::Isolation, &closed).hint(closed.hint));
+    }
     // In place of this process: signals, the terminal and the exit code are the command's own.
     let error = Command::new(&program).args(words).env("RBUILD_ROOT", &root).exec();
     let code = match error.kind() {

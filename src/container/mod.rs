@@ -17,7 +17,7 @@ use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers};
 use crate::registry::Client;
 use crate::sandbox::{
-    self, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
+    self, Closed, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
@@ -60,6 +60,8 @@ pub enum ContainerError {
     TimedOut { limit: Duration },
     #[error("{0}")]
     Network(#[from] NetworkError),
+    #[error("nothing can be isolated here: {0}")]
+    Closed(#[from] Closed),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -82,6 +84,7 @@ pub async fn run(
         let (found, host) = (config.platform().to_string(), host.to_string());
         return Err(ContainerError::Platform { found, host });
     }
+    tools.sandboxing.closed()?;
     let sandboxing = Arc::new(tools.sandboxing);
     let workspace = tools.store.workspace()?;
     let hostname = hostname(workspace.path());
@@ -113,7 +116,7 @@ pub async fn run(
         hostname_file: Some(hostname_file),
         network: provided.network,
         confinement: request.confinement,
-        single_id: sandboxing.single_id(),
+        emulated: sandboxing.emulated(),
         limits: sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
 use super::walk::Walk;
+use crate::sys::link_owners::{ChainLinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, ownership};
 
@@ -27,6 +28,7 @@ pub struct Tree {
     path: Arc<Path>,
     ignore: Ignore,
     owner: Owner,
+    link_owners: ChainLinkOwners,
 }
 
 /// Whose the files of a tree are.
@@ -90,7 +92,13 @@ const MAX_LINKS: usize = 255;
 impl Tree {
     pub fn new(root: &Root, ignore: Ignore, owner: Owner) -> Result<Self, IoError> {
         let fd = root.open_at(Path::new("."), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        Ok(Self { root: Arc::new(fd), path: Arc::from(root.path()), ignore, owner })
+        let link_owners = ChainLinkOwners::default();
+        Ok(Self { root: Arc::new(fd), path: Arc::from(root.path()), ignore, owner, link_owners })
+    }
+
+    /// With what is recorded of links beside the layers that the tree is made of.
+    pub fn with_link_owners(self, link_owners: ChainLinkOwners) -> Self {
+        Self { link_owners, ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -217,7 +225,7 @@ impl Tree {
         let stat = match self.owner {
             // Whatever is recorded of a checkout's files was not said by the build.
             Owner::Zeroed => fs::statat(directory, place.name(), AtFlags::SYMLINK_NOFOLLOW),
-            Owner::Kept => ownership::stat_at(directory, place.name()),
+            Owner::Kept => self.stat_kept(directory, place.name()),
         };
         let stat = match stat {
             Ok(stat) => stat,
@@ -233,6 +241,16 @@ impl Tree {
             _ => None,
         };
         Ok(Some(Entry { path: as_path(&place.inside).to_owned(), metadata, target, place }))
+    }
+
+    fn stat_kept(&self, directory: &OwnedFd, name: &Path) -> rustix::io::Result<Stat> {
+        let mut stat = ownership::stat_at(directory, name)?;
+        if is_special(FileType::from_raw_mode(stat.st_mode))
+            && let Some((uid, gid)) = self.link_owners.get(directory, name)
+        {
+            (stat.st_uid, stat.st_gid) = (uid, gid);
+        }
+        Ok(stat)
     }
 
     /// A descriptor of a directory by its path, for a walk that had to give up the one it had.
@@ -301,10 +319,11 @@ impl Place {
 
     /// What an opened file is now.
     pub(super) fn metadata(&self, file: &File, owner: Owner) -> Result<Metadata, IoError> {
-        let mut stat = fs::fstat(file).at("stat", self.shown())?;
-        if let (Owner::Kept, Some(recorded)) = (owner, ownership::read(file)) {
-            recorded.apply(&mut stat);
-        }
+        let stat = match owner {
+            Owner::Zeroed => fs::fstat(file),
+            Owner::Kept => ownership::stat(file),
+        };
+        let stat = stat.at("stat", self.shown())?;
         Ok(Metadata::new(&stat, owner))
     }
 

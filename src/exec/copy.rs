@@ -12,9 +12,11 @@ use super::owner::{Owner, chown_owner};
 use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
 use crate::graph::{CopyOp, CopySource, VertexId};
-use crate::snapshot::{Draft, Merged, view};
+use crate::snapshot::{Draft, Merged, flatten, view};
 use crate::solve::StepKey;
 use crate::sys::blocking;
+use crate::sys::link_owners::ChainLinkOwners;
+use crate::sys::rooted::Root;
 
 impl Executor {
     pub(super) async fn copy(
@@ -32,16 +34,25 @@ impl Executor {
             (CopySource::Nothing, _) => Some(Vec::new()),
             (CopySource::Context, _) | (CopySource::Input, None) => None,
         };
+        let may_mount = self.sandboxing.may_run();
         let (store, op, context) = (Arc::clone(&self.store), op.clone(), Arc::clone(&self.context));
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
             match from {
-                None => copy_into(&root, &op, &context)?,
+                None => copy_into(&root, &op, &context, &draft)?,
                 Some(chain) => {
-                    let tree = Tree::new(&view(&chain, &store.empty())?, Ignore::nothing(), TreeOwner::Kept)?;
-                    copy_into(&root, &op, &tree)?;
+                    let root_of_source = if may_mount {
+                        view(&chain, &store.empty())?
+                    } else {
+                        let directory = workspace.directory("source")?;
+                        flatten(&chain, &directory)?;
+                        Root::open(&directory)?
+                    };
+                    let tree = Tree::new(&root_of_source, Ignore::nothing(), TreeOwner::Kept)?;
+                    let tree = tree.with_link_owners(ChainLinkOwners::of_layers(&chain)?);
+                    copy_into(&root, &op, &tree, &draft)?;
                 }
             }
             drop(root);
@@ -52,7 +63,7 @@ impl Executor {
     }
 }
 
-fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
+fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree, draft: &Draft) -> Result<(), ExecError> {
     let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
     let mut copier = Copier::new(owner, op.mode);
     for source in &op.sources {
@@ -65,7 +76,7 @@ fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree) -> Result<(), ExecError> {
             }
         }
     }
-    Ok(())
+    copier.record_link_owners(&draft.upper())
 }
 
 /// Copies what is in a directory. A destination that exists keeps its owner and mode.

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod, futimens,
-    linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, futimens, linkat, mkdirat, mknodat,
+    openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -16,6 +16,7 @@ use super::error::ExecError;
 use super::owner::Owner;
 use crate::context::{Entry, Instant, Metadata};
 use crate::snapshot::Merged;
+use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::{At, attributes};
 
@@ -27,11 +28,20 @@ pub(super) struct Copier {
     links: HashMap<(u64, u64), PathBuf>,
     /// Their times are set last, because making entries changes them.
     directories: Vec<(PathBuf, Timestamps)>,
+    /// Of what could not be given away.
+    link_owners: LinkOwners,
 }
 
 impl Copier {
     pub(super) fn new(owner: Option<Owner>, mode: Option<u32>) -> Self {
-        Self { owner, mode, links: HashMap::new(), directories: Vec::new() }
+        let link_owners = LinkOwners::default();
+        Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners }
+    }
+
+    /// Writes down whose the links and pipes are that now lie in a layer's directory.
+    pub(super) fn record_link_owners(mut self, layer: &Path) -> Result<(), ExecError> {
+        self.link_owners.retain_those_in(layer)?;
+        Ok(self.link_owners.write(layer)?)
     }
 
     pub(super) fn entry(&mut self, root: &Merged, entry: &Entry, target: &Path) -> Result<(), ExecError> {
@@ -48,7 +58,10 @@ impl Copier {
         self.links.retain(|_, first| first != target);
         if metadata.links > 1 {
             if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
-                return link(root, first, &parent, target);
+                link(root, first, &parent, target)?;
+                let owner = self.link_owners.get(first).unwrap_or_default();
+                self.link_owners.set(target, owner);
+                return Ok(());
             }
             self.links.insert((metadata.device, metadata.inode), target.to_owned());
         }
@@ -134,19 +147,20 @@ impl Copier {
 
     fn set_owner_and_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
         set_owner(fd, self.owner_of(metadata), target)?;
-        let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
-        Ok(fchmod(fd, mode).at("change mode of", target)?)
+        Ok(ownership::chmod(fd, self.mode.unwrap_or(metadata.mode)).at("change mode of", target)?)
     }
 
     /// As `finish`, for what cannot be opened.
-    fn finish_special(&self, parent: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
+    fn finish_special(
+        &mut self,
+        parent: &OwnedFd,
+        metadata: &Metadata,
+        target: &Path,
+    ) -> Result<(), ExecError> {
         let name = target.file_name().unwrap_or_default();
         let owner = self.owner_of(metadata);
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        match chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) | Err(Errno::INVAL) => {}
-            Err(error) => Err(error).at("change owner of", target)?,
-        }
+        let given = self.link_owners.chown(parent, name, target, (owner.uid, owner.gid));
+        given.at("change owner of", target)?;
         if metadata.kind != FileType::Symlink {
             let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
             chmodat(parent, name, mode, AtFlags::empty()).at("change mode of", target)?;

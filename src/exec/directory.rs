@@ -86,7 +86,7 @@ pub(super) fn make_directories(
                     .at("create directory", &next)?;
                 let made = root.open_directory(&next)?;
                 set_owner(&made, owner, &next)?;
-                rustix::fs::fchmod(&made, mode).at("change mode of", &next)?;
+                ownership::chmod(&made, mode.as_raw_mode()).at("change mode of", &next)?;
                 new.push(made);
             }
         }

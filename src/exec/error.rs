@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
-use crate::sandbox::{Failure, NetworkError, UserError};
+use crate::sandbox::{Closed, Failure, NetworkError, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -35,6 +35,9 @@ pub enum ExecError {
         "process {command:?} was lost: the sandbox process ended without a report; was it killed for want of memory?"
     )]
     Lost { command: String },
+    /// No command can be run here at all.
+    #[error("a step has to be run, and nothing can be isolated here: {0}")]
+    Closed(#[from] Closed),
     #[error("{0}")]
     Select(#[from] SelectError),
     #[error("{0} (in the files of the image being built)")]

@@ -32,6 +32,7 @@ impl Executor {
         key: &StepKey,
         base: Option<&Output>,
     ) -> Result<Output, ExecError> {
+        self.sandboxing.closed()?;
         let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
         let mut lowers = self.layers.directories(chain).await?;
         if lowers.is_empty() {
@@ -86,7 +87,7 @@ impl Executor {
                 SecurityMode::Sandbox => Confinement::USUAL,
                 SecurityMode::Insecure => Confinement::NONE,
             },
-            single_id: self.sandboxing.single_id(),
+            emulated: self.sandboxing.emulated(),
             limits: self.sandboxing.settings.limits.clone(),
         };
         let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped, workspace).await?;

@@ -8,7 +8,6 @@ use crate::image::{DiffId, Digest, Platform, chain_id};
 
 /// One thing to do. What it modifies and reads is in the vertex's inputs.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each vertex, and most are runs")]
 pub enum Op {
     Image(ImageOp),
     Run(Box<RunOp>),

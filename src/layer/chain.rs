@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::error::LayerError;
 use super::merge::bounded;
-use super::{Unpacked, receive, unpack_blob};
+use super::{receive, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
@@ -138,17 +138,14 @@ impl Layers {
         let claimed: Vec<&KnownBlob> = record.claimed().collect();
         for known in record.verified().chain(claimed.into_iter().rev()) {
             match self.unpack(diff_id, known).await {
-                Ok((snapshot, lost)) => {
-                    self.report(diff_id, lost);
-                    return Ok((snapshot, known.blob.clone()));
-                }
+                Ok(snapshot) => return Ok((snapshot, known.blob.clone())),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
     }
 
-    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<(SnapshotId, Unpacked), LayerError> {
+    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<SnapshotId, LayerError> {
         if self.store.blobs().size(&known.blob.digest)?.is_some() {
             let (store, blob) = (Arc::clone(&self.store), known.blob.clone());
             let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
@@ -165,7 +162,7 @@ impl Layers {
         diff_id: DiffId,
         blob: &Descriptor,
         source: &Reference,
-    ) -> Result<(SnapshotId, Unpacked), LayerError> {
+    ) -> Result<SnapshotId, LayerError> {
         let (store, layer) = (Arc::clone(&self.store), blob.clone());
         let unpacked = self.fetch(blob, source, move |reader| receive(&store, &layer, diff_id, reader));
         unpacked.await?.map_err(|source| damaged(diff_id, source))
@@ -209,15 +206,6 @@ impl Layers {
             self.events.send(EventKind::Started { step: self.step, name });
         }
         Downloading(self)
-    }
-
-    fn report(&self, diff_id: DiffId, lost: Unpacked) {
-        if lost.flattened > 0 {
-            let (short, count) = (diff_id.0.short(), lost.flattened);
-            self.events.warn(format!(
-                "layer {short}: {count} links and pipes belong to root here, because this user namespace has a single id"
-            ));
-        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use pack::pack;
 pub use receive::{receive, unpack_blob};
 pub use recompress::recompress;
 pub use seal::{Sealed, seal};
-pub use unpack::{Unpacked, unpack};
+pub use unpack::unpack;
 
 /// The prefix that marks a deletion in a tar.
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";

@@ -13,6 +13,7 @@ use super::error::LayerError;
 use super::tar_writer::{Entry, Kind, TarWriter};
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout};
+use crate::sys::link_owners::{LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, ownership};
 
@@ -27,8 +28,16 @@ pub fn pack(
     let root = Root::open(directory)?;
     let below = Below::open(below)?;
     let writer = TarWriter::new(to);
-    let mut packer =
-        Packer { root_path: directory, below, latest, writer, links: HashMap::new(), sockets: 0 };
+    let link_owners = LinkOwners::read(directory)?;
+    let mut packer = Packer {
+        root_path: directory,
+        below,
+        latest,
+        writer,
+        link_owners,
+        links: HashMap::new(),
+        sockets: 0,
+    };
     let top = root.open_at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     packer.directory_content(&top, Path::new(""))?;
     packer.writer.finish().map_err(|error| packer_io(directory, error))?;
@@ -40,6 +49,8 @@ struct Packer<'a, W> {
     below: Below,
     latest: Option<i64>,
     writer: TarWriter<W>,
+    /// Whose the links and pipes are that could not be given away.
+    link_owners: LinkOwners,
     /// Where a file with several names was written first.
     links: HashMap<(u64, u64), Vec<u8>>,
     sockets: u64,
@@ -82,7 +93,12 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn entry(&mut self, directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), LayerError> {
-        let stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
+        let mut stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
+        if is_special(FileType::from_raw_mode(stat.st_mode))
+            && let Some((uid, gid)) = self.link_owners.get(path)
+        {
+            (stat.st_uid, stat.st_gid) = (uid, gid);
+        }
         if is_whiteout(&stat) {
             let parent = path.parent().unwrap_or(Path::new(""));
             return self.whiteout(parent, name);
@@ -233,7 +249,7 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in list.split(|byte| *byte == 0).filter(|name| belongs_to_layer(name)) {
         let mut value = Vec::with_capacity(64 << 10);
         match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => xattrs.push((name.to_owned(), value)),
+            Ok(_) => xattrs.push((real_name(name).to_owned(), value)),
             // Gone since it was listed.
             Err(rustix::io::Errno::NODATA) => {}
             Err(error) => return Err(error.into()),
@@ -244,11 +260,18 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// What a record says stands in the header.
-const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
+const OWN: &[u8] = ownership::PREFIX.as_bytes();
+const CAPABILITY: &[u8] = ownership::CAPABILITY.as_bytes();
+
+/// What an attribute is called in a layer.
+fn real_name(name: &[u8]) -> &[u8] {
+    if name == CAPABILITY { ownership::REAL_CAPABILITY.as_bytes() } else { name }
+}
 
 fn belongs_to_layer(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
-        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && name != OWN,
+        CAPABILITY => true,
+        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.starts_with(OWN),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::decompress::Decompressed;
 use super::error::LayerError;
-use super::unpack::{Unpacked, unpack};
+use super::unpack::unpack;
 use crate::image::{Descriptor, DiffId, Digest, Hasher};
 use crate::store::{BlobWriter, SnapshotId, Store, StoreError};
 use crate::sys::IoError;
@@ -15,7 +15,7 @@ pub fn receive(
     layer: &Descriptor,
     diff_id: DiffId,
     from: impl Read,
-) -> Result<(SnapshotId, Unpacked), LayerError> {
+) -> Result<SnapshotId, LayerError> {
     let mut arriving = Arriving { from, blob: store.blobs().writer()?, failed: None };
     let workspace = store.workspace()?;
     let directory = workspace.directory("diff")?;
@@ -27,24 +27,20 @@ pub fn receive(
     }
     rest.map_err(LayerError::Tar)?;
     arriving.blob.complete_as(&layer.digest)?;
-    let unpacked = unpacked?;
-    Ok((store.adopt_snapshot(&directory)?, unpacked))
+    unpacked?;
+    Ok(store.adopt_snapshot(&directory)?)
 }
 
 /// Unpacks a layer that is in the store already.
-pub fn unpack_blob(
-    store: &Store,
-    layer: &Descriptor,
-    diff_id: DiffId,
-) -> Result<(SnapshotId, Unpacked), LayerError> {
+pub fn unpack_blob(store: &Store, layer: &Descriptor, diff_id: DiffId) -> Result<SnapshotId, LayerError> {
     let mut reading = Hashing { from: store.blobs().open(&layer.digest)?, hasher: Hasher::new() };
     let workspace = store.workspace()?;
     let directory = workspace.directory("diff")?;
     let unpacked = unpack_checked(&mut reading, layer, diff_id, &directory);
     io::copy(&mut reading, &mut io::sink()).map_err(LayerError::Tar)?;
     check(&layer.digest, reading.hasher)?;
-    let unpacked = unpacked?;
-    Ok((store.adopt_snapshot(&directory)?, unpacked))
+    unpacked?;
+    Ok(store.adopt_snapshot(&directory)?)
 }
 
 fn check(expected: &Digest, hasher: Hasher) -> Result<(), LayerError> {
@@ -59,13 +55,13 @@ fn unpack_checked(
     layer: &Descriptor,
     diff_id: DiffId,
     directory: &std::path::Path,
-) -> Result<Unpacked, LayerError> {
+) -> Result<(), LayerError> {
     set_root_mode(directory)?;
     if layer.compression().is_none() {
         return Err(LayerError::MediaType(layer.media_type.clone()));
     }
-    let (unpacked, found) = unpack_hashed(Decompressed::new(from).map_err(LayerError::Tar)?, directory)?;
-    if found == diff_id { Ok(unpacked) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
+    let found = unpack_hashed(Decompressed::new(from).map_err(LayerError::Tar)?, directory)?;
+    if found == diff_id { Ok(()) } else { Err(LayerError::DiffId { expected: diff_id, found }) }
 }
 
 /// What a layer that does not mention its root directory gets.
@@ -78,12 +74,12 @@ fn set_root_mode(directory: &std::path::Path) -> Result<(), IoError> {
     })
 }
 
-fn unpack_hashed(tar: impl Read, directory: &std::path::Path) -> Result<(Unpacked, DiffId), LayerError> {
+fn unpack_hashed(tar: impl Read, directory: &std::path::Path) -> Result<DiffId, LayerError> {
     let mut hashing = Hashing { from: tar, hasher: Hasher::new() };
-    let unpacked = unpack(&mut hashing, directory)?;
+    unpack(&mut hashing, directory)?;
     // What follows the end of the archive belongs to the diff id, too.
     io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Tar)?;
-    Ok((unpacked, DiffId(hashing.hasher.finish())))
+    Ok(DiffId(hashing.hasher.finish()))
 }
 
 struct Hashing<R> {

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, futimens,
-    linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, futimens, linkat, mkdirat, mknodat,
+    openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -17,27 +17,23 @@ use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::is_whiteout;
-use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
+use crate::sys::{At, attributes};
 
-/// What could not be kept as it was, because this process may not.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Unpacked {
-    /// Links, pipes and devices whose owner is root now: they cannot carry a record.
-    pub flattened: u64,
-}
-
-/// Unpacks into `directory`, which is empty.
-pub fn unpack(from: impl Read, directory: &Path) -> Result<Unpacked, LayerError> {
+/// Unpacks into `directory`, which is empty. Owners of links that cannot be had are recorded beside it.
+pub fn unpack(from: impl Read, directory: &Path) -> Result<(), LayerError> {
     let root = Root::open(directory)?;
-    let mut unpacker = Unpacker { root, parent: None, directories: Vec::new(), lost: Unpacked::default() };
+    let link_owners = LinkOwners::default();
+    let mut unpacker = Unpacker { root, parent: None, directories: Vec::new(), link_owners };
     let mut archive = TarReader::new(from);
     while let Some(entry) = archive.next().map_err(LayerError::Tar)? {
         unpacker.entry(&entry, &mut archive)?;
     }
     unpacker.set_directory_times()?;
-    Ok(unpacker.lost)
+    unpacker.link_owners.retain_those_in(directory)?;
+    Ok(unpacker.link_owners.write(directory)?)
 }
 
 struct Unpacker {
@@ -46,7 +42,7 @@ struct Unpacker {
     parent: Option<(PathBuf, OwnedFd)>,
     /// Their times are set last, because making entries changes them.
     directories: Vec<(PathBuf, Timestamps)>,
-    lost: Unpacked,
+    link_owners: LinkOwners,
 }
 
 impl Unpacker {
@@ -135,9 +131,13 @@ impl Unpacker {
         }
         let parent = self.free_place(path)?;
         match linkat(from, target_name, parent, name, AtFlags::empty()) {
-            Err(Errno::NOENT) => Err(dead()),
-            answer => Ok(answer.at("create link", path)?),
+            Err(Errno::NOENT) => return Err(dead()),
+            answer => answer.at("create link", path)?,
         }
+        if let Some(ids) = self.link_owners.get(&target) {
+            self.link_owners.set(path, ids);
+        }
+        Ok(())
     }
 
     fn fifo(&mut self, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), LayerError> {
@@ -230,42 +230,29 @@ impl Unpacker {
     /// Owner, then mode, then attributes: a change of owner clears both later ones.
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
-        fchmod(fd, Mode::from_raw_mode(entry.mode)).at("change mode of", path)?;
-        let foreign =
-            |name: &[u8]| name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name == OWN;
+        ownership::chmod(fd, entry.mode).at("change mode of", path)?;
+        let foreign = |name: &[u8]| {
+            name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(OWN)
+        };
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
-            match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
-                // A file system or namespace that does not take an attribute: best effort, as everywhere.
-                Ok(()) | Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {}
-                Err(error) => Err(error).at("set attribute of", path)?,
-            }
+            attributes::set(fd, name, value).at("set attribute of", path)?;
         }
         Ok(())
     }
 
     /// As `finish`, for what cannot be opened.
     fn finish_special(&mut self, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), LayerError> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        let parent = self.parent_of(path)?;
-        let owner = chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        // Mostly known already; and afterwards the owners can be written to.
+        self.parent_of(path)?;
+        let (_, parent) = self.parent.as_ref().expect("looked up before");
+        let owner = self.link_owners.chown(parent, name, path, (entry.uid, entry.gid));
+        owner.at("change owner of", path)?;
         if !matches!(entry.kind, Kind::Symlink(_)) {
             // Made just now and no link, so there is nothing to be followed.
             rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
                 .at("change mode of", path)?;
         }
-        utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?;
-        Ok(self.count_flattened(owner).at("change owner of", path)?)
-    }
-
-    fn count_flattened(&mut self, answer: Result<(), Errno>) -> Result<(), Errno> {
-        match answer {
-            // The namespace does not map the id: the file stays root's.
-            Err(Errno::INVAL | Errno::PERM) => {
-                self.lost.flattened += 1;
-                Ok(())
-            }
-            answer => answer,
-        }
+        Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?)
     }
 
     fn set_directory_times(&self) -> Result<(), LayerError> {
@@ -294,7 +281,7 @@ fn hide_below(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
 }
 
 /// What an owner is recorded in is for this program alone to say.
-const OWN: &[u8] = ownership::ATTRIBUTE.as_bytes();
+const OWN: &[u8] = ownership::PREFIX.as_bytes();
 
 /// A path as it is inside the layer: relative, without `.`; one with `..` is refused.
 fn clean(path: &Path) -> Result<PathBuf, LayerError> {

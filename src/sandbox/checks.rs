@@ -118,6 +118,7 @@ fn rung_line(rung: Rung, tried: &Tried, facts: &Facts, is_root: bool) -> Line {
         Rung::Root => "isolation root",
         Rung::Range => "isolation range",
         Rung::Single => "isolation single",
+        Rung::Bare => "isolation none",
     };
     match tried {
         Tried::Works(inside) => {
@@ -125,6 +126,7 @@ fn rung_line(rung: Rung, tried: &Tried, facts: &Facts, is_root: bool) -> Line {
                 Rung::Root => "root, may mount".to_owned(),
                 Rung::Range => format!("{} ids", inside.ids),
                 Rung::Single => "one id; owners are remembered".to_owned(),
+                Rung::Bare => "images without RUN".to_owned(),
             };
             (line(rung.name(), what, State::Ok, detail), None)
         }
@@ -134,6 +136,7 @@ fn rung_line(rung: Rung, tried: &Tried, facts: &Facts, is_root: bool) -> Line {
                 Rung::Root => false,
                 Rung::Range => needs_no_range(facts, is_root).is_none(),
                 Rung::Single => !is_root,
+                Rung::Bare => false,
             };
             let state = if is_needed { State::Missing } else { State::NotApplicable };
             (line(rung.name(), what, state, why.clone()), remedy.clone())

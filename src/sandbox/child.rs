@@ -9,12 +9,15 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::emulate::Emulator;
+use super::descendants;
+use super::emulate::{Emulator, Links};
 use super::group::Group;
+use super::init::{self, Child};
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
 use super::processes::Processes;
+use super::spec::Emulated;
 use super::steps::Step;
-use super::{descendants, init};
+use crate::sys::IoError;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::seccomp::Listener;
@@ -65,6 +68,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     };
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
+    let links = links(&job).map_err(io::Error::other)?;
     namespace::unshare(namespaces)?;
     let mut processes = job.processes;
     if processes == Processes::Shared {
@@ -75,7 +79,8 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
         match processes.fork()? {
             Fork::Child => {
                 drop((proc, to_init));
-                become_init(job, processes, group.0.as_ref(), socket, from_init, stdio)
+                let child = Child { socket: from_init, links };
+                become_init(job, processes, group.0.as_ref(), socket, child, stdio)
             }
             Fork::Parent(init) => {
                 drop(from_init);
@@ -93,7 +98,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     let inside = Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
     // Kept until nobody is left who could call: what nobody answers fails in strange ways.
     let mut answering = None;
-    let outcome = emulator(&job, &to_init, &proc, init).and_then(|emulator| {
+    let outcome = emulator(&job, &to_init, &proc, init, links).and_then(|emulator| {
         answering = emulator;
         watch(&inside, socket, answering.as_mut())
     });
@@ -102,19 +107,40 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
         descendants::kill_all()?;
     }
     let outcome = outcome?;
+    answering.map_or(Ok(()), Emulator::finish)?;
     let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
     // Nothing is left when the end is told.
     drop(group);
     message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
 }
 
-/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
-fn emulator(job: &Job, to_init: &UnixStream, proc: &File, init: Pid) -> io::Result<Option<Emulator>> {
-    if !job.steps.contains(&Step::Emulate) {
-        return Ok(None);
+/// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something.
+fn links(job: &Job) -> Result<Option<Links>, IoError> {
+    let emulated = |step: &Step| matches!(step, Step::Emulate { .. });
+    let root = job.steps.iter().find_map(|step| match step {
+        Step::MountRoot { root, .. } => Some(root),
+        _ => None,
+    });
+    match root {
+        Some(root) if job.steps.iter().any(emulated) => Links::open(root).map(Some),
+        Some(_) | None => Ok(None),
     }
+}
+
+/// Waits for the calls that the first process hands over, if it is going to. It is about to, or to fail.
+fn emulator(
+    job: &Job,
+    to_init: &UnixStream,
+    proc: &File,
+    init: Pid,
+    links: Option<Links>,
+) -> io::Result<Option<Emulator>> {
+    let Some(links) = links else { return Ok(None) };
+    let only_devices = job.steps.contains(&Step::Emulate { what: Emulated::Devices });
     match receive_descriptors(to_init)?.pop() {
-        Some(listener) => Emulator::new(Listener::from_fd(listener), proc, init).map(Some),
+        Some(listener) => {
+            Emulator::new(Listener::from_fd(listener), proc, init, links, only_devices).map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -148,11 +174,11 @@ fn become_init(
     processes: Processes,
     group: Option<&Group>,
     socket: &UnixStream,
-    child: UnixStream,
+    child: Child,
     stdio: [OwnedFd; 3],
 ) -> ! {
     process::default_signals();
-    let failure = match processes.make_proc(&child) {
+    let failure = match processes.make_proc(&child.socket) {
         Ok(proc) => init::run(job, proc, group, socket, child, stdio),
         Err(error) => Failure::Step { step: "mount-proc".to_owned(), error: error.to_string() },
     };
@@ -168,9 +194,9 @@ fn watch(
     socket: &UnixStream,
     mut emulator: Option<&mut Emulator>,
 ) -> io::Result<Outcome> {
-    let mut parent_is_there = true;
+    let (mut parent_is_there, mut calls) = (true, true);
     loop {
-        let listener = emulator.as_deref().map(Emulator::listener);
+        let listener = emulator.as_deref().filter(|_| calls).map(Emulator::listener);
         let mut watched = vec![PollFd::new(&inside.pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
@@ -195,7 +221,7 @@ fn watch(
         match &mut emulator {
             Some(emulator) if called.contains(PollFlags::IN) => emulator.serve()?,
             // Nobody is left who could call.
-            Some(_) if !called.is_empty() => emulator = None,
+            Some(_) if !called.is_empty() => calls = false,
             Some(_) | None => {}
         }
         if spoken {

@@ -13,17 +13,25 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::process::{Gid, Uid};
 
 use super::capabilities::Capabilities;
+use super::emulate::{self, Links};
 use super::group::Group;
 use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
-use super::spec::Process;
+use super::spec::{Emulated, Process};
 use super::steps::Step;
 use super::users::{Account, UserError, find_account};
-use super::{capabilities, devices, emulate, profile, ulimits};
+use super::{capabilities, devices, profile, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::{self, Root};
 use crate::sys::socket::send_descriptors;
 use crate::sys::{At, IoError, namespace, network, process, seccomp};
+
+/// The process beside the sandbox, as the first one inside knows it.
+pub(super) struct Child {
+    pub socket: UnixStream,
+    /// What it knows of links below, if it answers calls.
+    pub links: Option<Links>,
+}
 
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
 pub(super) fn run(
@@ -31,7 +39,7 @@ pub(super) fn run(
     proc: OwnedFd,
     group: Option<&Group>,
     socket: &UnixStream,
-    child: UnixStream,
+    child: Child,
     stdio: [OwnedFd; 3],
 ) -> Failure {
     let (process, child) = (job.process, Some(child));
@@ -74,7 +82,7 @@ struct Init<'a> {
     process: Process,
     socket: &'a UnixStream,
     /// The process beside the sandbox, as long as it waits for something to do.
-    child: Option<UnixStream>,
+    child: Option<Child>,
     ids: OtherIds,
     /// The program's standard streams.
     stdio: [OwnedFd; 3],
@@ -157,7 +165,7 @@ impl Init<'_> {
                 rustix::process::setsid().at("start", "session")?;
                 process::leave_session_keyring().at("leave", "session keyring")?;
             }
-            Step::Emulate => self.emulate()?,
+            Step::Emulate { what } => self.emulate(*what)?,
             Step::RefuseCalls { capabilities } => self.refuse_calls(*capabilities)?,
             Step::AllowUlimit { ulimit } => ulimits::allow(ulimit).at("raise", "hard limit")?,
             Step::SetUlimit { ulimit } => ulimits::set(ulimit).at("set", "limit")?,
@@ -281,22 +289,28 @@ impl Init<'_> {
         Ok(mount::attach(&tree, &place).at("make read-only", at)?)
     }
 
-    fn emulate(&mut self) -> Result<(), StepError> {
-        match seccomp::hand_over(&emulate::traps()) {
-            Ok(listener) => {
-                let child = self.child.take().expect("the plan hands over once");
-                Ok(send_descriptors(&child, &[listener.as_fd()]).at("send", "listener")?)
-            }
-            // A sandbox around this one has the calls already; what it does not answer nobody does.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                self.ids = OtherIds::Missing;
-                self.notice(
-                    "owners of files are not kept: another sandbox around this one answers those calls",
-                );
-                Ok(())
-            }
+    fn emulate(&mut self, what: Emulated) -> Result<(), StepError> {
+        let child = self.child.take().expect("the plan hands over once");
+        let link_owners_below = child.links.as_ref().is_some_and(Links::are_below);
+        match seccomp::hand_over(&emulate::traps(what, link_owners_below)) {
+            Ok(listener) => Ok(send_descriptors(&child.socket, &[listener.as_fd()]).at("send", "listener")?),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.pretend(what),
             Err(error) => Err(error).at("hand over", "system calls")?,
         }
+    }
+
+    /// A sandbox around this one has the calls already, and the kernel gives them to one only. What that one does not
+    /// answer is answered here without being done: programs go on, and nothing is kept.
+    fn pretend(&mut self, what: Emulated) -> Result<(), StepError> {
+        if what != Emulated::Owners || process::may_give_away().unwrap_or(false) {
+            return Ok(());
+        }
+        seccomp::pretend(&emulate::pretended()).at("pretend", "system calls")?;
+        self.ids = OtherIds::Missing;
+        self.notice(
+            "owners of files are not kept and all users are one: something around this sandbox has the system calls that it takes",
+        );
+        Ok(())
     }
 
     fn refuse_calls(&self, capabilities: Capabilities) -> Result<(), StepError> {

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::attempt::words;
+use super::attempt::{try_user_namespace, words};
 use super::lent::{LentIds, NEITHER_MAPPED};
 use super::obstacles::{Obstacles, Remedy};
 use super::processes::KnownProcesses;
@@ -27,6 +27,9 @@ pub enum Rung {
     Range,
     /// A user namespace with one id: owners are remembered, not real.
     Single,
+    /// None at all: nothing can be run, but images that take no process can be built.
+    #[serde(rename = "none")]
+    Bare,
 }
 
 /// Which rung is wanted.
@@ -60,12 +63,29 @@ pub struct Entered {
     pub processes: KnownProcesses,
     /// Why a better rung was not reached, in a sentence for the user.
     pub notice: Option<String>,
+    /// Why no process can be run, if none can.
+    pub closed: Option<Closed>,
+}
+
+/// Why processes cannot be isolated here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Closed {
+    pub why: String,
+    /// What would help.
+    pub hint: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
     #[error("this host does not let {user} make a user namespace: {source}")]
-    Forbidden { user: String, source: io::Error, remedy: Remedy },
+    Forbidden {
+        user: String,
+        source: io::Error,
+        remedy: Remedy,
+        /// Whether this process is in a namespace by now, which it cannot use and cannot leave.
+        stuck: bool,
+    },
     #[error("isolation `{}` is not possible here: {why}", .rung.name())]
     Unavailable { rung: Rung, why: String, remedy: Option<Remedy> },
     #[error("the ids lent to {user} could not be mapped: {message}")]
@@ -103,6 +123,21 @@ impl IsolationError {
     }
 }
 
+impl Closed {
+    fn asked_for() -> Self {
+        Self {
+            why: "isolation `none` was asked for, and that runs no process".to_owned(),
+            hint: Some("leave the choice to `--isolation auto`".to_owned()),
+        }
+    }
+}
+
+impl From<IsolationError> for Closed {
+    fn from(error: IsolationError) -> Self {
+        Self { why: error.reason(), hint: error.hint() }
+    }
+}
+
 impl Rung {
     /// One word, as options and JSON have it.
     pub fn name(self) -> &'static str {
@@ -110,6 +145,7 @@ impl Rung {
             Self::Root => "root",
             Self::Range => "range",
             Self::Single => "single",
+            Self::Bare => "none",
         }
     }
 }
@@ -120,6 +156,7 @@ impl fmt::Display for Rung {
             Self::Root => "root",
             Self::Range => "user namespace with a range of ids",
             Self::Single => "user namespace with a single id",
+            Self::Bare => "none",
         })
     }
 }
@@ -139,21 +176,31 @@ fn allow_many_descriptors() -> Option<u64> {
 
 /// Moves this process, which must have one thread, onto the best rung or the one that is asked for.
 pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError> {
-    let (rung, notice) = match choice {
-        Choice::Auto => climb(host)?,
-        Choice::Only(rung) => (step_onto(rung, host)?, None),
+    let (rung, notice, closed) = match choice {
+        Choice::Auto => match climb(host) {
+            Ok((rung, notice)) => (rung, notice, None),
+            // This process is still where it was: what takes no other process can be done all the same.
+            Err(error @ IsolationError::Forbidden { stuck: false, .. }) => {
+                (Rung::Bare, None, Some(error.into()))
+            }
+            Err(error) => return Err(error),
+        },
+        Choice::Only(Rung::Bare) => (Rung::Bare, None, Some(Closed::asked_for())),
+        Choice::Only(rung) => (step_onto(rung, host)?, None, None),
     };
-    let isolated = mount::isolate_propagation();
     match rung {
-        Rung::Root => isolated.at("isolate mounts of", "/")?,
+        Rung::Root => mount::isolate_propagation().at("isolate mounts of", "/")?,
         // Some hosts let a namespace be made and then allow nothing in it; this is the first attempt at anything.
-        Rung::Range | Rung::Single => isolated.map_err(|source| forbidden(host, source))?,
+        Rung::Range | Rung::Single => {
+            mount::isolate_propagation().map_err(|source| forbidden(host, source, true))?;
+        }
+        Rung::Bare => {}
     }
     // What is made for images does not depend on whoever builds them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let open_files = allow_many_descriptors();
-    let program = process::read_only_self()?;
-    Ok(Entered { rung, program, open_files, processes: KnownProcesses::default(), notice })
+    let program = if rung == Rung::Bare { process::own_program()? } else { process::read_only_self()? };
+    Ok(Entered { rung, program, open_files, processes: KnownProcesses::default(), notice, closed })
 }
 
 fn climb(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {
@@ -161,6 +208,11 @@ fn climb(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {
         unshare_mounts()?;
         // Root of a namespace with one id, made by somebody else, has what the lowest rung has.
         return Ok((if owned_ids() > 1 { Rung::Root } else { Rung::Single }, None));
+    }
+    if Obstacles::read().may_be_useless() {
+        // Entering one that allows nothing is a way of no return, so somebody else tries it first.
+        let tried = try_user_namespace(host)?;
+        tried.map_err(|why| forbidden(host, io::Error::other(why), false))?;
     }
     let why = match LentIds::find(host) {
         Ok(lent) => match enter_range(host, &lent)? {
@@ -202,6 +254,8 @@ fn step_onto(rung: Rung, host: &Host<'_>) -> Result<Rung, IsolationError> {
         }
         Rung::Single if is_administrator(host) && owned_ids() <= 1 => unshare_mounts()?,
         Rung::Single => enter_single(host)?,
+        // Nothing to be entered.
+        Rung::Bare => {}
     }
     Ok(rung)
 }
@@ -215,12 +269,13 @@ fn unshare_mounts() -> Result<(), IoError> {
 }
 
 fn unshare_user(host: &Host<'_>) -> Result<(), IsolationError> {
-    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS).map_err(|source| forbidden(host, source))
+    namespace::unshare(Namespaces::NEWUSER | Namespaces::NEWNS)
+        .map_err(|source| forbidden(host, source, false))
 }
 
-fn forbidden(host: &Host<'_>, source: io::Error) -> IsolationError {
+fn forbidden(host: &Host<'_>, source: io::Error, stuck: bool) -> IsolationError {
     let remedy = Obstacles::read().of_user_namespaces();
-    IsolationError::Forbidden { user: host.user.to_owned(), source, remedy }
+    IsolationError::Forbidden { user: host.user.to_owned(), source, remedy, stuck }
 }
 
 fn enter_single(host: &Host<'_>) -> Result<(), IsolationError> {
@@ -230,7 +285,7 @@ fn enter_single(host: &Host<'_>) -> Result<(), IsolationError> {
 
 fn map_single(host: &Host<'_>) -> Result<(), IsolationError> {
     let mapped = namespace::map_single_ids(host.uid, host.gid);
-    mapped.map_err(|error| forbidden(host, error.source))?;
+    mapped.map_err(|error| forbidden(host, error.source, true))?;
     Ok(namespace::become_root()?)
 }
 

@@ -56,7 +56,7 @@ pub use attempt::{Attempt, Inside, NetworkTried, OverlayTried, ProcTried, Tried}
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use cgroup::{Cgroup, LimitError};
 pub use endings::Endings;
-pub use isolation::{Choice, Entered, Host, IsolationError, Rung, enter};
+pub use isolation::{Choice, Closed, Entered, Host, IsolationError, Rung, enter};
 pub use lent::Mapper;
 pub use limits::Limits;
 pub use message::{Failure, Outcome};
@@ -70,7 +70,7 @@ pub use probe::{Device, Facts, probe};
 pub use processes::KnownProcesses;
 pub use ranges::{IdRange, parse_ranges};
 pub use settings::{Sandboxing, Settings};
-pub use spec::{Confinement, Network, Process, RootFs, Spec};
+pub use spec::{Confinement, Emulated, Network, Process, RootFs, Spec};
 pub use steps::{Step, plan};
 pub use users::{Account, UserError, find_account};
 pub use verdict::{Check, State, Verdict};

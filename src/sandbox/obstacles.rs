@@ -63,6 +63,11 @@ impl Obstacles {
         Remedy { what: text.to_owned(), command: None }
     }
 
+    /// Whether a namespace may be made that then allows nothing.
+    pub(super) fn may_be_useless(&self) -> bool {
+        self.apparmor_restricts == Some(1)
+    }
+
     /// The switch that forbids user namespaces, if one does.
     pub fn cause(&self) -> Option<&'static str> {
         if self.max_user_namespaces == Some(0) {

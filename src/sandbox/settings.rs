@@ -2,10 +2,13 @@
 
 use super::cgroup::{Groups, LimitError};
 use super::endings::Endings;
-use super::isolation::{Entered, Rung};
+use super::isolation::{Closed, Entered, Rung};
 use super::limits::Limits;
 use super::network::NetworkSettings;
+use super::ranges::owned_ids;
+use super::spec::Emulated;
 use super::ulimits;
+use crate::sys::namespace;
 
 /// How sandboxes are made here.
 #[derive(Debug)]
@@ -33,8 +36,29 @@ impl Sandboxing {
         Ok(Self { entered, settings, endings: Endings::default(), groups })
     }
 
-    /// Whether there is just one id inside.
-    pub fn single_id(&self) -> bool {
-        self.entered.rung == Rung::Single
+    /// What has to be answered from outside.
+    pub fn emulated(&self) -> Emulated {
+        match self.entered.rung {
+            Rung::Root if may_make_devices() => Emulated::Nothing,
+            Rung::Root | Rung::Range => Emulated::Devices,
+            Rung::Single => Emulated::Owners,
+            // No process runs there.
+            Rung::Bare => Emulated::Nothing,
+        }
     }
+
+    /// Whether layers can be put on top of each other by a mount, and processes run.
+    pub fn may_run(&self) -> bool {
+        self.entered.rung != Rung::Bare
+    }
+
+    /// Why no process can be run, if none can.
+    pub fn closed(&self) -> Result<(), Closed> {
+        self.entered.closed.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Only the host's root may, which a root with every id mostly is; and only as long as nobody took the right away.
+fn may_make_devices() -> bool {
+    owned_ids() >= u64::from(u32::MAX) && namespace::may_make_devices()
 }

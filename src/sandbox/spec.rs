@@ -1,5 +1,6 @@
 //! What is asked of a sandbox.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,9 +22,28 @@ pub struct Spec {
     pub network: Network,
     pub process: Process,
     pub confinement: Confinement,
-    /// Whether the user namespace knows just one id, so that nobody else can be become.
-    pub single_id: bool,
+    pub emulated: Emulated,
     pub limits: Limits,
+}
+
+/// What the namespace cannot do, so that it is answered from outside and recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Emulated {
+    Nothing,
+    /// Devices: the kernel gives them to nobody but the host's root.
+    Devices,
+    /// Other owners and other users, too: there is just one id.
+    Owners,
+}
+
+impl fmt::Display for Emulated {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Devices => "devices",
+            Self::Owners => "owners",
+        })
+    }
 }
 
 /// What the process is kept from, beside what namespaces keep it from.

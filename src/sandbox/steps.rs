@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::limits::Ulimit;
-use super::spec::{Network, RootFs, Spec};
+use super::spec::{Emulated, Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +70,10 @@ pub enum Step {
         name: String,
     },
     NewSession,
-    /// Hand calls that need other users over to the child, which remembers what they ask for.
-    Emulate,
+    /// Hand calls that need other users or more rights over to the child, which remembers what they ask for.
+    Emulate {
+        what: Emulated,
+    },
     /// Let system calls fail that no container needs.
     RefuseCalls {
         capabilities: Capabilities,
@@ -187,8 +189,8 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     // The working directory is made by root, but entered as the user would.
     steps.push(Step::ChangeDirectory { path: spec.process.directory.clone() });
     // It takes a capability that is given up next. From here on the child answers, also what this process asks.
-    if spec.single_id {
-        steps.push(Step::Emulate);
+    if spec.emulated != Emulated::Nothing {
+        steps.push(Step::Emulate { what: spec.emulated });
     }
     // It takes the same capability. Nothing below is among the refused calls. Where both filters have something to say
     // about a call, a refusal goes before handing over.
@@ -236,7 +238,7 @@ impl fmt::Display for Step {
             Self::Pivot => out.write_str("pivot"),
             Self::SetHostname { name } => write!(out, "set-hostname {name}"),
             Self::NewSession => out.write_str("new-session"),
-            Self::Emulate => out.write_str("emulate"),
+            Self::Emulate { what } => write!(out, "emulate {what}"),
             Self::RefuseCalls { .. } => out.write_str("refuse-calls"),
             Self::AllowUlimit { ulimit } => write!(out, "allow-ulimit {ulimit}"),
             Self::SetUlimit { ulimit } => write!(out, "set-ulimit {ulimit}"),

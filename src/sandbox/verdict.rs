@@ -104,6 +104,7 @@ fn reason_for(facts: &Facts, choice: Choice, rung: Rung, inside: &Inside) -> Str
             Some(why) if choice == Choice::Auto => format!("a user namespace with one id, because {why}"),
             Some(_) | None => "a user namespace with one id can be made".to_owned(),
         },
+        Rung::Bare => "nothing is entered".to_owned(),
     };
     match choice {
         Choice::Auto => reason,
@@ -114,7 +115,7 @@ fn reason_for(facts: &Facts, choice: Choice, rung: Rung, inside: &Inside) -> Str
 fn reason_against(facts: &Facts, choice: Choice) -> String {
     let (rung, how) = match choice {
         // The lowest rung asks for least, so what it lacks is what is missing.
-        Choice::Auto => (Rung::Single, "nothing works"),
+        Choice::Auto => (Rung::Single, "only images without RUN can be built"),
         Choice::Only(rung) => (rung, "it was asked for and does not work"),
     };
     match why_not(facts, rung) {
@@ -233,7 +234,10 @@ mod tests {
         facts.user_namespace = Err("No space left on device".to_owned());
         facts.obstacles.max_user_namespaces = Some(0);
         let verdict = Verdict::of(&facts, Choice::Auto);
-        assert_eq!((verdict.rung, verdict.reason.as_str()), (None, "nothing works: no user namespaces"));
+        assert_eq!(
+            (verdict.rung, verdict.reason.as_str()),
+            (None, "only images without RUN can be built: no user namespaces")
+        );
         assert_eq!(commands(&verdict), ["sysctl user.max_user_namespaces=15000"]);
         // What can only be tried on a rung is unknown, not missing.
         assert_eq!(state(&verdict, "overlay"), State::NotApplicable);

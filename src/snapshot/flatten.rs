@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, openat, stata
 
 use super::below::{has_opaque_mark, is_whiteout};
 use super::metadata;
+use crate::sys::link_owners::{ChainLinkOwners, LinkOwners};
 use crate::sys::rooted::read_entries;
 use crate::sys::{At, IoError};
 
@@ -24,7 +25,17 @@ pub fn flatten(layers: &[PathBuf], into: &Path) -> Result<(), IoError> {
     let open = |path: &PathBuf| rustix::fs::open(path, DIRECTORY, Mode::empty()).at("open directory", path);
     let directories = layers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let target = open(&into.to_owned())?;
-    merge(&directories, &target, into)
+    let mut links =
+        Links { into, of_layers: ChainLinkOwners::of_layers(layers)?, kept: LinkOwners::default() };
+    merge(&directories, &target, into, &mut links)?;
+    links.kept.write(into)
+}
+
+/// Whose the links and pipes are that are recorded beside the layers.
+struct Links<'a> {
+    into: &'a Path,
+    of_layers: ChainLinkOwners,
+    kept: LinkOwners,
 }
 
 /// What the layers that have been looked at say about a name.
@@ -36,7 +47,12 @@ enum Seen {
 }
 
 /// Fills a directory from those of the layers, uppermost first. `shown` is for messages.
-fn merge(directories: &[OwnedFd], target: &OwnedFd, shown: &Path) -> Result<(), IoError> {
+fn merge(
+    directories: &[OwnedFd],
+    target: &OwnedFd,
+    shown: &Path,
+    links: &mut Links<'_>,
+) -> Result<(), IoError> {
     let mut names: BTreeMap<OsString, Seen> = BTreeMap::new();
     for directory in directories {
         for entry in read_entries(directory).at("read directory", shown)? {
@@ -57,7 +73,7 @@ fn merge(directories: &[OwnedFd], target: &OwnedFd, shown: &Path) -> Result<(), 
                 if hides { Seen::Decided(all) } else { Seen::Open(all) }
             } else {
                 if above.is_empty() {
-                    take(directory, &entry.name, target, &path)?;
+                    take(directory, &entry.name, target, &path, links)?;
                 }
                 Seen::Decided(above)
             };
@@ -70,7 +86,7 @@ fn merge(directories: &[OwnedFd], target: &OwnedFd, shown: &Path) -> Result<(), 
         if !inner.is_empty() {
             mkdirat(target, &name, Mode::from_raw_mode(0o700)).at("create directory", &path)?;
             let made = openat(target, &name, DIRECTORY, Mode::empty()).at("open directory", &path)?;
-            merge(&inner, &made, &path)?;
+            merge(&inner, &made, &path, links)?;
         }
     }
     // Last: making entries changes the times. The uppermost one decides.
@@ -81,10 +97,19 @@ fn merge(directories: &[OwnedFd], target: &OwnedFd, shown: &Path) -> Result<(), 
 }
 
 /// Gives an entry that is no directory a further name, unless it stands for a deletion.
-fn take(directory: &OwnedFd, name: &OsStr, target: &OwnedFd, shown: &Path) -> Result<(), IoError> {
+fn take(
+    directory: &OwnedFd,
+    name: &OsStr,
+    target: &OwnedFd,
+    shown: &Path,
+    links: &mut Links<'_>,
+) -> Result<(), IoError> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", shown)?;
     if is_whiteout(&stat) {
         return Ok(());
+    }
+    if let Some(ids) = links.of_layers.get(directory, Path::new(name)) {
+        links.kept.set(shown.strip_prefix(links.into).unwrap_or(shown), ids);
     }
     linkat(directory, name, target, name, AtFlags::empty()).at("link", shown)
 }
@@ -157,5 +182,26 @@ mod tests {
         let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
         assert_eq!(inode(into.join("file")), inode(world.path().join("0/file")), "nothing is copied");
         assert_eq!(fs::metadata(&into).unwrap().mode() & 0o7777, 0o751);
+    }
+
+    #[test]
+    fn recorded_owners_of_links_stay() {
+        let world = tempfile::tempdir().unwrap();
+        let paths = ["upper", "lower"].map(|name| world.path().join(name));
+        for (path, owner) in paths.iter().zip([(1, 1), (2, 2)]) {
+            fs::create_dir_all(path.join("d")).unwrap();
+            let mut owners = LinkOwners::default();
+            for name in ["both", path.file_name().unwrap().to_str().unwrap()] {
+                std::os::unix::fs::symlink("nowhere", path.join("d").join(name)).unwrap();
+                owners.set(&Path::new("d").join(name), owner);
+            }
+            owners.write(path).unwrap();
+        }
+        let into = world.path().join("into");
+        fs::create_dir(&into).unwrap();
+        flatten(&paths, &into).unwrap();
+        let kept = LinkOwners::read(&into).unwrap();
+        let owners = ["d/both", "d/upper", "d/lower"].map(|path| kept.get(Path::new(path)));
+        assert_eq!(owners, [Some((1, 1)), Some((1, 1)), Some((2, 2))]);
     }
 }

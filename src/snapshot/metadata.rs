@@ -3,18 +3,15 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, Stat, Timespec, Timestamps, fchmod, fstat, futimens};
+use rustix::fs::{Stat, Timespec, Timestamps, futimens};
 
 use crate::sys::{At, IoError, attributes, ownership};
 
 /// Gives a directory the owner, mode, attributes and times of another one.
 pub(super) fn copy(from: impl AsFd, to: impl AsFd, shown: &Path) -> Result<(), IoError> {
-    let mut stat = fstat(&from).at("stat", shown)?;
-    if let Some(recorded) = ownership::read(&from) {
-        recorded.apply(&mut stat);
-    }
+    let stat = ownership::stat(&from).at("stat", shown)?;
     ownership::chown(&to, stat.st_uid, stat.st_gid).at("change owner of", shown)?;
-    fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at("change mode of", shown)?;
+    ownership::chmod(&to, stat.st_mode).at("change mode of", shown)?;
     attributes::copy(&from, &to);
     futimens(&to, &times(&stat)).at("set times of", shown)
 }

@@ -11,6 +11,7 @@ use super::pins::{COLLECT, Closed};
 use super::session::Trash;
 use super::{BlobRecord, Record as _, Store};
 use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
 
 /// For how long a bite keeps others waiting, about.
 const BITE: Duration = Duration::from_millis(4);
@@ -132,7 +133,9 @@ impl<'a> Collection<'a> {
             }
         }
         if let Some(id) = &item.snapshot {
-            self.trash.take(&self.store.snapshot_path(id))?;
+            let path = self.store.snapshot_path(id);
+            self.trash.take(&path)?;
+            self.trash.take(&LinkOwners::file(&path))?;
         }
         Ok(bytes)
     }

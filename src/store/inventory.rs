@@ -9,12 +9,13 @@ use std::time::SystemTime;
 use super::error::StoreError;
 use super::measure::Links;
 use super::record::{Listed, Reading};
-use super::snapshots::SnapshotId;
+use super::snapshots::{self, SnapshotId};
 use super::{
     ImageRecord, LayerRecord, MergedRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,11 +145,11 @@ pub(super) struct Stock {
 impl Stock {
     /// First the things, then what leads to them, then who needs them: what is made meanwhile is pinned at least.
     pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
-        let snapshots = names_in(store, "snapshots")?;
+        let snapshots = snapshots_in(store)?;
         let blobs = names_in(store, "blobs/sha256")?;
         let records = &store.records;
         Ok(Self {
-            snapshots: snapshots.into_iter().map(SnapshotId::named).collect(),
+            snapshots,
             blobs,
             tags: records.list()?,
             images: records.list()?,
@@ -197,6 +198,20 @@ impl Store {
 }
 
 /// The names in a directory of the store.
+/// The snapshots. Owners of links that are recorded beside one belong to it; what is left of them without one is taken for
+/// a snapshot that nothing leads to, unless that is just being made.
+fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
+    let names: HashSet<String> = names_in(store, "snapshots")?.into_iter().collect();
+    let pinned = pins::pinned_now(store.root())?;
+    let is_known = |name: &str| match name.strip_suffix(LinkOwners::SUFFIX) {
+        Some(id) => names.contains(id) || pinned.contains(&pins::name(snapshots::KIND, id)),
+        None => false,
+    };
+    let mut known: Vec<String> = names.iter().filter(|name| !is_known(name)).cloned().collect();
+    known.sort_unstable();
+    Ok(known.into_iter().map(SnapshotId::named).collect())
+}
+
 fn names_in(store: &Store, directory: &str) -> Result<Vec<String>, StoreError> {
     let path = store.root().join(directory);
     let mut names = Vec::new();

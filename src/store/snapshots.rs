@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::pins;
 use super::session::random_name;
 use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
 
 /// The name of a snapshot; means nothing outside its store. It begins with the id map that the snapshot was made under:
 /// under another one its files have other owners.
@@ -39,11 +40,16 @@ impl fmt::Display for SnapshotId {
 }
 
 impl Store {
-    /// Takes over a finished directory as a snapshot.
+    /// Takes over a finished directory as a snapshot, with the owners of its links if they are recorded beside it.
     pub fn adopt_snapshot(&self, directory: &Path) -> Result<SnapshotId, StoreError> {
         let id = SnapshotId(format!("{}-{}", self.id_map, random_name()?));
         let path = self.snapshot_path(&id);
         self.pins.pin(&[pins::name(KIND, &id.0)])?;
+        // Before the directory: what has its name is whole.
+        match std::fs::rename(LinkOwners::file(directory), LinkOwners::file(&path)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            answer => answer.at("rename to", LinkOwners::file(&path))?,
+        }
         std::fs::rename(directory, &path).at("rename to", &path)?;
         Ok(id)
     }

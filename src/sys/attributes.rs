@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+use rustix::io::Errno;
 
 use super::ownership;
 
@@ -19,12 +20,28 @@ pub fn copy(from: impl AsFd, to: impl AsFd) {
     for name in names.split(|byte| *byte == 0).filter(|name| is_copied(name)) {
         let mut value = Vec::with_capacity(LARGEST);
         if fgetxattr(&from, name, spare_capacity(&mut value)).is_ok() {
-            let _ = fsetxattr(&to, name, &value, XattrFlags::empty());
+            let _ = set(&to, name, &value);
         }
+    }
+}
+
+/// Sets an attribute, if the file system and the namespace take it. Capabilities that this process may not give are
+/// remembered.
+pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+    let answer = match fsetxattr(&fd, name, value, XattrFlags::empty()) {
+        Err(Errno::PERM) if name == ownership::REAL_CAPABILITY.as_bytes() => {
+            fsetxattr(fd, ownership::CAPABILITY, value, XattrFlags::empty())
+        }
+        answer => answer,
+    };
+    match answer {
+        Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => Ok(()),
+        answer => answer,
     }
 }
 
 /// What belongs to an overlay or to the store's own records stays where it is.
 fn is_copied(name: &[u8]) -> bool {
-    !name.is_empty() && !name.starts_with(b"user.overlay.") && name != ownership::ATTRIBUTE.as_bytes()
+    let own = name.starts_with(ownership::PREFIX.as_bytes()) && name != ownership::CAPABILITY.as_bytes();
+    !name.is_empty() && !name.starts_with(b"user.overlay.") && !own
 }

@@ -13,6 +13,7 @@ pub mod bpf;
 pub mod disk;
 mod error;
 pub mod landlock;
+pub mod link_owners;
 pub mod mount;
 pub mod namespace;
 pub mod network;

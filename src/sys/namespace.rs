@@ -66,11 +66,23 @@ pub fn may_administrate() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// Whether this process has the right to make devices, which counts in the host's own user namespace only.
+pub fn may_make_devices() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::MKNOD))
+}
+
 /// Whether this process may take any user and group id of its namespace, and hand them all on to a new one.
 pub fn may_change_ids() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
     let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETFCAP;
     capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
+/// Whether permissions of files do not hold for this process.
+pub fn may_override_permissions() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_OVERRIDE))
 }
 
 /// The text of a small kernel file, trimmed; none where it does not exist.

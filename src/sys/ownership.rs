@@ -1,7 +1,8 @@
 //! What an entry would be if this process were allowed to make it so: owner and device numbers, recorded in an extended
 //! attribute that travels with the entry when it is copied up, renamed or linked.
 //!
-//! Only files and directories can carry one. A device is an empty file whose record says what it stands for.
+//! Only files and directories can carry one; for links and pipes see [`super::link_owners`]. A device is an empty file
+//! whose record says what it stands for.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,12 +10,39 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-/// The attribute's name; it stays in the store and never gets into a layer.
+use super::namespace;
+
+/// What the names of all attributes begin with that stay in the store and never get into a layer.
+pub const PREFIX: &str = "user.rbuild.";
+/// Owner and device.
 pub const ATTRIBUTE: &str = "user.rbuild.owner";
+/// Permissions that would lock this process out itself.
+const MODE: &str = "user.rbuild.mode";
+/// File capabilities that this process may not give: what [`REAL_CAPABILITY`] would be.
+pub const CAPABILITY: &str = "user.rbuild.capability";
+pub const REAL_CAPABILITY: &str = "security.capability";
+
+/// What this process may not do where nothing is isolated; on every other rung it is root inside.
+#[derive(Debug, Clone, Copy)]
+struct Plain {
+    /// The own id, which stands for root's: what is root's in an image can belong to nobody else here.
+    uid: Option<u32>,
+    /// Whether permissions do not hold for this process.
+    overrides: bool,
+}
+
+fn plain() -> Plain {
+    static PLAIN: OnceLock<Plain> = OnceLock::new();
+    *PLAIN.get_or_init(|| Plain {
+        uid: Some(rustix::process::geteuid().as_raw()).filter(|uid| *uid != 0),
+        overrides: namespace::may_override_permissions(),
+    })
+}
 
 /// A recorded owner, and the device an empty file stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +62,10 @@ pub struct Device {
 impl Recorded {
     /// Makes what stat said agree with the record.
     pub fn apply(&self, stat: &mut Stat) {
-        (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
+        if is_roots(stat) {
+            (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        }
         if let Some(device) = self.device {
             stat.st_mode = device.kind.as_raw_mode() | (stat.st_mode & 0o7777);
             stat.st_rdev = device.number;
@@ -47,25 +78,102 @@ impl Recorded {
 pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Result<Stat> {
     let name = name.as_ref();
     let mut stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
-    let is_roots = stat.st_uid == 0 && stat.st_gid == 0;
-    if is_roots && matches!(kind, FileType::RegularFile | FileType::Directory) {
+    as_inside(&mut stat);
+    if may_have_record(&stat) {
         let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
         if let Some(recorded) = read_path(&path, false) {
             recorded.apply(&mut stat);
+        }
+        if !plain().overrides {
+            let mut value = [0; 16];
+            apply_mode(
+                rustix::fs::lgetxattr(&path, MODE, &mut value).map(|length| &value[..length]),
+                &mut stat,
+            );
         }
     }
     Ok(stat)
 }
 
+/// What stat says of an open file or directory, its record taken into account.
+pub fn stat(fd: impl AsFd) -> rustix::io::Result<Stat> {
+    let mut stat = rustix::fs::fstat(&fd)?;
+    as_inside(&mut stat);
+    if let Some(recorded) = read(&fd) {
+        recorded.apply(&mut stat);
+    }
+    if !plain().overrides {
+        let mut value = [0; 16];
+        apply_mode(rustix::fs::fgetxattr(&fd, MODE, &mut value).map(|length| &value[..length]), &mut stat);
+    }
+    Ok(stat)
+}
+
+/// What belongs to whoever stands for root here is root's.
+fn as_inside(stat: &mut Stat) {
+    if plain().uid == Some(stat.st_uid) {
+        (stat.st_uid, stat.st_gid) = (0, 0);
+    }
+}
+
+fn apply_mode(recorded: rustix::io::Result<&[u8]>, stat: &mut Stat) {
+    let text = recorded.ok().and_then(|value| std::str::from_utf8(value).ok());
+    if let Some(mode) = text.and_then(|text| u32::from_str_radix(text, 8).ok()) {
+        stat.st_mode = (stat.st_mode & !0o7777) | (mode & 0o7777);
+    }
+}
+
+/// Gives an open file or directory its permissions. Those that would keep this process from its own files are recorded.
+pub fn chmod(fd: impl AsFd, mode: u32) -> io::Result<()> {
+    let wanted = Mode::from_raw_mode(mode & 0o7777);
+    if plain().overrides {
+        return Ok(rustix::fs::fchmod(fd, wanted)?);
+    }
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    let needed = if kind == FileType::Directory { Mode::RWXU } else { Mode::RUSR | Mode::WUSR };
+    if wanted.contains(needed) {
+        forgiving(rustix::fs::fremovexattr(&fd, MODE))?;
+    } else {
+        let text = format!("{:o}", wanted.as_raw_mode());
+        forgiving(rustix::fs::fsetxattr(&fd, MODE, text.as_bytes(), XattrFlags::empty()))?;
+    }
+    Ok(rustix::fs::fchmod(fd, wanted | needed)?)
+}
+
+/// Whether a look for a record is worth it: what belongs to root may belong to somebody else, and an empty file may
+/// stand for a device.
+fn may_have_record(stat: &Stat) -> bool {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => is_roots(stat) || stat.st_size == 0,
+        FileType::Directory => is_roots(stat),
+        FileType::Symlink
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => false,
+    }
+}
+
+fn is_roots(stat: &Stat) -> bool {
+    stat.st_uid == 0 && stat.st_gid == 0
+}
+
 /// Gives an open file or directory an owner: for real where this process may, by a record where it may not.
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    // Even the own id is somebody else's in an image.
+    if plain().uid.is_some() {
+        let device = read(&fd).and_then(|before| before.device);
+        return write(fd, Recorded { uid, gid, device });
+    }
     match rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
         // The namespace does not map the id, or the process is nobody who may give files away.
         Err(Errno::INVAL | Errno::PERM) => write(fd, Recorded { uid, gid, device: None }),
-        // What was recorded before does not hold any more.
-        Ok(()) if read(&fd).is_some() => write(fd, Recorded::default()),
+        // What was recorded of the owner before does not hold any more; a device stays one.
+        Ok(()) => match read(&fd) {
+            Some(before) => write(fd, Recorded { device: before.device, ..Recorded::default() }),
+            None => Ok(()),
+        },
         answer => Ok(answer?),
     }
 }
@@ -119,6 +227,11 @@ pub fn write_path(path: &Path, follow: bool, recorded: Recorded) -> io::Result<(
         (false, true) => rustix::fs::setxattr(path, ATTRIBUTE, text.as_bytes(), flags),
         (false, false) => rustix::fs::lsetxattr(path, ATTRIBUTE, text.as_bytes(), flags),
     })
+}
+
+/// Whether links and pipes can be given away for real at all.
+pub(super) fn is_plain() -> bool {
+    plain().uid.is_some()
 }
 
 /// Where no attribute can be kept (links, pipes, some file systems) the owner is root's after all.

@@ -162,6 +162,11 @@ pub fn read_only_self() -> Result<OwnedFd, IoError> {
     }
 }
 
+/// This program's own file as it is, for who starts nothing hostile.
+pub fn own_program() -> Result<OwnedFd, IoError> {
+    Ok(File::open("/proc/self/exe").at("open", "/proc/self/exe")?.into())
+}
+
 fn memory_copy(exe: &str) -> Result<OwnedFd, IoError> {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
     let copy =
@@ -195,6 +200,13 @@ pub fn leave_session_keyring() -> io::Result<()> {
         }
         error => Err(error),
     }
+}
+
+/// Whether this process can give a file of its own to somebody else, be it for real or because somebody answers so.
+pub fn may_give_away() -> io::Result<bool> {
+    use rustix::fs::{Gid, MemfdFlags, Uid, fchown, memfd_create};
+    let file = memfd_create("given away", MemfdFlags::CLOEXEC)?;
+    Ok(fchown(file, Some(Uid::from_raw(1)), Some(Gid::from_raw(1))).is_ok())
 }
 
 /// Makes three descriptors this process's standard streams.

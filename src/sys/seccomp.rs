@@ -5,11 +5,21 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::sock_fprog;
 
-use super::bpf::{Field, Instruction, Verdict, end, if_any, if_equal, keep, load};
+use super::bpf::{Field, Instruction, Verdict, end, if_any, if_equal, keep, load, skip};
+
+/// Which program interface of the kernel a call comes through: each has numbers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// That of this program; on x86-64 also x32, which has the same numbers with one bit more.
+    Native,
+    /// 32-bit programs on x86-64.
+    I386,
+}
 
 /// A system call that is to be handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trap {
+    pub interface: Interface,
     pub number: i64,
     /// Only if this argument has one of these values under the mask.
     pub when: Option<When>,
@@ -28,6 +38,7 @@ pub struct Call {
     pub id: u64,
     /// The thread, as this process's pid namespace numbers it.
     pub thread: i32,
+    pub interface: Interface,
     pub number: i64,
     pub arguments: [u64; 6],
 }
@@ -55,8 +66,12 @@ pub struct Listener(OwnedFd);
 const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7;
+/// As the kernel calls the 32-bit interface of x86-64.
+const I386: u32 = 0x4000_0003;
 /// On x86-64, numbers from here on belong to the x32 interface.
-const FOREIGN_NUMBERS: u32 = 0x4000_0000;
+const X32_NUMBERS: u32 = 0x4000_0000;
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which libc does not have for every C library.
+const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
 
 /// Installs a program on this thread, and on all it will start. It takes CAP_SYS_ADMIN in the user namespace; without it
 /// setuid programs would have to be given up.
@@ -66,9 +81,21 @@ pub fn install(program: &[Instruction]) -> io::Result<()> {
 
 /// Installs a program that hands over some calls and lets all others pass; takes what [`install`] takes.
 pub fn hand_over(traps: &[Trap]) -> io::Result<Listener> {
-    let fd = set_filter(&program(traps), libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    let program = program(traps, Verdict::HandOver, has_x32());
+    // A call that has been taken up is not given up for a signal: programs do not expect that stat or exit is
+    // interrupted, and what was done for them would be done twice. Kernels before 5.19 do not know the flag.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd = match set_filter(&program, flags | WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set_filter(&program, flags)?,
+        answer => answer?,
+    };
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Installs a filter that answers some calls as done without doing them. As [`hand_over`], but nobody is asked.
+pub fn pretend(traps: &[Trap]) -> io::Result<()> {
+    install(&program(traps, Verdict::Fail(0), has_x32()))
 }
 
 fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd> {
@@ -80,30 +107,50 @@ fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd
     RawFd::try_from(answer).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
 }
 
-/// The filter: other architectures pass, then each trap is compared in turn.
-fn program(traps: &[Trap]) -> Vec<Instruction> {
-    let (pass, hand_over) = (end(Verdict::Allow), end(Verdict::HandOver));
-    let mut program = vec![load(Field::Architecture), if_equal(NATIVE, 1, 0), pass, load(Field::Number)];
-    if cfg!(target_arch = "x86_64") {
-        program.extend([if_any(FOREIGN_NUMBERS, 0, 1), pass]);
-    }
-    for trap in traps {
-        let number = u32::try_from(trap.number).expect("system calls have small numbers");
-        match trap.when {
-            None => program.extend([if_equal(number, 0, 1), hand_over]),
-            Some(When { argument, mask, values: [one, other] }) => program.extend([
-                if_equal(number, 0, 6),
-                load(Field::Argument(argument)),
-                keep(mask),
-                if_equal(one, 1, 0),
-                if_equal(other, 0, 1),
-                hand_over,
-                pass,
-            ]),
+/// Whether this kernel runs x32 programs; one that does not answers their calls as unknown, and so must nobody else.
+fn has_x32() -> bool {
+    // SAFETY: the call takes no arguments, under whichever number.
+    cfg!(target_arch = "x86_64") && unsafe { libc::syscall(i64::from(X32_NUMBERS) | libc::SYS_getpid) } > 0
+}
+
+/// The filter: a part for each architecture, in which each trap is compared in turn; all others pass.
+fn program(traps: &[Trap], verdict: Verdict, x32: bool) -> Vec<Instruction> {
+    let pass = end(Verdict::Allow);
+    let mut program = vec![load(Field::Architecture)];
+    for (interface, architecture) in [(Interface::Native, NATIVE), (Interface::I386, I386)] {
+        let mut part = vec![load(Field::Number)];
+        if cfg!(target_arch = "x86_64") && interface == Interface::Native {
+            match x32 {
+                true => part.push(keep(!X32_NUMBERS)),
+                false => part.extend([if_any(X32_NUMBERS, 0, 1), pass]),
+            }
         }
+        for trap in traps.iter().filter(|trap| trap.interface == interface) {
+            part.extend(comparison(trap, verdict));
+        }
+        part.push(pass);
+        program.extend([if_equal(architecture, 1, 0), skip(part.len())]);
+        program.extend(part);
     }
     program.push(pass);
     program
+}
+
+/// What one trap takes, with the call's number loaded.
+fn comparison(trap: &Trap, verdict: Verdict) -> Vec<Instruction> {
+    let number = u32::try_from(trap.number).expect("system calls have small numbers");
+    match trap.when {
+        None => vec![if_equal(number, 0, 1), end(verdict)],
+        Some(When { argument, mask, values: [one, other] }) => vec![
+            if_equal(number, 0, 6),
+            load(Field::Argument(argument)),
+            keep(mask),
+            if_equal(one, 1, 0),
+            if_equal(other, 0, 1),
+            end(verdict),
+            end(Verdict::Allow),
+        ],
+    }
 }
 
 // The requests of the listener: _IOWR('!', n, size), which libc does not have for every C library.
@@ -139,10 +186,12 @@ impl Listener {
                 error => Err(error),
             };
         }
+        let foreign = cfg!(target_arch = "x86_64") && call.data.arch == I386;
         Ok(Some(Call {
             id: call.id,
             thread: call.pid.cast_signed(),
-            number: call.data.nr.into(),
+            interface: if foreign { Interface::I386 } else { Interface::Native },
+            number: (call.data.nr.cast_unsigned() & !X32_NUMBERS).into(),
             arguments: call.data.args,
         }))
     }
@@ -241,6 +290,16 @@ pub fn read_numbers(process: i32, address: u64, count: usize) -> io::Result<Vec<
     Ok(bytes.chunks_exact(4).map(|chunk| u32::from_ne_bytes(chunk.try_into().expect("four bytes"))).collect())
 }
 
+/// Reads 64-bit numbers from another process.
+pub fn read_wide_numbers<const COUNT: usize>(process: i32, address: u64) -> io::Result<[u64; COUNT]> {
+    let bytes = read_memory(process, address, COUNT * 8)?;
+    let mut numbers = [0; COUNT];
+    for (number, chunk) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_ne_bytes(chunk.try_into().expect("eight bytes"));
+    }
+    Ok(numbers)
+}
+
 /// Writes bytes into another process.
 pub fn write_memory(process: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -269,24 +328,30 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_handed_over() {
         let devices = When { argument: 1, mask: 0o170_000, values: [0o020_000, 0o060_000] };
+        let trap = |interface, number, when| Trap { interface, number, when };
         let traps = [
-            Trap { number: 92, when: None },
-            Trap { number: 133, when: Some(devices) },
-            Trap { number: 4, when: None },
+            trap(Interface::Native, 92, None),
+            trap(Interface::I386, 212, None),
+            trap(Interface::Native, 133, Some(devices)),
+            trap(Interface::Native, 4, None),
         ];
-        let filter = program(&traps);
+        let (notify, allow) = (Verdict::HandOver, Verdict::Allow);
+        let filter = program(&traps, notify, false);
         let verdict = |architecture, number, mode| {
             interpreter::run(&filter, architecture, number, [0, mode, 0, 0, 0, 0]).0
         };
         let run = |number, mode| verdict(NATIVE, number, mode);
-        let (notify, allow) = (Verdict::HandOver, Verdict::Allow);
         assert_eq!(run(92, 0), notify);
         assert_eq!(run(4, 0), notify);
         assert_eq!(run(1, 0), allow);
         assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
-        assert_eq!(verdict(0x4000_0003, 92, 0), allow);
+        let other = |number| verdict(I386, number, 0);
+        assert_eq!([other(212), other(92), other(4)], [notify, allow, allow]);
+        assert_eq!(verdict(0x4000_0028, 92, 0), allow);
         if cfg!(target_arch = "x86_64") {
-            assert_eq!(run(FOREIGN_NUMBERS | 92, 0), allow);
+            assert_eq!(run(X32_NUMBERS | 92, 0), allow);
+            let with_x32 = program(&traps, notify, true);
+            assert_eq!(interpreter::run(&with_x32, NATIVE, X32_NUMBERS | 92, [0; 6]).0, notify);
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) mode: u32,
     pub(crate) uid: u64,
     pub(crate) gid: u64,
+    /// Major and minor, of what is a device.
+    pub(crate) device: Option<(u32, u32)>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -138,7 +140,10 @@ impl Entry {
             Kind::Directory => ("directory", String::new()),
             Kind::Symlink { target } => ("symlink", format!(" -> {target}")),
             Kind::Hardlink { to } => ("hardlink", format!(" = {to}")),
-            Kind::Other(kind) => ("other", format!(" type {}", char::from(*kind))),
+            Kind::Other(kind) => match self.device {
+                Some((major, minor)) => ("device", format!(" type {} {major}:{minor}", char::from(*kind))),
+                None => ("other", format!(" type {}", char::from(*kind))),
+            },
         };
         format!("{kind} {mode:04o} {uid}:{gid} {path}{rest}")
     }
@@ -206,7 +211,11 @@ fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
         let header = entry.header();
         let (mode, uid, gid) =
             (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
-        (path, Entry { kind, mode, uid, gid })
+        let device = match kind {
+            Kind::Other(b'3' | b'4') => header.device_major().unwrap().zip(header.device_minor().unwrap()),
+            _ => None,
+        };
+        (path, Entry { kind, mode, uid, gid, device })
     });
     entries.filter(|(path, _)| !path.is_empty()).collect()
 }

@@ -1,239 +1,282 @@
-//! Owners and devices: chown and mknod are recorded, and what stat says agrees with the record.
+//! Owners and devices: chown and mknod are recorded, and what somebody else than root makes is theirs.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, Stat, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::Owners;
 use super::calls::FileCall;
-use super::ids::Ids;
+use super::place::{AT_FDCWD, NOFOLLOW, Place, low};
+use super::procfs::Proc;
+use crate::sys::link_owners::is_special;
 use crate::sys::ownership::{self, Device, Recorded};
-use crate::sys::seccomp::{Answer, Call, Listener, bytes_of, read_string, write_memory};
+use crate::sys::seccomp::{Answer, Call, read_wide_numbers};
 
-/// Something a call names, as this process reaches it: below the caller's number in /proc.
-struct Target {
-    path: PathBuf,
-    follow: bool,
-}
-
-pub(super) fn answer(kind: FileCall, call: &Call, ids: &mut Ids, listener: &Listener) -> io::Result<Answer> {
-    let [a, b, c, d, e, _] = call.arguments;
-    let named = |call: &Call, directory, address, flags| {
-        let target = named(call, directory, address, flags)?;
-        // What was read belongs to the caller only if the caller is still there, and so does what is done next.
-        Ok::<_, io::Error>(target.filter(|_| listener.is_waiting(call)))
-    };
-    match kind {
-        FileCall::Chown => chown(call, named(call, AT_FDCWD, a, 0)?, b, c, ids),
-        FileCall::Lchown => chown(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
-        FileCall::Fchown => chown(call, descriptor(call, a), b, c, ids),
-        FileCall::Fchownat => chown(call, named(call, a, b, e)?, c, d, ids),
-        FileCall::Mknod => mknod(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, c, ids),
-        FileCall::Mknodat => mknod(call, named(call, a, b, NOFOLLOW)?, c, d, ids),
-        // What root makes is root's: nothing has to be looked at.
-        FileCall::Open | FileCall::Openat | FileCall::Creat | FileCall::Mkdir | FileCall::Mkdirat
-            if ids.new_files_of(call.thread) == (0, 0) =>
-        {
-            Ok(Answer::Continue)
-        }
-        FileCall::Open => create(call, AT_FDCWD, a, b, c, ids),
-        FileCall::Openat => create(call, a, b, c, d, ids),
-        FileCall::Creat => create(call, AT_FDCWD, a, CREATE, b, ids),
-        FileCall::Mkdir => mkdir(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b, ids),
-        FileCall::Mkdirat => mkdir(call, named(call, a, b, NOFOLLOW)?, c, ids),
-        FileCall::Stat => stat(call, named(call, AT_FDCWD, a, 0)?, b),
-        FileCall::Lstat => stat(call, named(call, AT_FDCWD, a, NOFOLLOW)?, b),
-        FileCall::Fstat => stat(call, descriptor(call, a), b),
-        FileCall::Newfstatat => stat(call, named(call, a, b, d)?, c),
-        FileCall::Statx => statx(call, named(call, a, b, c)?, c, d, e),
-    }
-}
-
-const AT_FDCWD: u64 = libc::AT_FDCWD as u32 as u64;
-const NOFOLLOW: u64 = libc::AT_SYMLINK_NOFOLLOW as u64;
 /// What creat(2) means.
 const CREATE: u64 = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as u64;
-const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 
-/// What a directory descriptor, a path and flags mean to the caller. None for what the kernel refuses itself.
-fn named(call: &Call, directory: u64, address: u64, flags: u64) -> io::Result<Option<Target>> {
-    if address == 0 {
-        // Newer kernels take no path at all for the descriptor itself.
-        return Ok((flags & EMPTY_PATH != 0).then(|| descriptor(call, directory)).flatten());
-    }
-    let Some(text) = read_string(call.thread, address)? else { return Ok(None) };
-    if text.is_empty() {
-        return Ok((flags & EMPTY_PATH != 0).then(|| descriptor(call, directory)).flatten());
-    }
-    // What a process calls itself means something else here, and nobody's ownership is kept there.
-    if text.starts_with(b"/proc/") || text.starts_with(b"/dev/") {
-        return Ok(None);
-    }
-    let text = PathBuf::from(OsString::from_vec(text));
-    // As the caller's registers have it: only the lower half of a descriptor counts.
-    let start = match (text.strip_prefix("/"), directory & 0xffff_ffff) {
-        (Ok(_), _) => format!("{}/root", call.thread),
-        (Err(_), AT_FDCWD) => format!("{}/cwd", call.thread),
-        (Err(_), descriptor) => format!("{}/fd/{descriptor}", call.thread),
-    };
-    let inside = text.strip_prefix("/").unwrap_or(&text);
-    // A trailing slash or dot follows a link whatever the flags say, and joining keeps both.
-    let path =
-        if inside.as_os_str().is_empty() { PathBuf::from(start) } else { Path::new(&start).join(inside) };
-    let follow = flags & NOFOLLOW == 0 || path.file_name() == Some("root".as_ref());
-    Ok(Some(Target { path, follow }))
+/// How a file is to be opened.
+#[derive(Clone, Copy)]
+struct How {
+    flags: OFlags,
+    mode: u64,
+    resolve: ResolveFlags,
 }
 
-fn descriptor(call: &Call, descriptor: u64) -> Option<Target> {
-    let number = i32::try_from(descriptor & 0xffff_ffff).ok()?;
-    Some(Target { path: PathBuf::from(format!("{}/fd/{number}", call.thread)), follow: true })
-}
-
-impl Target {
-    fn stat(&self) -> io::Result<Stat> {
-        let flags = if self.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        Ok(rustix::fs::statat(CWD, &self.path, flags)?)
-    }
-
-    fn recorded(&self) -> Option<Recorded> {
-        ownership::read_path(&self.path, self.follow)
-    }
-
-    fn record(&self, recorded: Recorded) -> io::Result<()> {
-        ownership::write_path(&self.path, self.follow, recorded)
+impl How {
+    fn new(flags: u64, mode: u64) -> Self {
+        Self { flags: OFlags::from_bits_retain(low(flags)), mode, resolve: ResolveFlags::empty() }
     }
 }
 
-fn chown(call: &Call, target: Option<Target>, uid: u64, gid: u64, ids: &mut Ids) -> io::Result<Answer> {
-    let Some(target) = target else { return Ok(Answer::Continue) };
-    let stat = target.stat()?;
-    let before = target.recorded().unwrap_or_default();
-    let wanted = |id: u64, before: u32| match id & 0xffff_ffff {
-        0xffff_ffff => before,
-        id => u32::try_from(id).expect("masked to 32 bits"),
-    };
-    let after = Recorded { uid: wanted(uid, before.uid), gid: wanted(gid, before.gid), ..before };
-    if !ids.may_chown(call.thread, &before, &after) {
-        return Ok(Answer::Error(libc::EPERM));
+impl Owners {
+    pub(super) fn file(&mut self, kind: FileCall, call: &Call) -> io::Result<Answer> {
+        let [a, b, c, d, e, _] = call.arguments;
+        let place = match kind {
+            FileCall::Chown => self.named(call, [AT_FDCWD, a, 0]),
+            FileCall::Fchown => self.descriptor(call, a),
+            FileCall::Fchownat => self.named(call, [a, b, e]),
+            FileCall::Lchown | FileCall::Mknod => self.named(call, [AT_FDCWD, a, NOFOLLOW]),
+            FileCall::Mknodat => self.named(call, [a, b, NOFOLLOW]),
+            // What root makes is root's: nothing has to be looked at.
+            FileCall::Open
+            | FileCall::Openat
+            | FileCall::Openat2
+            | FileCall::Creat
+            | FileCall::Mkdir
+            | FileCall::Mkdirat
+            | FileCall::Symlink
+            | FileCall::Symlinkat
+                if self.state(call.thread).new_files() == (0, 0) =>
+            {
+                None
+            }
+            FileCall::Open | FileCall::Creat => self.named(call, [AT_FDCWD, a, 0]),
+            FileCall::Openat | FileCall::Openat2 => self.named(call, [a, b, 0]),
+            FileCall::Mkdir => self.named(call, [AT_FDCWD, a, NOFOLLOW]),
+            FileCall::Mkdirat => self.named(call, [a, b, NOFOLLOW]),
+            FileCall::Symlink => self.named(call, [AT_FDCWD, b, NOFOLLOW]),
+            FileCall::Symlinkat => self.named(call, [b, c, NOFOLLOW]),
+        };
+        let Some(place) = place else { return Ok(Answer::Continue) };
+        match kind {
+            FileCall::Chown | FileCall::Lchown | FileCall::Fchown => self.chown(call, place, b, c),
+            FileCall::Fchownat => self.chown(call, place, c, d),
+            FileCall::Mknod => self.mknod(call, place, b, c),
+            FileCall::Mknodat => self.mknod(call, place, c, d),
+            FileCall::Open => self.create(call, &place, How::new(b, c)),
+            FileCall::Openat => self.create(call, &place, How::new(c, d)),
+            FileCall::Openat2 => {
+                let [flags, mode, resolve] = read_wide_numbers(call.thread, c)?;
+                let resolve = ResolveFlags::from_bits_retain(resolve);
+                self.create(call, &place, How { resolve, ..How::new(flags, mode) })
+            }
+            FileCall::Creat => self.create(call, &place, How::new(CREATE, b)),
+            FileCall::Mkdir => self.mkdir(call, &place, b),
+            FileCall::Mkdirat => self.mkdir(call, &place, c),
+            FileCall::Symlink | FileCall::Symlinkat => self.symlink(call, place, a),
+        }
     }
-    target.record(after)?;
-    clear_privileges(&target, &stat)?;
+
+    fn chown(&mut self, call: &Call, place: Place, uid: u64, gid: u64) -> io::Result<Answer> {
+        // Where it cannot be had the kernel says why.
+        let Ok(place) = self.places.hold(place) else { return Ok(Answer::Continue) };
+        let stat = rustix::fs::statat(CWD, &place.path, AtFlags::empty())?;
+        let special = is_special(FileType::from_raw_mode(stat.st_mode));
+        let before = if special {
+            let (uid, gid) = self.links.owner(&place).unwrap_or_default();
+            Recorded { uid, gid, device: None }
+        } else {
+            place.recorded().unwrap_or_default()
+        };
+        let wanted = |id: u64, before: u32| if low(id) == u32::MAX { before } else { low(id) };
+        let after = Recorded { uid: wanted(uid, before.uid), gid: wanted(gid, before.gid), ..before };
+        if !self.state(call.thread).may_chown(&before, &after) {
+            return Ok(Answer::Error(libc::EPERM));
+        }
+        if !special {
+            place.record(after)?;
+            clear_privileges(&place, &stat)?;
+        } else if after != before && !is_nameless(&place)? {
+            self.links.set(place, &mut self.places, (after.uid, after.gid))?;
+        }
+        Ok(Answer::Value(0))
+    }
+
+    fn mknod(&mut self, call: &Call, place: Place, mode: u64, number: u64) -> io::Result<Answer> {
+        let kind = kind_of(mode);
+        let state = self.state(call.thread);
+        match kind {
+            FileType::CharacterDevice | FileType::BlockDevice if !state.is_privileged() => {
+                Ok(Answer::Error(libc::EPERM))
+            }
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                let (uid, gid) = owner_of_new(&place, state.new_files());
+                let device = Device { kind, number: number & 0xffff_ffff };
+                let recorded = Recorded { uid, gid, device: Some(device) };
+                make_device(&place, permissions(&self.places.proc, call, mode), recorded)?;
+                Ok(Answer::Value(0))
+            }
+            FileType::Fifo | FileType::Socket if state.new_files() != (0, 0) => {
+                let owner = owner_of_new(&place, state.new_files());
+                let mode = permissions(&self.places.proc, call, mode);
+                rustix::fs::mknodat(CWD, &place.path, kind, mode, 0)?;
+                let made = self.places.hold(place)?;
+                self.links.set(made, &mut self.places, owner)?;
+                Ok(Answer::Value(0))
+            }
+            FileType::RegularFile if state.new_files() != (0, 0) => {
+                let (uid, gid) = owner_of_new(&place, state.new_files());
+                let recorded = Recorded { uid, gid, device: None };
+                make_device(&place, permissions(&self.places.proc, call, mode), recorded)?;
+                Ok(Answer::Value(0))
+            }
+            FileType::RegularFile
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::Directory
+            | FileType::Symlink
+            | FileType::Unknown => Ok(Answer::Continue),
+        }
+    }
+
+    /// A file made by somebody who is not root is theirs. It is made here, so that it never is without its owner.
+    fn create(&mut self, call: &Call, place: &Place, how: How) -> io::Result<Answer> {
+        let nameless = how.flags.contains(OFlags::TMPFILE);
+        if !nameless && !how.flags.contains(OFlags::CREATE) {
+            return Ok(Answer::Continue);
+        }
+        let owner = match nameless {
+            true => owner_of_new_in(&place.path, self.state(call.thread).new_files()),
+            false => owner_of_new(place, self.state(call.thread).new_files()),
+        };
+        let mode = permissions(&self.places.proc, call, how.mode);
+        let open = |more: OFlags| {
+            let flags = how.flags | more | OFlags::CLOEXEC;
+            match how.resolve {
+                // Not every kernel has the newer call, and some filters forbid it.
+                resolve if resolve.is_empty() => rustix::fs::openat(CWD, &place.path, flags, mode),
+                resolve => rustix::fs::openat2(CWD, &place.path, flags, mode, resolve),
+            }
+        };
+        let opened = match open(if nameless { OFlags::empty() } else { OFlags::EXCL }) {
+            // It is there, and opening it changes nobody's ownership. But a link may lead to what is not.
+            Err(Errno::EXIST) if !how.flags.contains(OFlags::EXCL) => {
+                match rustix::fs::statat(CWD, &place.path, AtFlags::empty()) {
+                    Err(Errno::NOENT) => open(OFlags::empty()),
+                    Ok(_) | Err(_) => return Ok(Answer::Continue),
+                }
+            }
+            answer => answer,
+        };
+        let fd = opened?;
+        ownership::write(&fd, Recorded { uid: owner.0, gid: owner.1, device: None })?;
+        Ok(Answer::Descriptor { fd, close_on_exec: how.flags.contains(OFlags::CLOEXEC) })
+    }
+
+    fn mkdir(&mut self, call: &Call, place: &Place, mode: u64) -> io::Result<Answer> {
+        let (uid, gid) = owner_of_new(place, self.state(call.thread).new_files());
+        rustix::fs::mkdirat(CWD, &place.path, permissions(&self.places.proc, call, mode))?;
+        place.record(Recorded { uid, gid, device: None })?;
+        Ok(Answer::Value(0))
+    }
+
+    fn symlink(&mut self, call: &Call, place: Place, target: u64) -> io::Result<Answer> {
+        let Some(target) = crate::sys::seccomp::read_string(call.thread, target)? else {
+            return Ok(Answer::Continue);
+        };
+        let owner = owner_of_new(&place, self.state(call.thread).new_files());
+        rustix::fs::symlinkat(target, CWD, &place.path)?;
+        let made = self.places.hold(place)?;
+        self.links.set(made, &mut self.places, owner)?;
+        Ok(Answer::Value(0))
+    }
+}
+
+/// Where nothing but devices is missing: the caller's ids and rights are the kernel's.
+pub(super) fn mknod_only(
+    place: &Place,
+    call: &Call,
+    proc: &Proc,
+    mode: u64,
+    number: u64,
+) -> io::Result<Answer> {
+    const MKNOD: u64 = 1 << 27;
+    let Some(status) = proc.status(call.thread) else { return Ok(Answer::Continue) };
+    // A device 0/0 means a deletion, and everybody may make it; what else may not be made the kernel says.
+    if status.capabilities & MKNOD == 0 || low(number) == 0 {
+        return Ok(Answer::Continue);
+    }
+    let device = Some(Device { kind: kind_of(mode), number: number & 0xffff_ffff });
+    let mode = Mode::from_raw_mode(bits(mode) & !status.umask);
+    let file = make_device(place, mode, Recorded { uid: 0, gid: 0, device })?;
+    let (uid, gid) = status.file_ids;
+    // As /proc tells ids: those of this process's namespace, which is the caller's.
+    rustix::fs::fchown(&file, Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)))?;
+    rustix::fs::fchmod(&file, mode)?;
     Ok(Answer::Value(0))
-}
-
-/// A change of owner takes setuid and setgid away from programs, as in the kernel.
-fn clear_privileges(target: &Target, stat: &Stat) -> io::Result<()> {
-    let program = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0;
-    let kept = if stat.st_mode & 0o010 != 0 { stat.st_mode & !0o6000 } else { stat.st_mode & !0o4000 };
-    if program && kept != stat.st_mode {
-        rustix::fs::chmodat(CWD, &target.path, Mode::from_raw_mode(kept & 0o7777), AtFlags::empty())?;
-    }
-    Ok(())
 }
 
 /// A device becomes an empty file that knows what it stands for.
-fn mknod(call: &Call, target: Option<Target>, mode: u64, number: u64, ids: &mut Ids) -> io::Result<Answer> {
-    let Some(target) = target else { return Ok(Answer::Continue) };
-    if !ids.is_privileged(call.thread) {
-        return Ok(Answer::Error(libc::EPERM));
-    }
-    let kind = FileType::from_raw_mode(RawMode::try_from(mode & 0xffff).expect("masked to 16 bits"));
+fn make_device(place: &Place, mode: Mode, recorded: Recorded) -> io::Result<std::os::fd::OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&target.path, flags, Mode::empty())?;
-    rustix::fs::fchmod(&file, permissions(call, mode))?;
-    let device = Some(Device { kind, number: number & 0xffff_ffff });
-    let (uid, gid) = owner_of_new(call, &target, ids);
-    ownership::write(&file, Recorded { uid, gid, device })?;
-    Ok(Answer::Value(0))
+    let file = rustix::fs::openat(CWD, &place.path, flags, Mode::empty())?;
+    rustix::fs::fchmod(&file, mode)?;
+    ownership::write(&file, recorded)?;
+    Ok(file)
 }
 
-/// A file made by somebody who is not root is theirs. It is made here, so that it never is without its owner.
-fn create(
-    call: &Call,
-    directory: u64,
-    path: u64,
-    flags: u64,
-    mode: u64,
-    ids: &mut Ids,
-) -> io::Result<Answer> {
-    let wanted = OFlags::from_bits_retain(u32::try_from(flags & 0xffff_ffff).expect("masked to 32 bits"));
-    let unfollowed = if wanted.intersects(OFlags::EXCL | OFlags::NOFOLLOW) { NOFOLLOW } else { 0 };
-    let Some(target) = named(call, directory, path, unfollowed)? else { return Ok(Answer::Continue) };
-    match target.stat() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // It is there, and opening it changes nobody's ownership; or the kernel knows better what is wrong.
-        Ok(_) | Err(_) => return Ok(Answer::Continue),
+/// A change of owner takes setuid, setgid and capabilities away from programs, as in the kernel.
+fn clear_privileges(place: &Place, stat: &Stat) -> io::Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(());
     }
-    let fd = rustix::fs::open(&target.path, wanted | OFlags::CLOEXEC, permissions(call, mode))?;
-    let (uid, gid) = owner_of_new(call, &target, ids);
-    ownership::write(&fd, Recorded { uid, gid, device: None })?;
-    Ok(Answer::Descriptor { fd, close_on_exec: wanted.contains(OFlags::CLOEXEC) })
+    let kept = if stat.st_mode & 0o010 != 0 { stat.st_mode & !0o6000 } else { stat.st_mode & !0o4000 };
+    if stat.st_mode & 0o111 != 0 && kept != stat.st_mode {
+        rustix::fs::chmodat(CWD, &place.path, Mode::from_raw_mode(kept & 0o7777), AtFlags::empty())?;
+    }
+    match rustix::fs::removexattr(&place.path, "security.capability") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn mkdir(call: &Call, target: Option<Target>, mode: u64, ids: &mut Ids) -> io::Result<Answer> {
-    let Some(target) = target else { return Ok(Answer::Continue) };
-    rustix::fs::mkdirat(CWD, &target.path, permissions(call, mode))?;
-    let (uid, gid) = owner_of_new(call, &target, ids);
-    target.record(Recorded { uid, gid, device: None })?;
-    Ok(Answer::Value(0))
+/// Whether it is a pipe or socket that no directory has: nobody will look for its owner.
+fn is_nameless(place: &Place) -> io::Result<bool> {
+    const PIPES: u64 = 0x5049_5045;
+    const SOCKETS: u64 = 0x534f_434b;
+    let Some(opened) = place.opened() else { return Ok(false) };
+    Ok([PIPES, SOCKETS].contains(&rustix::fs::fstatfs(opened)?.f_type.cast_unsigned()))
 }
 
 /// In a directory with the setgid bit the group is the directory's.
-fn owner_of_new(call: &Call, target: &Target, ids: &mut Ids) -> (u32, u32) {
-    let (uid, gid) = ids.new_files_of(call.thread);
-    let parent = target.path.parent().unwrap_or(Path::new("."));
-    match rustix::fs::stat(parent) {
+fn owner_of_new(place: &Place, ids: (u32, u32)) -> (u32, u32) {
+    owner_of_new_in(place.parent(), ids)
+}
+
+fn owner_of_new_in(directory: &std::path::Path, (uid, gid): (u32, u32)) -> (u32, u32) {
+    match rustix::fs::stat(directory) {
         Ok(stat) if stat.st_mode & 0o2000 != 0 => {
-            (uid, ownership::read_path(parent, true).map_or(0, |recorded| recorded.gid))
+            (uid, ownership::read_path(directory, true).map_or(0, |recorded| recorded.gid))
         }
         Ok(_) | Err(_) => (uid, gid),
     }
 }
 
-fn permissions(call: &Call, mode: u64) -> Mode {
-    let mode = RawMode::try_from(mode & 0o7777).expect("masked to 12 bits");
-    Mode::from_raw_mode(mode & !umask(call.thread))
+fn permissions(proc: &Proc, call: &Call, mode: u64) -> Mode {
+    let umask = proc.status(call.thread).map_or(0o022, |status| status.umask);
+    Mode::from_raw_mode(bits(mode) & !umask)
 }
 
-fn umask(thread: i32) -> RawMode {
-    let status = std::fs::read_to_string(format!("{thread}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| RawMode::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+fn bits(mode: u64) -> RawMode {
+    RawMode::try_from(mode & 0o7777).expect("masked to 12 bits")
 }
 
-fn stat(call: &Call, target: Option<Target>, buffer: u64) -> io::Result<Answer> {
-    let Some((target, recorded)) = with_record(target) else { return Ok(Answer::Continue) };
-    let mut stat = target.stat()?;
-    recorded.apply(&mut stat);
-    write_memory(call.thread, buffer, bytes_of(&stat))?;
-    Ok(Answer::Value(0))
-}
-
-fn statx(call: &Call, target: Option<Target>, flags: u64, mask: u64, buffer: u64) -> io::Result<Answer> {
-    let Some((target, recorded)) = with_record(target) else { return Ok(Answer::Continue) };
-    let low = |bits: u64| u32::try_from(bits & 0xffff_ffff).expect("masked to 32 bits");
-    let mut at = AtFlags::from_bits_retain(low(flags)) - AtFlags::EMPTY_PATH - AtFlags::SYMLINK_NOFOLLOW;
-    if !target.follow {
-        at |= AtFlags::SYMLINK_NOFOLLOW;
+fn kind_of(mode: u64) -> FileType {
+    match RawMode::try_from(mode & 0o170_000).expect("masked to 16 bits") {
+        // No kind at all means a file.
+        0 => FileType::RegularFile,
+        kind => FileType::from_raw_mode(kind),
     }
-    let mut statx = rustix::fs::statx(CWD, &target.path, at, StatxFlags::from_bits_retain(low(mask)))?;
-    (statx.stx_uid, statx.stx_gid) = (recorded.uid, recorded.gid);
-    if let Some(device) = recorded.device {
-        let kind = u16::try_from(device.kind.as_raw_mode()).map_err(|_| io::Error::from(Errno::OVERFLOW))?;
-        statx.stx_mode = kind | (statx.stx_mode & 0o7777);
-        statx.stx_rdev_major = rustix::fs::major(device.number);
-        statx.stx_rdev_minor = rustix::fs::minor(device.number);
-    }
-    write_memory(call.thread, buffer, bytes_of(&statx))?;
-    Ok(Answer::Value(0))
-}
-
-/// Most files have no record, and the kernel's answer about them is right: that is found out by one look.
-fn with_record(target: Option<Target>) -> Option<(Target, Recorded)> {
-    let target = target?;
-    let recorded = target.recorded()?;
-    Some((target, recorded))
 }

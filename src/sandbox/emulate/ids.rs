@@ -1,29 +1,18 @@
-//! User and group ids of processes, as they believe them to be.
-//!
-//! A process has the ids that it set itself, else those of the nearest ancestor that did, else those that the first
-//! process had when its program began.
+//! The calls that ask for user and group ids and set them, answered as the kernel would with other ids to give.
 
-use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::rc::Rc;
 
 use super::calls::IdCall;
+use super::place::low;
+use super::processes::Processes;
+use super::procfs::Proc;
 use crate::sys::ownership::Recorded;
 use crate::sys::seccomp::{Answer, Call, read_numbers, write_memory};
 
-#[derive(Debug)]
-pub(super) struct Ids {
-    /// The first process; what it sets is where everybody else begins.
-    init: i32,
-    initial: State,
-    /// Of processes that have set ids, by number. A number is used again when a process is gone, so the time when it
-    /// began is part of its name.
-    known: HashMap<i32, (u64, State)>,
-}
-
 /// What one process believes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct State {
+pub(super) struct State {
     user: Triple,
     group: Triple,
     groups: Vec<u32>,
@@ -41,142 +30,114 @@ struct Triple {
 /// "Leave as it is."
 const KEEP: u32 = u32::MAX;
 
-impl Ids {
-    pub(super) fn new(init: i32) -> Self {
-        Self { init, initial: State::default(), known: HashMap::new() }
-    }
-
-    pub(super) fn answer(&mut self, kind: IdCall, call: &Call) -> io::Result<Answer> {
-        let [a, b, c, ..] = call.arguments;
-        let state = self.state(call.thread);
-        let value = |id: u32| Ok(Answer::Value(id.into()));
-        match kind {
-            IdCall::Getuid => value(state.user.real),
-            IdCall::Geteuid => value(state.user.effective),
-            IdCall::Getgid => value(state.group.real),
-            IdCall::Getegid => value(state.group.effective),
-            IdCall::Getresuid => write_triple(call, state.user),
-            IdCall::Getresgid => write_triple(call, state.group),
-            IdCall::Getgroups => get_groups(call, &state),
-            IdCall::Setgroups => self.set_groups(call, state),
-            IdCall::Setuid => self.set(call, state, Part::User, |ids, may| ids.set(low(a), may)),
-            IdCall::Setgid => self.set(call, state, Part::Group, |ids, may| ids.set(low(a), may)),
-            IdCall::Setreuid => {
-                self.set(call, state, Part::User, |ids, may| ids.set_real_effective(low(a), low(b), may))
-            }
-            IdCall::Setregid => {
-                self.set(call, state, Part::Group, |ids, may| ids.set_real_effective(low(a), low(b), may))
-            }
-            IdCall::Setresuid => {
-                self.set(call, state, Part::User, |ids, may| ids.set_all(low(a), low(b), low(c), may))
-            }
-            IdCall::Setresgid => {
-                self.set(call, state, Part::Group, |ids, may| ids.set_all(low(a), low(b), low(c), may))
-            }
-            IdCall::Setfsuid => self.set_files(call, state, Part::User, low(a)),
-            IdCall::Setfsgid => self.set_files(call, state, Part::Group, low(a)),
-        }
-    }
-
+impl State {
     /// Whether a process may do what takes root.
-    pub(super) fn is_privileged(&mut self, thread: i32) -> bool {
-        self.state(thread).user.effective == 0
+    pub(super) fn is_privileged(&self) -> bool {
+        self.user.effective == 0
     }
 
     /// Root may give files away; others may hand their own to one of their groups.
-    pub(super) fn may_chown(&mut self, thread: i32, before: &Recorded, after: &Recorded) -> bool {
-        let state = self.state(thread);
-        let own = before.uid == state.user.effective && after.uid == before.uid;
-        let to_own_group = after.gid == state.group.effective || state.groups.contains(&after.gid);
-        state.user.effective == 0 || (own && (after.gid == before.gid || to_own_group))
+    pub(super) fn may_chown(&self, before: &Recorded, after: &Recorded) -> bool {
+        let own = before.uid == self.user.effective && after.uid == before.uid;
+        let to_own_group = after.gid == self.group.effective || self.groups.contains(&after.gid);
+        self.is_privileged() || (own && (after.gid == before.gid || to_own_group))
     }
 
     /// Whose the files are that a process makes.
-    pub(super) fn new_files_of(&mut self, thread: i32) -> (u32, u32) {
-        let state = self.state(thread);
-        (state.user.files, state.group.files)
+    pub(super) fn new_files(&self) -> (u32, u32) {
+        (self.user.files, self.group.files)
     }
 
-    fn state(&mut self, thread: i32) -> State {
-        // As long as nobody has set anything, no process has to be looked at.
-        if self.known.is_empty() {
-            return self.initial.clone();
+    /// What a process has once it runs another program, which may belong to somebody whose ids it brings along.
+    pub(super) fn executing(&self, user: Option<u32>, group: Option<u32>) -> Self {
+        let after = |ids: Triple, brought: Option<u32>| {
+            let effective = brought.unwrap_or(ids.effective);
+            Triple { real: ids.real, effective, saved: effective, files: effective }
+        };
+        Self { user: after(self.user, user), group: after(self.group, group), groups: self.groups.clone() }
+    }
+}
+
+pub(super) fn answer(
+    kind: IdCall,
+    call: &Call,
+    processes: &mut Processes,
+    proc: &Proc,
+) -> io::Result<Answer> {
+    let [a, b, c, ..] = call.arguments;
+    let state = processes.state(proc, call.thread);
+    let value = |id: u32| Ok(Answer::Value(id.into()));
+    let privileged = state.is_privileged();
+    let mut setter = Setter { call, processes, proc, state: Rc::clone(&state) };
+    match kind {
+        IdCall::Getuid => value(state.user.real),
+        IdCall::Geteuid => value(state.user.effective),
+        IdCall::Getgid => value(state.group.real),
+        IdCall::Getegid => value(state.group.effective),
+        IdCall::Getresuid => write_triple(call, state.user),
+        IdCall::Getresgid => write_triple(call, state.group),
+        IdCall::Getgroups => get_groups(call, &state),
+        IdCall::Setgroups => setter.set_groups(),
+        IdCall::Setuid => setter.set(Part::User, |ids| ids.set(low(a), privileged)),
+        IdCall::Setgid => setter.set(Part::Group, |ids| ids.set(low(a), privileged)),
+        IdCall::Setreuid => setter.set(Part::User, |ids| ids.set_real_effective(low(a), low(b), privileged)),
+        IdCall::Setregid => setter.set(Part::Group, |ids| ids.set_real_effective(low(a), low(b), privileged)),
+        IdCall::Setresuid => setter.set(Part::User, |ids| ids.set_all(low(a), low(b), low(c), privileged)),
+        IdCall::Setresgid => setter.set(Part::Group, |ids| ids.set_all(low(a), low(b), low(c), privileged)),
+        IdCall::Setfsuid => Ok(setter.set_files(Part::User, low(a))),
+        IdCall::Setfsgid => Ok(setter.set_files(Part::Group, low(a))),
+    }
+}
+
+/// A process that sets its ids.
+struct Setter<'a> {
+    call: &'a Call,
+    processes: &'a mut Processes,
+    proc: &'a Proc,
+    state: Rc<State>,
+}
+
+impl Setter<'_> {
+    fn store(&mut self, changed: State) {
+        if changed != *self.state {
+            self.processes.set(self.proc, self.call.thread, changed);
         }
-        let mut number = thread;
-        // A chain of ancestors is short; the bound is for chains that change while they are followed.
-        for _ in 0..64 {
-            let Some(process) = Process::read(number) else { break };
-            if process.number == self.init {
-                break;
-            }
-            match self.known.get(&process.number) {
-                Some((began, state)) if *began == process.began => return state.clone(),
-                // Somebody else's, gone since.
-                Some(_) => {
-                    self.known.remove(&process.number);
-                }
-                None => {}
-            }
-            number = process.parent;
-        }
-        self.initial.clone()
     }
 
-    fn store(&mut self, thread: i32, state: State) {
-        match Process::read(thread) {
-            Some(process) if process.number == self.init => self.initial = state,
-            Some(process) => {
-                // Who is gone is forgotten, so that looking up costs nothing again when all are.
-                self.known.retain(|number, _| Path::new(&number.to_string()).exists());
-                self.known.insert(process.number, (process.began, state));
-            }
-            None => {}
-        }
-    }
-
-    fn set(
-        &mut self,
-        call: &Call,
-        mut state: State,
-        part: Part,
-        change: impl FnOnce(Triple, bool) -> Option<Triple>,
-    ) -> io::Result<Answer> {
-        let may = state.user.effective == 0;
-        let Some(changed) = change(*part.of(&mut state), may) else { return Ok(Answer::Error(libc::EPERM)) };
-        if changed != *part.of(&mut state) {
-            *part.of(&mut state) = changed;
-            self.store(call.thread, state);
-        }
+    fn set(&mut self, part: Part, change: impl FnOnce(Triple) -> Option<Triple>) -> io::Result<Answer> {
+        let mut changed = State::clone(&self.state);
+        let Some(ids) = change(*part.of(&mut changed)) else { return Ok(Answer::Error(libc::EPERM)) };
+        *part.of(&mut changed) = ids;
+        self.store(changed);
         Ok(Answer::Value(0))
     }
 
     /// Returns the former id, whether it was changed or not.
-    fn set_files(&mut self, call: &Call, mut state: State, part: Part, id: u32) -> io::Result<Answer> {
-        let may = state.user.effective == 0;
-        let ids = part.of(&mut state);
+    fn set_files(&mut self, part: Part, id: u32) -> Answer {
+        let mut changed = State::clone(&self.state);
+        let may = changed.is_privileged();
+        let ids = part.of(&mut changed);
         let before = ids.files;
-        if id != KEEP && (may || ids.has(id)) && id != before {
+        if id != KEEP && (may || ids.has(id)) {
             ids.files = id;
-            self.store(call.thread, state);
+            self.store(changed);
         }
-        Ok(Answer::Value(before.into()))
+        Answer::Value(before.into())
     }
 
-    fn set_groups(&mut self, call: &Call, mut state: State) -> io::Result<Answer> {
+    fn set_groups(&mut self) -> io::Result<Answer> {
         const MOST: u64 = 65_536;
-        let [count, address, ..] = call.arguments;
-        if state.user.effective != 0 {
+        let [count, address, ..] = self.call.arguments;
+        if !self.state.is_privileged() {
             return Ok(Answer::Error(libc::EPERM));
         }
         let Some(count) = usize::try_from(count).ok().filter(|count| *count as u64 <= MOST) else {
             return Ok(Answer::Error(libc::EINVAL));
         };
-        let mut groups = read_numbers(call.thread, address, count)?;
+        let mut groups = read_numbers(self.call.thread, address, count)?;
         groups.sort_unstable();
-        if groups != state.groups {
-            state.groups = groups;
-            self.store(call.thread, state);
-        }
+        let changed = State { groups, ..State::clone(&self.state) };
+        self.store(changed);
         Ok(Answer::Value(0))
     }
 }
@@ -244,10 +205,6 @@ impl Triple {
     }
 }
 
-fn low(argument: u64) -> u32 {
-    u32::try_from(argument & 0xffff_ffff).expect("masked to 32 bits")
-}
-
 fn write_triple(call: &Call, ids: Triple) -> io::Result<Answer> {
     for (address, id) in call.arguments.iter().zip([ids.real, ids.effective, ids.saved]) {
         write_memory(call.thread, *address, &id.to_ne_bytes())?;
@@ -266,28 +223,6 @@ fn get_groups(call: &Call, state: &State) -> io::Result<Answer> {
         write_memory(call.thread, address, &bytes)?;
     }
     Ok(Answer::Value(count.cast_signed()))
-}
-
-/// A process as /proc shows it; the working directory is /proc.
-struct Process {
-    number: i32,
-    parent: i32,
-    began: u64,
-}
-
-impl Process {
-    /// The process of a thread.
-    fn read(thread: i32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("{thread}/status")).ok()?;
-        let field =
-            |name: &str| status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse::<i32>().ok();
-        let number = field("Tgid:")?;
-        let stat = std::fs::read_to_string(format!("{number}/stat")).ok()?;
-        // The second field is a name in parentheses that may contain anything.
-        let after_name = stat.rsplit_once(')')?.1;
-        let began = after_name.split_whitespace().nth(19)?.parse().ok()?;
-        Some(Self { number, parent: field("PPid:")?, began })
-    }
 }
 
 #[cfg(test)]
@@ -323,16 +258,23 @@ mod tests {
 
     #[test]
     fn owners_may_give_files_to_their_groups_only() {
-        let mut ids = Ids::new(1);
-        ids.initial = State {
-            user: ROOT.set(1000, true).unwrap(),
-            group: ROOT.set(1000, true).unwrap(),
-            groups: vec![50],
-        };
+        let app = ROOT.set(1000, true).unwrap();
+        let state = State { user: app, group: app, groups: vec![50] };
         let file = |uid, gid| Recorded { uid, gid, device: None };
-        assert!(ids.may_chown(1, &file(1000, 1000), &file(1000, 50)));
-        assert!(!ids.may_chown(1, &file(1000, 1000), &file(1000, 51)));
-        assert!(!ids.may_chown(1, &file(1000, 1000), &file(0, 1000)));
-        assert!(!ids.may_chown(1, &file(0, 0), &file(0, 50)));
+        assert!(state.may_chown(&file(1000, 1000), &file(1000, 50)));
+        assert!(!state.may_chown(&file(1000, 1000), &file(1000, 51)));
+        assert!(!state.may_chown(&file(1000, 1000), &file(0, 1000)));
+        assert!(!state.may_chown(&file(0, 0), &file(0, 50)));
+    }
+
+    #[test]
+    fn a_program_brings_its_owner_along_and_forgets_what_was_saved() {
+        let app = ROOT.set(1000, true).unwrap();
+        let state = State { user: app, group: app, groups: Vec::new() };
+        let sudo = state.executing(Some(0), None);
+        assert!(sudo.is_privileged() && sudo.user.real == 1000 && sudo.group == app);
+        let all_but_real = Triple { real: 42, effective: 42, saved: 0, files: 42 };
+        let gone = State { user: all_but_real, ..State::default() }.executing(None, None);
+        assert_eq!(gone.user.set_all(KEEP, 0, KEEP, false), None);
     }
 }

@@ -11,9 +11,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::connector::{Connector, ConnectorKind};
 use super::holder::{self, Order, PATIENCE, Report};
 use crate::sandbox::isolation::Rung;
@@ -46,15 +43,10 @@ struct Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-        // It ends what it has started and buries it, which takes a moment. Killed, it would leave both to the kernel.
+        // It ends what it has started, and itself. Nobody waits for that: the kernel takes tens of milliseconds to let go of
+        // a network interface.
         let _ = self.socket.shutdown(Shutdown::Both);
-        let ended = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
-            .and_then(|pidfd| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE)));
-        if !matches!(ended, Ok(1..)) {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
+        let _ = self.child.try_wait();
     }
 }
 
@@ -126,7 +118,7 @@ impl From<Rung> for Identity {
     fn from(rung: Rung) -> Self {
         match rung {
             Rung::Root => Self::Root,
-            Rung::Range | Rung::Single => Self::Mapped,
+            Rung::Range | Rung::Single | Rung::Bare => Self::Mapped,
         }
     }
 }

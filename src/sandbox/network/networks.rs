@@ -73,8 +73,9 @@ impl Networks {
     /// Begins to make what will be wanted, beside whatever else is done.
     pub fn begin(&self, reach: Reach) {
         match reach {
-            Reach::Private | Reach::PrivateOrHost => drop(self.connecting()),
-            Reach::Host | Reach::None => {}
+            // Where nothing can be run, nobody is there to be connected.
+            Reach::Private | Reach::PrivateOrHost if self.sandboxing.may_run() => drop(self.connecting()),
+            Reach::Private | Reach::PrivateOrHost | Reach::Host | Reach::None => {}
         }
     }
 

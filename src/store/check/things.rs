@@ -13,6 +13,7 @@ use super::super::{pins, session, snapshots};
 use super::{Checked, Problem, Remedy, Repack};
 use crate::image::{DiffId, Digest, Hasher};
 use crate::sys::At;
+use crate::sys::link_owners::LinkOwners;
 
 pub(super) fn check_blobs(
     store: &Store,
@@ -189,7 +190,8 @@ fn paths_of(store: &Store, stock: &Stock, id: &SnapshotId) -> Vec<PathBuf> {
     let is_its = |listed: &&Listed<SealRecord>| SealRecord::parse_key(&listed.key).0 == *id;
     let seals = stock.seals.iter().filter(is_its).map(|listed| &listed.path);
     let size = store.records.path(SizeRecord::KIND, &id.to_string());
-    steps.chain(merged).chain(seals).cloned().chain([size, store.snapshot_path(id)]).collect()
+    let path = store.snapshot_path(id);
+    steps.chain(merged).chain(seals).cloned().chain([size, LinkOwners::file(&path), path]).collect()
 }
 
 pub(super) fn check_left_overs(store: &Store, checked: &mut Checked) -> Result<(), StoreError> {

@@ -16,9 +16,11 @@ fuzz_target!(|text: &str| {
         platform: Platform::new("linux", "amd64", None),
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
+        entitlements: Default::default(),
         contexts: ["ctx".to_owned()].into(),
         network: NetworkMode::Default,
         extra_hosts: Vec::new(),
+        ulimits: Vec::new(),
     };
     let images = BaseImages::new();
     let _ = plan::plan(&file, &request, &images);
