@@ -16,6 +16,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("open.", "the peer has pipes of its own in between"),
     ("signals.ignored", "Rust's way of starting programs leaves one ignored, and the peer hands it on"),
     ("interfaces", "the bundle's network has no way out"),
+    ("limit.nofile", "the peer, a Go program, raises its own and hands that on"),
     ("keyring.session", "runc names the keyring after the container"),
     ("control_groups", "a container of the peer has a group of its own"),
     ("mount./ ", "the peer's root is a directory as it stands, not an overlay"),
