@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::isolation::{Choice, Entered, Host, Rung, enter};
 use super::network::{Identity, connect};
 use super::obstacles::Remedy;
+use super::processes;
 use super::ranges::owned_ids;
-use crate::sys::mount::{self, Attributes, Overlay};
+use crate::sys::mount::{self, Overlay};
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{At, IoError, seccomp};
@@ -35,10 +36,19 @@ pub struct Inside {
     pub overlay: OverlayTried,
     /// A private network with a way out.
     pub network: NetworkTried,
-    /// A fresh /proc for a process namespace of its own.
-    pub proc: Attempt,
+    pub proc: ProcTried,
     /// System calls handed over to be answered.
     pub handing_over: Attempt,
+}
+
+/// A step needs a /proc, if need be the one that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcTried {
+    /// A fresh one, for a process namespace of its own.
+    Fresh,
+    /// Only that of the processes around it: why.
+    Shared(String),
+    Fails(String),
 }
 
 /// An overlay needs a place on the disk.
@@ -155,15 +165,18 @@ fn try_network(entered: &Entered, host: &Host<'_>) -> NetworkTried {
     }
 }
 
-fn try_proc() -> Attempt {
-    const HARMLESS: Attributes = Attributes::MOUNT_ATTR_NOSUID
-        .union(Attributes::MOUNT_ATTR_NODEV)
-        .union(Attributes::MOUNT_ATTR_NOEXEC);
-    namespace::unshare(Namespaces::NEWPID).map_err(|error| words(&error))?;
-    // The namespace is that of children only.
-    match process::fork().map_err(|error| words(&error))? {
+fn try_proc() -> ProcTried {
+    match (try_fresh_proc(), processes::outer_proc()) {
+        (Ok(()), _) => ProcTried::Fresh,
+        (Err(why), Ok(_)) => ProcTried::Shared(why),
+        (Err(_), Err(error)) => ProcTried::Fails(words(&error)),
+    }
+}
+
+fn try_fresh_proc() -> Attempt {
+    match process::fork_into(Namespaces::NEWPID).map_err(|error| words(&error))? {
         Fork::Child => {
-            let mounted = mount::virtual_fs("proc", &[], HARMLESS);
+            let mounted = processes::fresh_proc();
             process::exit_now(mounted.map_or_else(|error| error.source.raw_os_error().unwrap_or(255), |_| 0));
         }
         Fork::Parent(child) => match process::wait(child).map_err(|error| words(&error))? {

@@ -1,6 +1,6 @@
 //! The lines of a verdict: one thing each, whether it is there, and what would bring it. Pure.
 
-use super::attempt::{Attempt, Inside, NetworkTried, OverlayTried, Tried};
+use super::attempt::{Attempt, Inside, NetworkTried, OverlayTried, ProcTried, Tried};
 use super::cgroup::Cgroup;
 use super::isolation::Rung;
 use super::lent::Mapper;
@@ -18,7 +18,7 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
     let inside = chosen.map(|(_, inside)| inside);
     lines.extend([
         overlay(inside),
-        tried_inside(inside.map(|inside| &inside.proc), "proc", "fresh /proc", proc_remedy()),
+        proc(inside),
         tried_inside(
             inside.map(|inside| &inside.handing_over),
             "seccomp_notify",
@@ -39,8 +39,10 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
 pub(super) fn keeps_steps_from_running(inside: &Inside) -> Option<&'static str> {
     match (&inside.overlay, &inside.proc) {
         (OverlayTried::Fails(_) | OverlayTried::OldWay, _) => Some("no overlay can be mounted"),
-        (OverlayTried::Works | OverlayTried::NoPlace(_), Err(_)) => Some("no fresh /proc can be mounted"),
-        (OverlayTried::Works | OverlayTried::NoPlace(_), Ok(())) => None,
+        (OverlayTried::Works | OverlayTried::NoPlace(_), ProcTried::Fails(_)) => {
+            Some("no /proc can be shown")
+        }
+        (OverlayTried::Works | OverlayTried::NoPlace(_), ProcTried::Fresh | ProcTried::Shared(_)) => None,
     }
 }
 
@@ -175,6 +177,19 @@ fn tried_inside(tried: Option<&Attempt>, name: &'static str, what: &'static str,
         None => (line(name, what, State::NotApplicable, "not to be tried without isolation"), None),
         Some(Ok(())) => (line(name, what, State::Ok, "works"), None),
         Some(Err(why)) => (line(name, what, State::Missing, why), Some(remedy)),
+    }
+}
+
+fn proc(inside: Option<&Inside>) -> Line {
+    let check = |state, detail: String| line("proc", "fresh /proc", state, detail);
+    match inside.map(|inside| &inside.proc) {
+        None => (check(State::NotApplicable, "not to be tried without isolation".to_owned()), None),
+        Some(ProcTried::Fresh) => (check(State::Ok, "works".to_owned()), None),
+        Some(ProcTried::Shared(why)) => {
+            let detail = format!("{why}; steps share the processes around them");
+            (check(State::Missing, detail), Some(proc_remedy()))
+        }
+        Some(ProcTried::Fails(why)) => (check(State::Missing, why.clone()), Some(proc_remedy())),
     }
 }
 

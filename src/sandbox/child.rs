@@ -9,10 +9,12 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::descendants;
 use super::emulate::{Emulator, Links};
 use super::group::Group;
 use super::init::{self, Child};
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
+use super::processes::Processes;
 use super::spec::Emulated;
 use super::steps::Step;
 use crate::sys::IoError;
@@ -52,7 +54,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     };
     // Keys pressed at a shared terminal are for the program; this process ends when the program does.
     process::ignore_terminal_signals();
-    let mut namespaces = Namespaces::NEWNS | Namespaces::NEWPID | Namespaces::NEWIPC | Namespaces::NEWUTS;
+    let mut namespaces = Namespaces::NEWNS | Namespaces::NEWIPC | Namespaces::NEWUTS;
     match (job.network, netns) {
         (Joining::Stay, _) => {}
         (Joining::New, _) => namespaces |= Namespaces::NEWNET,
@@ -66,26 +68,50 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     };
     // Opened while it is still the one that this process's numbers are in.
     let proc = File::open("/proc")?;
-    let (to_init, from_init) = UnixStream::pair()?;
     let links = links(&job).map_err(io::Error::other)?;
     namespace::unshare(namespaces)?;
-    match process::fork()? {
-        Fork::Child => {
-            drop((proc, to_init));
-            become_init(job, group.0.as_ref(), socket, Child { socket: from_init, links }, stdio)
-        }
-        Fork::Parent(init) => {
-            drop((stdio, from_init));
-            let inside =
-                Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
-            let emulator = emulator(&job, &to_init, &proc, init, links)?;
-            let outcome = watch(&inside, socket, emulator)?;
-            let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
-            // Nothing is left when the end is told.
-            drop(group);
-            message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
-        }
+    let mut processes = job.processes;
+    if processes == Processes::Shared {
+        process::adopt_orphans()?;
     }
+    let (init, to_init) = loop {
+        let (to_init, from_init) = UnixStream::pair()?;
+        match processes.fork()? {
+            Fork::Child => {
+                drop((proc, to_init));
+                let child = Child { socket: from_init, links };
+                become_init(job, processes, group.0.as_ref(), socket, child, stdio)
+            }
+            Fork::Parent(init) => {
+                drop(from_init);
+                if Processes::goes_on(&to_init) {
+                    break (init, to_init);
+                }
+                process::wait(init)?;
+                message::write(&mut &*socket, &Report::ProcessesAreShared)?;
+                processes = Processes::Shared;
+                process::adopt_orphans()?;
+            }
+        }
+    };
+    drop(stdio);
+    let inside = Inside { init, pidfd: pidfd_open(init, PidfdFlags::empty())?, group: group.0.as_ref() };
+    // Kept until nobody is left who could call: what nobody answers fails in strange ways.
+    let mut answering = None;
+    let outcome = emulator(&job, &to_init, &proc, init, links).and_then(|emulator| {
+        answering = emulator;
+        watch(&inside, socket, answering.as_mut())
+    });
+    if processes == Processes::Shared {
+        rustix::process::fchdir(&proc)?;
+        descendants::kill_all()?;
+    }
+    let outcome = outcome?;
+    answering.map_or(Ok(()), Emulator::finish)?;
+    let out_of_memory = group.0.as_ref().map(Group::ran_out_of_memory);
+    // Nothing is left when the end is told.
+    drop(group);
+    message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
 }
 
 /// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something.
@@ -143,9 +169,19 @@ impl Inside<'_> {
     }
 }
 
-fn become_init(job: Job, group: Option<&Group>, socket: &UnixStream, child: Child, stdio: [OwnedFd; 3]) -> ! {
-    process::default_terminal_signals();
-    let failure = init::run(job, group, socket, child, stdio);
+fn become_init(
+    job: Job,
+    processes: Processes,
+    group: Option<&Group>,
+    socket: &UnixStream,
+    child: Child,
+    stdio: [OwnedFd; 3],
+) -> ! {
+    process::default_signals();
+    let failure = match processes.make_proc(&child.socket) {
+        Ok(proc) => init::run(job, proc, group, socket, child, stdio),
+        Err(error) => Failure::Step { step: "mount-proc".to_owned(), error: error.to_string() },
+    };
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));
     process::exit_now(code)
@@ -153,10 +189,14 @@ fn become_init(job: Job, group: Option<&Group>, socket: &UnixStream, child: Chil
 
 /// Waits for the first process inside to end; kills it when the parent is gone. Meanwhile answers the calls that were
 /// handed over.
-fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator>) -> io::Result<Outcome> {
+fn watch(
+    inside: &Inside<'_>,
+    socket: &UnixStream,
+    mut emulator: Option<&mut Emulator>,
+) -> io::Result<Outcome> {
     let (mut parent_is_there, mut calls) = (true, true);
     loop {
-        let listener = emulator.as_ref().filter(|_| calls).map(Emulator::listener);
+        let listener = emulator.as_deref().filter(|_| calls).map(Emulator::listener);
         let mut watched = vec![PollFd::new(&inside.pidfd, PollFlags::IN)];
         // One that is not watched is polled for nothing, so that each keeps its place.
         let unless = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
@@ -173,7 +213,6 @@ fn watch(inside: &Inside<'_>, socket: &UnixStream, mut emulator: Option<Emulator
         let called = watched.get(2).map_or(PollFlags::empty(), PollFd::revents);
         drop(watched);
         if ended {
-            emulator.map_or(Ok(()), Emulator::finish)?;
             return Ok(match process::wait(inside.init)? {
                 Ended::Exited(code) => Outcome::Exited(code),
                 Ended::Signaled(signal) => Outcome::Signaled(signal),

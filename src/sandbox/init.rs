@@ -36,6 +36,7 @@ pub(super) struct Child {
 /// Carries out a job. It returns only when the program could not be started, with what to tell the parent.
 pub(super) fn run(
     job: Job,
+    proc: OwnedFd,
     group: Option<&Group>,
     socket: &UnixStream,
     child: Child,
@@ -43,13 +44,14 @@ pub(super) fn run(
 ) -> Failure {
     let (process, child) = (job.process, Some(child));
     let mut init =
-        Init { group, root: None, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
+        Init { group, root: None, proc, process, socket, child, ids: OtherIds::Real, stdio, cover: None };
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
             return match error {
                 StepError::User(error) => Failure::User { error: error.to_string() },
                 StepError::Directory(error) => Failure::Directory { error: error.to_string() },
+                StepError::MountPoint { path, found } => Failure::MountPoint { path, found },
                 other => Failure::Step { step: step_name(step), error: other.to_string() },
             };
         }
@@ -59,6 +61,10 @@ pub(super) fn run(
         return Failure::Step { step: "start".to_owned(), error: error.to_string() };
     }
     process::close_on_exec_from(3);
+    // As late as this: an image may have many layers, each a descriptor.
+    if let Err(error) = ulimits::restore_open_files(job.open_files, &job.steps) {
+        return Failure::Step { step: "start".to_owned(), error: error.to_string() };
+    }
     execute(&init.process)
 }
 
@@ -71,6 +77,8 @@ struct Init<'a> {
     group: Option<&'a Group>,
     /// The root file system, once mounted; none again after it became `/`.
     root: Option<Root>,
+    /// What is shown at /proc.
+    proc: OwnedFd,
     process: Process,
     socket: &'a UnixStream,
     /// The process beside the sandbox, as long as it waits for something to do.
@@ -102,6 +110,9 @@ pub(super) enum StepError {
     /// The image has something else where the working directory should be.
     #[error(transparent)]
     Directory(IoError),
+    /// The image has something else where something has to be mounted.
+    #[error("{path} is {found}")]
+    MountPoint { path: String, found: String },
 }
 
 impl From<RootError> for StepError {
@@ -109,6 +120,7 @@ impl From<RootError> for StepError {
         match error {
             RootError::Mount(error) => Self::Mount(error),
             RootError::Io(error) => Self::Io(error),
+            RootError::Unfit { path, found } => Self::MountPoint { path, found },
         }
     }
 }
@@ -122,7 +134,7 @@ impl Init<'_> {
             Step::MountRoot { root, mount_points, devices } => {
                 self.root = Some(mount_root(root, mount_points, *devices)?);
             }
-            Step::MountProc { at } => self.attach(&mount::virtual_fs("proc", &[], HARMLESS)?, at)?,
+            Step::MountProc { at } => self.attach(&self.proc, at)?,
             Step::JoinGroup => {
                 let group = self.group.expect("the child makes a group where the plan joins one");
                 group.join().at("join", "control group")?;
@@ -214,7 +226,7 @@ impl Init<'_> {
             let tree =
                 mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
             let tree = tree.at("open", "/sys")?;
-            let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(AT_RECURSIVE);
+            let flags = AtFlags::EMPTY_PATH | mount::RECURSIVE;
             mount::set_attributes(&tree, attributes, flags).at("make harmless", "/sys")?;
             tree
         };
@@ -347,8 +359,6 @@ impl Init<'_> {
         Ok(change_ids(&account).at("become", user)?)
     }
 }
-
-const AT_RECURSIVE: u32 = 0x8000;
 
 fn add_attributes(tree: &OwnedFd, attributes: Attributes, shown: &Path) -> Result<(), IoError> {
     mount::set_attributes(tree, attributes, AtFlags::EMPTY_PATH).at("make read-only", shown)

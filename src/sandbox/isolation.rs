@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::{try_user_namespace, words};
 use super::lent::{LentIds, NEITHER_MAPPED};
 use super::obstacles::{Obstacles, Remedy};
+use super::processes::KnownProcesses;
 use super::ranges::owned_ids;
 use crate::sys::namespace::{self, Namespaces};
 use crate::sys::process::{self, Ended, Fork};
@@ -56,6 +57,10 @@ pub struct Entered {
     pub rung: Rung,
     /// This program, safe to be started next to hostile code.
     pub program: OwnedFd,
+    /// How many files whoever started this process may open; this process raises that for itself.
+    pub open_files: Option<u64>,
+    /// Whether sandboxes can have process namespaces, as far as it was found out.
+    pub processes: KnownProcesses,
     /// Why a better rung was not reached, in a sentence for the user.
     pub notice: Option<String>,
     /// Why no process can be run, if none can.
@@ -157,8 +162,8 @@ impl fmt::Display for Rung {
 }
 
 /// A directory on the way down is a descriptor, and so is every layer of an overlay: more than the 1024 that programs
-/// are given for the sake of select(2).
-fn allow_many_descriptors() {
+/// are given for the sake of select(2). Returns how many there were, none for any number.
+fn allow_many_descriptors() -> Option<u64> {
     const MANY: u64 = 65_536;
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(MANY, |most| most.min(MANY));
@@ -166,6 +171,7 @@ fn allow_many_descriptors() {
         // A host that does not allow it gets along with fewer, mostly.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
     }
+    limit.current
 }
 
 /// Moves this process, which must have one thread, onto the best rung or the one that is asked for.
@@ -192,9 +198,9 @@ pub fn enter(host: &Host<'_>, choice: Choice) -> Result<Entered, IsolationError>
     }
     // What is made for images does not depend on whoever builds them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    allow_many_descriptors();
+    let open_files = allow_many_descriptors();
     let program = if rung == Rung::Bare { process::own_program()? } else { process::read_only_self()? };
-    Ok(Entered { rung, program, notice, closed })
+    Ok(Entered { rung, program, open_files, processes: KnownProcesses::default(), notice, closed })
 }
 
 fn climb(host: &Host<'_>) -> Result<(Rung, Option<String>), IsolationError> {

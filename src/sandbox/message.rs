@@ -7,12 +7,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupSpec;
+use super::processes::Processes;
 use super::spec::{Network, Process};
 use super::steps::Step;
 
 /// The first frame to the child: everything it will do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
+    pub processes: Processes,
+    /// How many files a program may open unless told otherwise; none for any number.
+    pub open_files: Option<u64>,
     pub network: Joining,
     pub steps: Vec<Step>,
     pub process: Process,
@@ -48,9 +52,11 @@ pub(super) enum Order {
     Kill,
 }
 
-/// Frames from the child, in this order: notices, at most one failure, and the end.
+/// Frames from the child, in this order: what it found out and notices, at most one failure, and the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The sandbox could not have a process namespace of its own, and the next one need not try.
+    ProcessesAreShared,
     /// Something the user should know.
     Notice(String),
     /// The sandbox could not be made, or the program not be started; the end follows.
@@ -74,6 +80,8 @@ pub enum Outcome {
 pub enum Failure {
     /// A step of making the sandbox failed.
     Step { step: String, error: String },
+    /// The image has something at a place that is mounted on, and nothing can be mounted there.
+    MountPoint { path: String, found: String },
     /// The user to become is not known inside.
     User { error: String },
     /// The working directory cannot be entered.
@@ -88,6 +96,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step { step, error } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
+            Self::MountPoint { path, found } => {
+                write!(out, "cannot mount on {path}, as every step needs: it is {found} in the image")
+            }
             Self::User { error } | Self::Directory { error } => out.write_str(error),
             Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
             Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
@@ -99,7 +110,7 @@ impl Failure {
     /// The exit code that shells and docker give this.
     pub fn code(&self) -> i32 {
         match self {
-            Self::Step { .. } | Self::User { .. } | Self::Directory { .. } => 125,
+            Self::Step { .. } | Self::MountPoint { .. } | Self::User { .. } | Self::Directory { .. } => 125,
             Self::NotExecutable { .. } => 126,
             Self::NotFound { .. } => 127,
         }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use super::spec::RootFs;
 use super::steps::{MountPoint, MountPointKind};
@@ -19,6 +20,9 @@ pub(super) enum RootError {
     Mount(#[from] MountError),
     #[error(transparent)]
     Io(#[from] IoError),
+    /// What the image has there cannot be mounted on.
+    #[error("{path} is {found}")]
+    Unfit { path: String, found: String },
 }
 
 /// Mounts the root file system with every mount point in it, attached at the staging directory. `devices` says whether
@@ -28,8 +32,8 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint], devices: bool) ->
     let mut mounted = mount_overlay(root, &lowers, devices)?;
     let mut missing = Vec::new();
     for point in points {
-        let place = mounted.final_place(Path::new(&point.path))?;
-        if mounted.try_stat(&place)?.is_none() {
+        let (place, exists) = place_of(point, points, &mounted)?;
+        if !exists {
             missing.push((place, point.kind));
         }
     }
@@ -46,6 +50,34 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint], devices: bool) ->
     let staging = Root::open(&root.staging)?;
     mount::attach(mounted.as_fd(), staging.as_fd()).at("attach the root file system to", &root.staging)?;
     Ok(mounted)
+}
+
+/// Where a mount point is, and whether there is something. What is hidden below a directory is looked for by its own
+/// name, so that one may be no link; a file may, but not to where something else is mounted.
+fn place_of(point: &MountPoint, points: &[MountPoint], root: &Root) -> Result<(PathBuf, bool), RootError> {
+    let path = Path::new(&point.path);
+    let unfit = |found: String| RootError::Unfit { path: point.path.clone(), found };
+    let place = match root.final_place(path) {
+        Err(error) if error.errno() == Some(Errno::LOOP) => {
+            return Err(unfit("a link without end".to_owned()));
+        }
+        answer => answer?,
+    };
+    let leads_to = || unfit(format!("a link to {}", place.display()));
+    let kind = root.try_stat(&place)?.map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match (point.kind, kind) {
+        (MountPointKind::Directory, _) if place != path => Err(leads_to()),
+        (MountPointKind::File, _) if points.iter().any(|other| is_below(&place, other)) => Err(leads_to()),
+        (MountPointKind::Directory, Some(kind)) if kind != FileType::Directory => {
+            Err(unfit("no directory".to_owned()))
+        }
+        (MountPointKind::File, Some(FileType::Directory)) => Err(unfit("a directory".to_owned())),
+        (MountPointKind::Directory | MountPointKind::File, _) => Ok((place, kind.is_some())),
+    }
+}
+
+fn is_below(place: &Path, point: &MountPoint) -> bool {
+    point.kind == MountPointKind::Directory && place.starts_with(&point.path)
 }
 
 fn mount_overlay(root: &RootFs, lowers: &[PathBuf], devices: bool) -> Result<Root, RootError> {

@@ -22,6 +22,7 @@ use super::child::ARGUMENT;
 use super::endings::Counted;
 use super::group::GroupSpec;
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
+use super::processes::{KnownProcesses, SHARED_NOTICE};
 use super::settings::Sandboxing;
 use super::spec::{Network, Spec};
 use super::steps::plan;
@@ -45,6 +46,7 @@ pub enum Stdio {
 pub struct Running<K: Send + 'static> {
     /// Standard output and standard error, when piped; take them out to read them.
     pub output: Option<(pipe::Receiver, pipe::Receiver)>,
+    processes: KnownProcesses,
     deadline: Option<Deadline>,
     /// None once it has ended.
     sandbox: Option<Living<K>>,
@@ -97,8 +99,12 @@ pub async fn spawn<K: Send + 'static>(
     let deadline = limit.map(|limit| Deadline { at: Instant::now() + limit, limit });
     let group = sandboxing.groups.as_ref().map(|groups| groups.spec(group_name(), &spec.limits.resources));
     let sandbox = Some(Living { socket, child, group: group.clone(), kept, _count: count });
-    let mut running = Running { output, deadline, sandbox };
+    let processes = sandboxing.entered.processes.clone();
+    let job_processes = processes.expected();
+    let mut running = Running { processes, output, deadline, sandbox };
     let job = Job {
+        processes: job_processes,
+        open_files: sandboxing.entered.open_files,
         network: Joining::from(&spec.network),
         steps: plan(spec),
         process: spec.process.clone(),
@@ -177,6 +183,11 @@ impl<K: Send + 'static> Running<K> {
                 let _ = orders.write_all(&message::encode(&order)).await;
             };
             match report.at("read", "sandbox socket")? {
+                Some(Report::ProcessesAreShared) => {
+                    if self.processes.found_shared() {
+                        notices.push(SHARED_NOTICE.to_owned());
+                    }
+                }
                 Some(Report::Notice(text)) => notices.push(text),
                 Some(Report::Failed(reason)) => failure = Some(reason),
                 Some(Report::Ended { outcome, out_of_memory }) => break (outcome, out_of_memory),

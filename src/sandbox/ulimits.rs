@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::cgroup::LimitError;
 use super::limits::{Ulimit, UlimitKind, is_within};
 use super::obstacles::Remedy;
+use super::steps::Step;
 
 /// Refuses what is above this process's own hard limits, unless it may raise them: tried, and taken back.
 pub(super) fn check(ulimits: &[Ulimit]) -> Result<(), LimitError> {
@@ -49,6 +50,17 @@ pub(super) fn allow(ulimit: &Ulimit) -> io::Result<()> {
 /// Sets it, where it is allowed already.
 pub(super) fn set(ulimit: &Ulimit) -> io::Result<()> {
     Ok(setrlimit(resource(ulimit.kind), Rlimit { current: ulimit.soft, maximum: ulimit.hard })?)
+}
+
+/// Takes back what rbuild has raised for its own sake, unless the user has set it.
+pub(super) fn restore_open_files(callers: Option<u64>, steps: &[Step]) -> io::Result<()> {
+    let is_set =
+        |step: &Step| matches!(step, Step::SetUlimit { ulimit } if ulimit.kind == UlimitKind::Nofile);
+    if steps.iter().any(is_set) {
+        return Ok(());
+    }
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: callers, ..limit })?)
 }
 
 fn resource(kind: UlimitKind) -> Resource {

@@ -135,7 +135,7 @@ fn why_not(facts: &Facts, rung: Rung) -> Option<&str> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::attempt::{NetworkTried, OverlayTried};
+    use super::super::attempt::{NetworkTried, OverlayTried, ProcTried};
     use super::super::cgroup::Cgroup;
     use super::super::lent::Mapper;
     use super::super::obstacles::Obstacles;
@@ -144,7 +144,7 @@ mod tests {
 
     fn inside(ids: u64) -> Inside {
         let network = NetworkTried::Works("/usr/bin/pasta".to_owned());
-        Inside { ids, overlay: OverlayTried::Works, network, proc: Ok(()), handing_over: Ok(()) }
+        Inside { ids, overlay: OverlayTried::Works, network, proc: ProcTried::Fresh, handing_over: Ok(()) }
     }
 
     fn fails(why: &str) -> Tried {
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_a_rung_lacks_inside_is_told() {
         let mut facts = good();
-        let proc = Err("Operation not permitted".to_owned());
+        let proc = ProcTried::Shared("Operation not permitted".to_owned());
         let overlay = OverlayTried::Fails("Invalid argument".to_owned());
         let why = "neither is installed".to_owned();
         let network = NetworkTried::Fails { why, remedy: Some(Remedy::install("passt")) };

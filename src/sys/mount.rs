@@ -16,6 +16,9 @@ pub use rustix::mount::MountAttrFlags as Attributes;
 /// The attribute that forbids writing through a mount.
 pub const READ_ONLY: Attributes = Attributes::MOUNT_ATTR_RDONLY;
 
+/// Makes [`set_attributes`] reach the mounts below, too.
+pub const RECURSIVE: AtFlags = AtFlags::from_bits_retain(0x8000);
+
 /// A mount that the kernel refused.
 #[derive(Debug, thiserror::Error)]
 #[error("mount {kind} for {}: {source}{}", .target.display(), explain(.log))]

@@ -10,6 +10,7 @@ use rustix::process::{Gid, Pid, Signal, Uid, WaitOptions, WaitStatus};
 
 use super::error::{At, IoError};
 use super::mount;
+use super::namespace::Namespaces;
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -31,6 +32,29 @@ pub fn fork() -> io::Result<Fork> {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(Pid::from_raw(pid).expect("fork returns -1, 0 or a pid"))),
     }
+}
+
+/// As [`fork()`], with the new process in new namespaces, while this one stays where it is.
+pub fn fork_into(namespaces: Namespaces) -> io::Result<Fork> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("cannot fork a process with several threads"));
+    }
+    let flags = libc::c_long::from(libc::SIGCHLD) | libc::c_long::from(namespaces.bits());
+    // SAFETY: as in `fork`; without a stack and without sharing memory the call is a fork, and the other pointers are null,
+    // which is as good as none.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            Ok(Fork::Parent(pid.expect("clone returns -1, 0 or a pid")))
+        }
+    }
+}
+
+/// Makes this process the parent of all below it whose own parent ends.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 /// How a process ended.
@@ -106,6 +130,21 @@ fn set_terminal_signals(action: libc::sighandler_t) {
     }
 }
 
+/// Takes the default action of every signal, whatever whoever started this process ignores: that would be inherited by
+/// what it becomes, and a program that starts with a signal ignored leaves it so.
+pub fn default_signals() {
+    // The action and its flags, mask and restorer, all zero: the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const LAST: libc::c_int = 64;
+    for signal in 1..=LAST {
+        // By the call itself: the C library keeps two signals for itself, and leaves them ignored in what it starts.
+        // SAFETY: the kernel reads a struct that is no larger than the array, and installs no handler.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null::<u64>(), 8)
+        };
+    }
+}
+
 /// This program's own file, opened through a read-only mount of it. A process started from it cannot be used by what
 /// it becomes to overwrite the program through `/proc/self/exe` (CVE-2019-5736).
 pub fn read_only_self() -> Result<OwnedFd, IoError> {
@@ -176,6 +215,12 @@ pub fn install_stdio([input, output, error]: [OwnedFd; 3]) -> io::Result<()> {
     rustix::stdio::dup2_stdout(&output)?;
     rustix::stdio::dup2_stderr(&error)?;
     Ok(())
+}
+
+/// Keeps every process without the right to trace from looking into this one, even if it is of the same user and has no
+/// fewer rights: through a process that is looked into everything is reached that it reaches.
+pub fn stay_hidden() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
 /// Closes every descriptor from `first` up, so that nothing leaks into a program about to be executed.

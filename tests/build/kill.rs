@@ -1,13 +1,11 @@
 //! Processes that are killed, interrupted or left behind: the store stays whole, and nothing runs on.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{TestEnv, require_busybox};
+use crate::support::{TestEnv, is_gone, mark, processes, require_busybox, started};
 
 #[test]
 fn a_build_that_is_killed_at_any_moment_does_no_harm() {
@@ -42,7 +40,7 @@ fn an_interrupted_build_ends_at_once_and_its_steps_with_it() {
         "FROM base:1\nRUN trap '' INT TERM HUP; sleep {mark} & echo begun; sleep {mark}\n"
     ));
     for signal in [Signal::INT, Signal::TERM] {
-        let mut build = started(&env, &["."], "begun");
+        let mut build = started(env.rbuild(&["."]), "begun");
         let asked = Instant::now();
         kill_process(Pid::from_child(&build), signal).unwrap();
         assert_eq!(build.wait().unwrap().code(), Some(130));
@@ -63,7 +61,7 @@ fn an_interrupted_step_that_writes_leaves_nothing() {
          i=0; while :; do i=$(((i+1)%50)); mkdir -p /d$i; echo x >> /d$i/x; done\n"
     ));
     for _ in 0..3 {
-        let mut build = started(&env, &["."], "begun");
+        let mut build = started(env.rbuild(&["."]), "begun");
         std::thread::sleep(Duration::from_millis(300));
         kill_process(Pid::from_child(&build), Signal::INT).unwrap();
         assert_eq!(build.wait().unwrap().code(), Some(130));
@@ -80,7 +78,7 @@ fn a_container_that_is_asked_three_times_leaves_nothing() {
     env.busybox_image("base:1");
     let mark = mark(6);
     let script = format!("trap '' INT TERM; sleep {mark} & echo begun >&2; while :; do echo x >> /x; done");
-    let mut run = started(&env, &["run", "--rm", "base:1", "sh", "-c", &script], "begun");
+    let mut run = started(env.rbuild(&["run", "--rm", "base:1", "sh", "-c", &script]), "begun");
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(100));
         kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
@@ -97,7 +95,7 @@ fn a_step_dies_with_a_build_that_is_killed() {
     env.busybox_image("base:1");
     let mark = mark(2);
     env.dockerfile(&format!("FROM base:1\nRUN sleep {mark} & echo begun; sleep {mark}\n"));
-    let mut build = started(&env, &["."], "begun");
+    let mut build = started(env.rbuild(&["."]), "begun");
     build.kill().unwrap();
     build.wait().unwrap();
     is_gone(&mark);
@@ -110,7 +108,7 @@ fn a_container_dies_with_the_run_that_is_killed() {
     env.busybox_image("base:1");
     let mark = mark(3);
     let script = format!("sleep {mark} & echo begun >&2; sleep {mark}");
-    let mut run = started(&env, &["run", "--rm", "base:1", "sh", "-c", &script], "begun");
+    let mut run = started(env.rbuild(&["run", "--rm", "base:1", "sh", "-c", &script]), "begun");
     run.kill().unwrap();
     run.wait().unwrap();
     is_gone(&mark);
@@ -126,42 +124,4 @@ fn what_a_step_leaves_running_ends_with_it() {
     let built = env.rbuild(&["."]).run().success();
     assert!(built.took() < Duration::from_secs(10), "{built}");
     is_gone(&mark);
-}
-
-/// A number of seconds that no other process sleeps.
-fn mark(number: u32) -> String {
-    format!("{}.{number}", 100_000 + std::process::id())
-}
-
-/// Starts rbuild and waits until its error output has a line that ends so.
-fn started(env: &TestEnv, arguments: &[&str], line: &str) -> Child {
-    let mut command = env.rbuild(arguments).into_command();
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|said| said.unwrap().ends_with(line)), "it ended before it said {line:?}");
-    // Kept open: a program whose error output is closed behaves in another way.
-    std::thread::spawn(move || lines.count());
-    child
-}
-
-/// Asserts that no process has the mark among its arguments, soon.
-#[track_caller]
-fn is_gone(mark: &str) {
-    let patience = Instant::now() + Duration::from_secs(5);
-    loop {
-        let found = processes(mark);
-        if found == 0 {
-            return;
-        }
-        assert!(Instant::now() < patience, "{found} processes with {mark} live on");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// How many processes have the mark among their arguments.
-fn processes(mark: &str) -> usize {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let arguments = processes.map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default());
-    arguments.filter(|it| it.windows(mark.len()).any(|part| part == mark.as_bytes())).count()
 }

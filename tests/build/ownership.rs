@@ -46,6 +46,28 @@ fn owners_are_kept_in_steps_and_in_layers() {
 }
 
 #[test]
+fn owners_that_nobody_lends_are_kept_in_layers() {
+    require_tool!("docker-registry");
+    require_busybox!();
+    let registry = Registry::start();
+    let tag = |name: &str| format!("{}/{name}:1", registry.address());
+    let made = TestEnv::new();
+    made.write("file", "content");
+    made.dockerfile("FROM scratch\nCOPY --chown=200000:300000 file /f\n");
+    made.rbuild(&["-t", &tag("made"), "--push", "."]).run().success();
+    let owner = |image: &str, path: &str| {
+        let files = Image::fetch(&registry, image).sound().files();
+        (files[path].uid, files[path].gid)
+    };
+    assert_eq!(owner("made:1", "f"), (200_000, 300_000));
+    // And in a store that has to unpack them.
+    let other = TestEnv::new();
+    other.dockerfile(&format!("FROM scratch\nCOPY --from={} /f /g\n", tag("made")));
+    other.rbuild(&["-t", &tag("other"), "--push", "."]).run().success();
+    assert_eq!(owner("other:1", "g"), (200_000, 300_000));
+}
+
+#[test]
 fn users_may_be_changed_and_root_regained() {
     require_busybox!();
     let env = TestEnv::new();

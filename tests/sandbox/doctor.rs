@@ -62,22 +62,6 @@ fn where_no_namespace_can_be_made_the_setting_is_named() {
 }
 
 #[test]
-fn a_rung_on_which_no_step_can_run_does_not_count() {
-    let env = TestEnv::new();
-    // As in a container that covers parts of /proc: in namespaces below it nobody may then mount a fresh one.
-    let cover = "mount --bind /dev/null /proc/timer_list && \
-                 exec setpriv --inh-caps=-all --bounding-set=-sys_admin \"$0\" \"$@\"";
-    let binary = crate::support::binary();
-    let script = ["-Urm", "sh", "-c", cover, binary.to_str().unwrap()];
-    let words = [&script[..], &["--isolation", "single", "doctor", "--format", "json"]].concat();
-    let covered = env.program("unshare", &words).run();
-    let said = json(covered.code(4).stdout());
-    assert_eq!((said["rung"].as_str(), said["works"].as_bool()), (Some("single"), Some(false)), "{said}");
-    assert!(said["reason"].as_str().unwrap().ends_with("steps cannot run: no fresh /proc can be mounted"));
-    assert_eq!(states(&said)["proc"], "missing");
-}
-
-#[test]
 fn without_new_privileges_the_programs_that_map_are_of_no_use() {
     let env = TestEnv::new();
     let binary = crate::support::binary();

@@ -4,8 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod covered_proc;
 mod doctor;
+mod escape;
 mod isolation;
+mod probe;
 mod unshare;
 
 use support::{Rbuild, TestEnv, has_subuid_range, is_root};

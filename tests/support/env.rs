@@ -113,6 +113,12 @@ impl TestEnv {
         self.rbuild(&["-q", "-t", tag, context.to_str().unwrap()]).run().success();
     }
 
+    /// Builds the base image that has the probe, into this world's store.
+    pub(crate) fn probe_image(&self, tag: &str) {
+        let context = BaseImage::probe().context(self);
+        self.rbuild(&["-q", "-t", tag, context.to_str().unwrap()]).run().success();
+    }
+
     /// Builds and pushes the busybox base image with rbuild itself; the reference that others may pull.
     pub(crate) fn push_busybox(&self, registry: &Registry) -> String {
         let context = BaseImage::busybox().context(self);

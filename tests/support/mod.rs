@@ -17,14 +17,16 @@ mod host;
 mod http;
 mod image;
 mod output;
+mod processes;
 mod registry;
 pub(crate) mod skip;
 
 pub(crate) use base::BaseImage;
-pub(crate) use env::{Rbuild, TestEnv, binary, source_directory};
+pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
 pub(crate) use output::Output;
+pub(crate) use processes::{is_gone, mark, processes, started};
 pub(crate) use registry::Registry;
 pub(crate) use skip::{require_busybox, require_tool, skip};

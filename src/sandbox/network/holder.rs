@@ -139,6 +139,9 @@ fn stay(holder: &UnixStream) -> io::Result<()> {
     let mut holder = holder;
     holder.write_all(b"!")?;
     holder.read_exact(&mut [0])?;
+    // Connected, it has been looked at for the last time. Where a sandbox sees the processes around it, this one, which can
+    // do nothing, would be a way to everything that it sees.
+    process::stay_hidden()?;
     message::write(&mut holder, &network::own_addresses())?;
     // Until the holder is gone, if the kernel has not told yet.
     holder.read(&mut [0]).map(drop)
