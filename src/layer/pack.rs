@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use super::error::LayerError;
 use super::tar_writer::{Entry, Kind, TarWriter};
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
-use crate::snapshot::{Below, is_whiteout};
+use crate::snapshot::{Below, is_whiteout_at};
 use crate::sys::link_owners::{LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, ownership};
@@ -39,7 +39,7 @@ pub fn pack(
         sockets: 0,
     };
     let top = root.open_at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-    packer.directory_content(&top, Path::new(""))?;
+    packer.directory_content(&top, Path::new(""), BelowShows::Through)?;
     packer.writer.finish().map_err(|error| packer_io(directory, error))?;
     Ok(packer.sockets)
 }
@@ -59,6 +59,14 @@ struct Packer<'a, W> {
 /// As long as paths can be; it also bounds how deep directories are gone into.
 const LONGEST_PATH: usize = 4096;
 
+/// Whether what lower layers have in a directory would show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BelowShows {
+    Through,
+    /// The directory, or one that it is in, took the place of a deleted one; only the uppermost of them has the mark.
+    Not,
+}
+
 /// What became of a name.
 enum Change {
     There,
@@ -67,7 +75,12 @@ enum Change {
 
 impl<W: Write> Packer<'_, W> {
     /// The entries of an open directory, and whiteouts for what it replaces, in the order of their names in the tar.
-    fn directory_content(&mut self, directory: &OwnedFd, path: &Path) -> Result<(), LayerError> {
+    fn directory_content(
+        &mut self,
+        directory: &OwnedFd,
+        path: &Path,
+        below: BelowShows,
+    ) -> Result<(), LayerError> {
         if path.as_os_str().len() > LONGEST_PATH {
             return Err(LayerError::Unrepresentable {
                 path: path.iter().take(3).collect::<PathBuf>().join("…"),
@@ -77,7 +90,8 @@ impl<W: Write> Packer<'_, W> {
         let entries = read_entries(directory).at("read directory", self.shown(path))?;
         let mut names: BTreeMap<OsString, Change> =
             entries.into_iter().map(|entry| (entry.name, Change::There)).collect();
-        if is_opaque(directory) {
+        let below = if is_opaque(directory) { BelowShows::Not } else { below };
+        if below == BelowShows::Not {
             // Said one by one: everybody understands that, and it says what is gone.
             for name in self.below.names(path)? {
                 names.entry(name).or_insert(Change::Gone);
@@ -85,21 +99,27 @@ impl<W: Write> Packer<'_, W> {
         }
         for (name, change) in names {
             match change {
-                Change::There => self.entry(directory, &name, &path.join(&name))?,
+                Change::There => self.entry(directory, &name, &path.join(&name), below)?,
                 Change::Gone => self.whiteout(path, &name)?,
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), LayerError> {
+    fn entry(
+        &mut self,
+        directory: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        below: BelowShows,
+    ) -> Result<(), LayerError> {
         let mut stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
         if is_special(FileType::from_raw_mode(stat.st_mode))
             && let Some((uid, gid)) = self.link_owners.get(path)
         {
             (stat.st_uid, stat.st_gid) = (uid, gid);
         }
-        if is_whiteout(&stat) {
+        if is_whiteout_at(directory, name, &stat) {
             let parent = path.parent().unwrap_or(Path::new(""));
             return self.whiteout(parent, name);
         }
@@ -108,7 +128,7 @@ impl<W: Write> Packer<'_, W> {
             return Err(LayerError::Unrepresentable { path: Path::new("/").join(path), reason });
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.directory(directory, name, path, &stat),
+            FileType::Directory => self.directory(directory, name, path, &stat, below),
             FileType::RegularFile => self.file(directory, name, path, &stat),
             FileType::Symlink => {
                 let target =
@@ -138,13 +158,14 @@ impl<W: Write> Packer<'_, W> {
         name: &OsStr,
         path: &Path,
         stat: &Stat,
+        below: BelowShows,
     ) -> Result<(), LayerError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).at("open", self.shown(path))?;
         let xattrs = read_xattrs(&fd).at("read attributes of", self.shown(path))?;
         let tar_path = [path.as_os_str().as_bytes(), b"/"].concat();
         self.header(&tar_path, Kind::Directory, stat, &xattrs)?;
-        self.directory_content(&fd, path)
+        self.directory_content(&fd, path, below)
     }
 
     fn file(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, stat: &Stat) -> Result<(), LayerError> {

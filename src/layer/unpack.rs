@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
-use crate::snapshot::is_whiteout;
+use crate::snapshot::{is_whiteout_at, make_whiteout};
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
@@ -99,10 +99,11 @@ impl Unpacker {
                     let stat =
                         rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", path)?;
                     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                        let was_whiteout = is_whiteout_at(parent, name, &stat);
                         unlinkat(parent, name, AtFlags::empty()).at("replace", path)?;
                         mkdirat(parent, name, Mode::from_raw_mode(0o700)).at("create directory", path)?;
                         // A whiteout of the same name meant what is below.
-                        if is_whiteout(&stat) {
+                        if was_whiteout {
                             hide_below(parent, name).at("mark", path)?;
                         }
                     }
@@ -175,7 +176,7 @@ impl Unpacker {
             Err(LayerError::Io(error)) if error.errno() == Some(Errno::NOTDIR) => return Ok(()),
             answer => answer?,
         };
-        match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
+        match make_whiteout(parent, hidden) {
             // The same layer has an entry of that name. It replaces what is below; a directory has to be told to.
             Err(Errno::EXIST) => Ok(hide_below(parent, hidden).at("mark", &place)?),
             answer => Ok(answer.at("create whiteout", &place)?),

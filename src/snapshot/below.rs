@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use super::OPAQUE;
+use super::{OPAQUE, WHITEOUT};
 use crate::sys::IoError;
 use crate::sys::rooted::Root;
 
@@ -36,8 +36,9 @@ impl Below {
                             continue;
                         }
                         let there = match entry.kind {
-                            FileType::CharacterDevice => {
-                                !is_whiteout(&layer.lstat(&directory.join(&entry.name))?)
+                            FileType::CharacterDevice | FileType::RegularFile => {
+                                let place = directory.join(&entry.name);
+                                !is_whiteout_in(layer, &place, &layer.lstat(&place)?)?
                             }
                             _ => true,
                         };
@@ -54,8 +55,33 @@ impl Below {
 }
 
 /// Whether an entry stands for a deletion: a character device 0/0, as overlays write it.
-pub fn is_whiteout(stat: &Stat) -> bool {
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// As [`is_whiteout`], also where no such device can be made: there an empty file has a mark.
+pub fn is_whiteout_at(directory: impl AsFd, name: impl AsRef<Path>, stat: &Stat) -> bool {
+    is_whiteout(stat) || may_have_mark(stat) && has_whiteout_mark(directory, name.as_ref())
+}
+
+/// As [`is_whiteout_at`] for a place in a layer.
+pub(super) fn is_whiteout_in(layer: &Root, place: &Path, stat: &Stat) -> Result<bool, IoError> {
+    if !may_have_mark(stat) {
+        return Ok(is_whiteout(stat));
+    }
+    let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(false) };
+    let parent = layer.open_at(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    Ok(has_whiteout_mark(parent, Path::new(name)))
+}
+
+fn may_have_mark(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0
+}
+
+fn has_whiteout_mark(directory: impl AsFd, name: &Path) -> bool {
+    let directory = directory.as_fd().as_raw_fd().to_string();
+    let path = Path::new("/proc/self/fd").join(directory).join(name);
+    rustix::fs::lgetxattr(path, WHITEOUT, &mut [0; 1]).is_ok()
 }
 
 enum Found {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, openat, statat};
 
-use super::below::{has_opaque_mark, is_whiteout};
+use super::below::{has_opaque_mark, is_whiteout_at};
 use super::metadata;
 use crate::sys::link_owners::{ChainLinkOwners, LinkOwners};
 use crate::sys::rooted::read_entries;
@@ -105,7 +105,7 @@ fn take(
     links: &mut Links<'_>,
 ) -> Result<(), IoError> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", shown)?;
-    if is_whiteout(&stat) {
+    if is_whiteout_at(directory, name, &stat) {
         return Ok(());
     }
     if let Some(ids) = links.of_layers.get(directory, Path::new(name)) {

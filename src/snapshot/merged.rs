@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use super::below::{is_opaque, is_whiteout};
+use super::below::{is_opaque, is_whiteout_in};
 use super::metadata;
 use crate::sys::rooted::{Links, Root};
 use crate::sys::{At, IoError};
@@ -138,7 +138,7 @@ fn look(layer: &Root, place: &Path) -> Result<Look, IoError> {
         match layer.try_lstat(&reached)? {
             None if opaque => return Ok(Look::Hidden),
             None => return Ok(Look::Nothing),
-            Some(next) if is_whiteout(&next) => return Ok(Look::Hidden),
+            Some(next) if is_whiteout_in(layer, &reached, &next)? => return Ok(Look::Hidden),
             Some(next) => stat = next,
         }
         if kind(&stat) == FileType::Directory {

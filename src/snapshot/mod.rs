@@ -10,12 +10,14 @@ mod below;
 mod flatten;
 mod merged;
 mod metadata;
+mod whiteout;
 
 use std::path::{Path, PathBuf};
 
-pub use below::{Below, is_opaque, is_whiteout};
+pub use below::{Below, is_opaque, is_whiteout_at};
 pub use flatten::flatten;
 pub use merged::Merged;
+pub use whiteout::make_whiteout;
 
 use crate::sys::mount::{self, MountError, Overlay};
 use crate::sys::rooted::Root;
@@ -23,6 +25,9 @@ use crate::sys::{At, IoError};
 
 /// The extended attribute with which an overlay says that nothing below a directory shows through.
 const OPAQUE: &str = "user.overlay.opaque";
+/// The one with which an empty file stands for a deletion. Its directory has the mark above, with the value `x`, so that
+/// overlays look for it.
+const WHITEOUT: &str = "user.overlay.whiteout";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {

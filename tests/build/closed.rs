@@ -126,6 +126,40 @@ fn without_isolation_the_same_image_is_built() {
 }
 
 #[test]
+fn deletions_are_kept_where_the_store_lies_on_an_overlay() {
+    require_tool!("docker-registry");
+    require_tool!("skopeo");
+    let (env, registry) = (TestEnv::new(), Registry::start());
+    let base = base(&env, &registry);
+    // What containers have instead of a disk: no device can be made there that stands for a deletion.
+    let mounted = env.path("mounted");
+    for directory in ["lower", "upper", "work", "mounted"] {
+        std::fs::create_dir(env.path(directory)).unwrap();
+    }
+    env.dockerfile(&format!("FROM {base} AS made\nFROM scratch\nCOPY --from=made / /\n"));
+    let output =
+        |name: &str| format!("type=registry,name={}/{name},rewrite-timestamp=true", registry.address());
+    let ordinary = env.rbuild(&["--isolation", "none", "--output", &output("disk:1"), "."]);
+    ordinary.env("SOURCE_DATE_EPOCH", "1100000000").run().success();
+    let script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr mounted || exit 99; \
+                  ! mknod mounted/probe c 0 0 2> /dev/null || exit 98; exec \"$@\"";
+    let own = binary();
+    let mut words = vec!["--mount"];
+    if !is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let (store, context, output) = (mounted.join("store"), env.context(), output("overlay:1"));
+    words.extend(["sh", "-c", script, "sh", own.to_str().unwrap(), "--root", store.to_str().unwrap()]);
+    words.extend(["--isolation", "none", "--output", &output, context.to_str().unwrap()]);
+    let build = env.program("unshare", &words).directory(env.path("."));
+    build.env("SOURCE_DATE_EPOCH", "1100000000").run().success();
+    let (disk, overlay) = (Image::fetch(&registry, "disk:1"), Image::fetch(&registry, "overlay:1"));
+    assert_eq!(disk.listing(), overlay.listing());
+    assert_eq!(disk.manifest_digest, overlay.manifest_digest);
+    assert!(!overlay.files().contains_key("gone"));
+}
+
+#[test]
 fn where_every_way_is_closed_only_what_runs_is_refused() {
     require_busybox!();
     let env = TestEnv::new();

@@ -15,13 +15,14 @@ fn removing_and_replacing_become_whiteouts() {
         "FROM base:1\n\
          RUN mkdir -p /d/sub /e && touch /d/sub/old /d/keep /file /e/x\n\
          RUN rm -r /d/sub && rm /file && mkdir /file && touch /file/in && rm -r /e && touch /e\n\
-         RUN rm -r /d && mkdir /d && touch /d/new\n",
+         RUN mkdir /d/again && touch /d/again/old\n\
+         RUN rm -r /d && mkdir -p /d/again && touch /d/new\n",
     );
     let tag = format!("{}/app:1", registry.address());
     env.rbuild(&["-t", &tag, "--push", "."]).run().success();
     let image = Image::fetch(&registry, "app:1").sound();
     let files = image.files();
-    for gone in ["d/sub", "d/sub/old", "d/keep", "e/x"] {
+    for gone in ["d/sub", "d/sub/old", "d/keep", "d/again/old", "e/x"] {
         assert!(!files.contains_key(gone), "{gone} is still there\n{}", image.listing().join("\n"));
     }
     assert_eq!(files["file"].kind, Kind::Directory);
@@ -31,7 +32,7 @@ fn removing_and_replacing_become_whiteouts() {
     env.rbuild(&["run", "--rm", &tag, "sh", "-c", "ls -d /d/* /e /file/*"])
         .run()
         .success()
-        .prints("/d/new\n/e\n/file/in\n");
+        .prints("/d/again\n/d/new\n/e\n/file/in\n");
 }
 
 #[test]
