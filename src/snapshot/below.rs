@@ -59,12 +59,12 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-/// As [`is_whiteout`], also where no such device can be made: there an empty file has a mark.
+/// Whether an entry stands for a deletion: a device 0/0 or, where no such device can be made, an empty file with a mark.
 pub fn is_whiteout_at(directory: impl AsFd, name: impl AsRef<Path>, stat: &Stat) -> bool {
     is_whiteout(stat) || may_have_mark(stat) && has_whiteout_mark(directory, name.as_ref())
 }
 
-/// As [`is_whiteout_at`] for a place in a layer.
+/// As `is_whiteout_at` for a place in a layer.
 pub(super) fn is_whiteout_in(layer: &Root, place: &Path, stat: &Stat) -> Result<bool, IoError> {
     if !may_have_mark(stat) {
         return Ok(is_whiteout(stat));

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Exit,
     /// A signal to another process, which may end it without its being asked.
     Signal,
+    /// mask
+    Umask,
 }
 
 /// Arguments in the order of the call.
@@ -149,6 +151,7 @@ const NATIVE: &[(i64, Kind)] = &[
     (libc::SYS_execveat, Kind::Exec(ExecCall::Execveat)),
     (libc::SYS_exit, Kind::Exit),
     (libc::SYS_exit_group, Kind::Exit),
+    (libc::SYS_umask, Kind::Umask),
     (libc::SYS_kill, Kind::Signal),
     (libc::SYS_tkill, Kind::Signal),
     (libc::SYS_tgkill, Kind::Signal),
@@ -210,6 +213,7 @@ const I386: &[(i64, Kind)] = &[
     (358, Kind::Exec(ExecCall::Execveat)),
     (1, Kind::Exit),
     (252, Kind::Exit),
+    (60, Kind::Umask),
     (37, Kind::Signal),
     (238, Kind::Signal),
     (270, Kind::Signal),
@@ -245,7 +249,13 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
         (Emulated::Owners, Kind::Touch(_)) => link_owners_below,
         (
             Emulated::Owners,
-            Kind::File(_) | Kind::Stat(_) | Kind::Ids(_) | Kind::Exec(_) | Kind::Exit | Kind::Signal,
+            Kind::File(_)
+            | Kind::Stat(_)
+            | Kind::Ids(_)
+            | Kind::Exec(_)
+            | Kind::Exit
+            | Kind::Signal
+            | Kind::Umask,
         ) => true,
     };
     let create = libc::O_CREAT.cast_unsigned();
@@ -263,7 +273,8 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
         | Kind::Exec(_)
         | Kind::Touch(_)
         | Kind::Exit
-        | Kind::Signal => None,
+        | Kind::Signal
+        | Kind::Umask => None,
     };
     all(wanted, when)
 }
@@ -292,7 +303,7 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
                 | IdCall::Setfsgid
                 | IdCall::Setgroups
         ),
-        Kind::Stat(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit | Kind::Signal => false,
+        Kind::Stat(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit | Kind::Signal | Kind::Umask => false,
     };
     let when = |kind| match kind {
         Kind::File(FileCall::Mknod) => Some(devices(1)),
@@ -303,7 +314,8 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
         | Kind::Exec(_)
         | Kind::Touch(_)
         | Kind::Exit
-        | Kind::Signal => None,
+        | Kind::Signal
+        | Kind::Umask => None,
     };
     all(wanted, when)
 }

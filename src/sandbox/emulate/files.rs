@@ -115,12 +115,12 @@ impl Owners {
                 let (uid, gid) = owner_of_new(&place, state.new_files());
                 let device = Device { kind, number: number & 0xffff_ffff };
                 let recorded = Recorded { uid, gid, device: Some(device) };
-                make_device(&place, permissions(&self.places.proc, call, mode), recorded)?;
+                make_device(&place, self.permissions(call, mode), recorded)?;
                 Ok(Answer::Value(0))
             }
             FileType::Fifo | FileType::Socket if state.new_files() != (0, 0) => {
                 let owner = owner_of_new(&place, state.new_files());
-                let mode = permissions(&self.places.proc, call, mode);
+                let mode = self.permissions(call, mode);
                 rustix::fs::mknodat(CWD, &place.path, kind, mode, 0)?;
                 let made = self.places.hold(place)?;
                 self.links.set(made, &mut self.places, owner)?;
@@ -129,7 +129,7 @@ impl Owners {
             FileType::RegularFile if state.new_files() != (0, 0) => {
                 let (uid, gid) = owner_of_new(&place, state.new_files());
                 let recorded = Recorded { uid, gid, device: None };
-                make_device(&place, permissions(&self.places.proc, call, mode), recorded)?;
+                make_device(&place, self.permissions(call, mode), recorded)?;
                 Ok(Answer::Value(0))
             }
             FileType::RegularFile
@@ -151,7 +151,7 @@ impl Owners {
             true => owner_of_new_in(&place.path, self.state(call.thread).new_files()),
             false => owner_of_new(place, self.state(call.thread).new_files()),
         };
-        let mode = permissions(&self.places.proc, call, how.mode);
+        let mode = self.permissions(call, how.mode);
         let open = |more: OFlags| {
             let flags = how.flags | more | OFlags::CLOEXEC;
             match how.resolve {
@@ -175,9 +175,14 @@ impl Owners {
         Ok(Answer::Descriptor { fd, close_on_exec: how.flags.contains(OFlags::CLOEXEC) })
     }
 
+    /// Those of something new, without what the caller's umask takes away.
+    fn permissions(&mut self, call: &Call, mode: u64) -> Mode {
+        Mode::from_raw_mode(bits(mode) & !self.umasks.of(&self.places.proc, call.thread))
+    }
+
     fn mkdir(&mut self, call: &Call, place: &Place, mode: u64) -> io::Result<Answer> {
         let (uid, gid) = owner_of_new(place, self.state(call.thread).new_files());
-        rustix::fs::mkdirat(CWD, &place.path, permissions(&self.places.proc, call, mode))?;
+        rustix::fs::mkdirat(CWD, &place.path, self.permissions(call, mode))?;
         place.record(Recorded { uid, gid, device: None })?;
         Ok(Answer::Value(0))
     }
@@ -262,11 +267,6 @@ fn owner_of_new_in(directory: &std::path::Path, (uid, gid): (u32, u32)) -> (u32,
         }
         Ok(_) | Err(_) => (uid, gid),
     }
-}
-
-fn permissions(proc: &Proc, call: &Call, mode: u64) -> Mode {
-    let umask = proc.status(call.thread).map_or(0o022, |status| status.umask);
-    Mode::from_raw_mode(bits(mode) & !umask)
 }
 
 fn bits(mode: u64) -> RawMode {

@@ -19,6 +19,7 @@ mod place;
 mod processes;
 mod procfs;
 mod stat;
+mod umask;
 
 use std::fs::File;
 use std::io;
@@ -36,6 +37,7 @@ use self::ids::State;
 use self::place::{AT_FDCWD, NOFOLLOW, Place, Places};
 use self::processes::Processes;
 use self::procfs::Proc;
+use self::umask::Umasks;
 use crate::sys::seccomp::{Answer, Call, Listener};
 
 /// Answers calls for one sandbox.
@@ -53,6 +55,7 @@ struct Owners {
     places: Places,
     processes: Processes,
     links: Links,
+    umasks: Umasks,
 }
 
 impl Emulator {
@@ -68,7 +71,10 @@ impl Emulator {
         rustix::process::umask(Mode::empty());
         let (places, processes) =
             (Places::new(Proc::new(proc)?), Processes::new(init.as_raw_nonzero().get()));
-        Ok(Self { owners: Owners { listener, places, processes, links }, only_devices })
+        Ok(Self {
+            owners: Owners { listener, places, processes, links, umasks: Umasks::default() },
+            only_devices,
+        })
     }
 
     pub(super) fn listener(&self) -> BorrowedFd<'_> {
@@ -102,6 +108,11 @@ impl Emulator {
             Kind::Touch(kind) => owners.touch(kind, call),
             Kind::Exit => {
                 owners.processes.ends(&owners.places.proc, call.thread);
+                owners.umasks.ends(call.thread);
+                Ok(Answer::Continue)
+            }
+            Kind::Umask => {
+                owners.umasks.changes(call.thread);
                 Ok(Answer::Continue)
             }
             Kind::Signal => {
