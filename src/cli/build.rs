@@ -156,7 +156,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     }
     // Before the first thread: only then can the process move into a namespace.
     let Session { store, entered, settings: registries } = environment::enter(global)?;
-    let sandboxing = Sandboxing::new(entered, Settings { limits, network })?;
+    let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
     let client = Client::new(registries, events.clone());

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::sandbox::{Choice, Rung};
+use crate::sandbox::{Choice, Layering, Rung};
 use report::Report;
 
 /// Builds container images from Dockerfiles, without a daemon and without root, and runs them.
@@ -57,6 +57,9 @@ struct Cli {
     /// How processes are kept apart from the host; `rbuild doctor` says what works here
     #[arg(long, global = true, value_name = "RUNG", default_value = "auto")]
     isolation: Isolation,
+    /// How layers are put on top of each other for a step that is run
+    #[arg(long, global = true, value_name = "WAY", default_value = "auto")]
+    overlay: Overlay,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -95,6 +98,32 @@ enum Isolation {
     None,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Overlay {
+    /// The best of these that works.
+    Auto,
+    /// By the kernel.
+    Kernel,
+    /// By the kernel, in the way of Linux before 6.8.
+    Mount,
+    /// By the program fuse-overlayfs.
+    Fuse,
+    /// Not at all: every step gets a copy of all files.
+    Copy,
+}
+
+impl From<Overlay> for Option<Layering> {
+    fn from(overlay: Overlay) -> Self {
+        match overlay {
+            Overlay::Auto => None,
+            Overlay::Kernel => Some(Layering::Kernel),
+            Overlay::Mount => Some(Layering::Mount),
+            Overlay::Fuse => Some(Layering::Fuse),
+            Overlay::Copy => Some(Layering::Copy),
+        }
+    }
+}
+
 impl From<Isolation> for Choice {
     fn from(isolation: Isolation) -> Self {
         match isolation {
@@ -113,6 +142,7 @@ struct Global {
     root: Option<PathBuf>,
     registries_conf: Option<PathBuf>,
     isolation: Choice,
+    layering: Option<Layering>,
 }
 
 /// Runs the command line; returns the exit code. The process has one thread.
@@ -125,8 +155,12 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    let global =
-        Global { root: cli.root, registries_conf: cli.registries_conf, isolation: cli.isolation.into() };
+    let global = Global {
+        root: cli.root,
+        registries_conf: cli.registries_conf,
+        isolation: cli.isolation.into(),
+        layering: cli.overlay.into(),
+    };
     let result = match cli.verb {
         Verb::Build(args) => build::main(&global, args),
         Verb::Run(args) => run::main(&global, args),
@@ -153,7 +187,7 @@ const VERBS: [&str; 17] = [
     "doctor", "du", "prune", "store", "help",
 ];
 /// The options that may stand before a verb and take a value.
-const GLOBAL_OPTIONS: [&str; 3] = ["--root", "--registries-conf", "--isolation"];
+const GLOBAL_OPTIONS: [&str; 4] = ["--root", "--registries-conf", "--isolation", "--overlay"];
 
 /// Puts `build` in front of arguments that name no verb.
 fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {

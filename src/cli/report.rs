@@ -316,6 +316,7 @@ impl From<LayerError> for Report {
     fn from(error: LayerError) -> Self {
         match error {
             LayerError::Registry(error) => Self::from(error),
+            LayerError::Snapshot(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
             LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),

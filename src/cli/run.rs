@@ -104,7 +104,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let network = args.names.settings();
     let Session { store, entered, settings: registries } =
         environment::enter(global).map_err(Report::of_run)?;
-    let sandboxing = Sandboxing::new(entered, Settings { limits, network })
+    let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })
         .map_err(|error| Report::from(error).of_run())?;
     let endings = sandboxing.endings.clone();
     let name = name_of(&store, image).map_err(Report::of_run)?;

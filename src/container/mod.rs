@@ -14,10 +14,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::event::{Events, StepId};
 
 use crate::image::{Config, Platform};
-use crate::layer::{LayerError, LayerRef, Layers};
+use crate::layer::{LayerError, LayerRef, Layers, assemble, root_of};
 use crate::registry::Client;
 use crate::sandbox::{
-    self, Closed, Confinement, Failure, NetworkError, Networks, Reach, RootFs, Sandboxing, Spec, Stdio,
+    self, Closed, Confinement, Failure, NetworkError, Networks, Reach, Sandboxing, Spec, Stdio,
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
@@ -77,7 +77,7 @@ pub async fn run(
     config: &Config,
     request: &Request,
     tools: Tools,
-    signals: UnboundedReceiver<i32>,
+    mut signals: UnboundedReceiver<i32>,
 ) -> Result<i32, ContainerError> {
     let host = Platform::host();
     if !config.platform().satisfies(&host) {
@@ -86,7 +86,7 @@ pub async fn run(
     }
     tools.sandboxing.closed()?;
     let sandboxing = Arc::new(tools.sandboxing);
-    let workspace = tools.store.workspace()?;
+    let mut workspace = tools.store.workspace()?;
     let hostname = hostname(workspace.path());
     let networks = Networks::of_container(Arc::clone(&sandboxing), workspace.path().to_owned(), &hostname);
     // Beside what comes first: layers may have to be downloaded and unpacked.
@@ -97,42 +97,59 @@ pub async fn run(
     if lowers.is_empty() {
         lowers.push(tools.store.empty());
     }
-    let draft = Draft::create(workspace.path())?;
     let process = process::process(&config.config, request, &hostname)?;
     let hostname_file = sandbox::hostname_file(workspace.path(), &hostname)?;
     let provided = networks.provide(request.reach).await?;
     provided.warning.into_iter().for_each(|warning| tools.events.warn(warning));
-    let spec = Spec {
-        root: RootFs {
-            lowers,
-            upper: draft.upper(),
-            work: draft.work(),
-            staging: draft.staging(),
-            stubs: draft.stubs(),
-        },
-        process,
-        hostname,
-        files: provided.files,
-        hostname_file: Some(hostname_file),
-        network: provided.network,
+    let spec = |root| Spec {
+        root,
+        process: process.clone(),
+        hostname: hostname.clone(),
+        files: provided.files.clone(),
+        hostname_file: Some(hostname_file.clone()),
+        network: provided.network.clone(),
         confinement: request.confinement,
         emulated: sandboxing.emulated(),
         limits: sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let running = sandbox::spawn(&sandboxing, &spec, stdio, workspace).await?;
-    let finished = running.finish(Some(signals)).await?;
-    finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
-    let workspace = finished.kept;
-    blocking(move || drop(workspace)).await;
-    if finished.out_of_memory == Some(true) {
-        tools.events.warn("the container ran out of memory, at the limit of --memory");
+    let mut failed = None;
+    for layering in sandboxing.layerings.candidates() {
+        let draft = Draft::create(&workspace.directory(layering.name())?)?;
+        let mut spec = spec(root_of(&draft, lowers.clone()));
+        let writable = match assemble(&mut spec, *layering, &draft, &tools.store) {
+            Err(error) => {
+                failed = Some(ContainerError::Layer(error));
+                continue;
+            }
+            Ok(writable) => writable,
+        };
+        // The mount, if there is one, goes before the directories.
+        let running = sandbox::spawn(&sandboxing, &spec, stdio, (writable, workspace)).await?;
+        let finished = running.finish(Some(&mut signals)).await?;
+        finished.notices.iter().for_each(|notice| tools.events.warn(notice.clone()));
+        let (writable, directories) = finished.kept;
+        blocking(move || drop(writable)).await;
+        workspace = directories;
+        if let Some(failure) = finished.failure.clone().filter(Failure::is_of_root) {
+            failed = Some(ContainerError::Start(failure));
+            continue;
+        }
+        if let (true, Some(why)) = (sandboxing.layerings.works(*layering), failed) {
+            tools.events.warn(layering.instead_of(&why.to_string()));
+        }
+        blocking(move || drop(workspace)).await;
+        if finished.out_of_memory == Some(true) {
+            tools.events.warn("the container ran out of memory, at the limit of --memory");
+        }
+        return match (finished.failure, finished.timed_out) {
+            (Some(failure), _) => Err(ContainerError::Start(failure)),
+            (None, Some(limit)) => Err(ContainerError::TimedOut { limit }),
+            (None, None) => Ok(finished.outcome.code()),
+        };
     }
-    match (finished.failure, finished.timed_out) {
-        (Some(failure), _) => Err(ContainerError::Start(failure)),
-        (None, Some(limit)) => Err(ContainerError::TimedOut { limit }),
-        (None, None) => Ok(finished.outcome.code()),
-    }
+    // The last way takes least, so what it lacks is what is missing.
+    Err(failed.expect("there is a way to try"))
 }
 
 /// Twelve digits, as docker's containers have: the workspace's name is random.

@@ -12,8 +12,9 @@ use super::owner::{Owner, chown_owner};
 use super::{Executor, Output};
 use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
 use crate::graph::{CopyOp, CopySource, VertexId};
-use crate::snapshot::{Draft, Merged, flatten, view};
+use crate::snapshot::{Draft, Merged, SnapshotError, flatten, view};
 use crate::solve::StepKey;
+use crate::store::{Store, Workspace};
 use crate::sys::blocking;
 use crate::sys::link_owners::ChainLinkOwners;
 use crate::sys::rooted::Root;
@@ -34,7 +35,7 @@ impl Executor {
             (CopySource::Nothing, _) => Some(Vec::new()),
             (CopySource::Context, _) | (CopySource::Input, None) => None,
         };
-        let may_mount = self.sandboxing.may_run();
+        let may_overlay = self.sandboxing.may_overlay();
         let (store, op, context) = (Arc::clone(&self.store), op.clone(), Arc::clone(&self.context));
         let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
@@ -43,13 +44,7 @@ impl Executor {
             match from {
                 None => copy_into(&root, &op, &context, &draft)?,
                 Some(chain) => {
-                    let root_of_source = if may_mount {
-                        view(&chain, &store.empty())?
-                    } else {
-                        let directory = workspace.directory("source")?;
-                        flatten(&chain, &directory)?;
-                        Root::open(&directory)?
-                    };
+                    let root_of_source = look_into(&store, &workspace, &chain, may_overlay)?;
                     let tree = Tree::new(&root_of_source, Ignore::nothing(), TreeOwner::Kept)?;
                     let tree = tree.with_link_owners(ChainLinkOwners::of_layers(&chain)?);
                     copy_into(&root, &op, &tree, &draft)?;
@@ -61,6 +56,25 @@ impl Executor {
         .await?;
         self.finish(vertex, key, base, workspace, upper).await
     }
+}
+
+/// All layers of a chain as one tree: mounted, which costs nothing, or put together of further names.
+fn look_into(
+    store: &Store,
+    workspace: &Workspace,
+    chain: &[PathBuf],
+    may_overlay: bool,
+) -> Result<Root, ExecError> {
+    if may_overlay {
+        match view(chain, &store.empty()) {
+            // What this kernel does not do can be done without it.
+            Err(SnapshotError::Mount(_)) => {}
+            answer => return Ok(answer?),
+        }
+    }
+    let directory = workspace.directory("source")?;
+    flatten(chain, &directory)?;
+    Ok(Root::open(&directory)?)
 }
 
 fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree, draft: &Draft) -> Result<(), ExecError> {

@@ -1,6 +1,7 @@
 //! RUN: a command in a sandbox, on a root file system whose changes become the layer.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +12,9 @@ use super::error::ExecError;
 use super::{Executor, HOSTNAME, Output};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{RunOp, SecurityMode, VertexId};
-use crate::sandbox::{self, Confinement, Outcome, Process, RootFs, Spec, Stdio};
-use crate::snapshot::Draft;
+use crate::layer::{LayerError, assemble, root_of};
+use crate::sandbox::{self, Confinement, Layering, Outcome, Process, RootFs, Spec, Stdio};
+use crate::snapshot::{Draft, Writable};
 use crate::solve::StepKey;
 use crate::store::Workspace;
 use crate::sys::blocking;
@@ -38,6 +40,37 @@ impl Executor {
         if lowers.is_empty() {
             lowers.push(self.store.empty());
         }
+        let step = self.step(vertex);
+        let mut failed = None;
+        for layering in self.sandboxing.layerings.candidates() {
+            let result = self.attempt(step, op, lowers.clone(), *layering).await;
+            match result.as_ref().err().and_then(trouble_with_root) {
+                Some(why) => failed = Some((why, result)),
+                None => {
+                    let is_news = self.sandboxing.layerings.works(*layering);
+                    if let (true, Some((why, _))) = (is_news, failed) {
+                        self.events.warn_once(&layering.instead_of(&why));
+                    }
+                    let (workspace, upper) = result?;
+                    return self.finish(vertex, key, base, workspace, upper).await;
+                }
+            }
+        }
+        // The last way takes least, so what it lacks is what is missing.
+        let Some((_, Err(error))) = failed else {
+            return Err(ExecError::Unexpected("there is a way to try"));
+        };
+        Err(error)
+    }
+
+    /// Runs the command on layers that are put together in one way. Yields where the changes are.
+    async fn attempt(
+        &self,
+        step: StepId,
+        op: &RunOp,
+        lowers: Vec<PathBuf>,
+        layering: Layering,
+    ) -> Result<(Workspace, PathBuf), ExecError> {
         let store = Arc::clone(&self.store);
         let (workspace, draft) = blocking(move || -> Result<_, ExecError> {
             let workspace = store.workspace()?;
@@ -45,33 +78,34 @@ impl Executor {
             Ok((workspace, draft))
         })
         .await?;
-        let root = RootFs {
-            lowers,
-            upper: draft.upper(),
-            work: draft.work(),
-            staging: draft.staging(),
-            stubs: draft.stubs(),
-        };
-        match self.run_command(self.step(vertex), op, root, workspace).await? {
-            (workspace, Ok(())) => self.finish(vertex, key, base, workspace, draft.upper()).await,
-            (workspace, Err(error)) => {
-                blocking(move || drop(workspace)).await;
-                Err(error)
+        let (upper, mut spec) = (draft.upper(), self.spec(op, root_of(&draft, lowers)).await?);
+        let store = Arc::clone(&self.store);
+        let (spec, writable) = match layering {
+            Layering::Kernel => (spec, None),
+            Layering::Mount | Layering::Fuse | Layering::Copy => {
+                blocking(move || {
+                    let writable = assemble(&mut spec, layering, &draft, &store)?;
+                    Ok::<_, ExecError>((spec, writable))
+                })
+                .await?
             }
+        };
+        let ((writable, workspace), result) =
+            self.run_command(step, op, &spec, (writable, workspace)).await?;
+        if let Err(error) = result {
+            blocking(move || drop((writable, workspace))).await;
+            return Err(error);
         }
+        if let Some(writable) = writable {
+            blocking(move || writable.collect()).await?;
+        }
+        Ok((workspace, upper))
     }
 
-    /// Runs the command; the workspace is kept until it is gone, also when nobody waits for it any more.
-    async fn run_command(
-        &self,
-        step: StepId,
-        op: &RunOp,
-        root: RootFs,
-        workspace: Workspace,
-    ) -> Result<(Workspace, Result<(), ExecError>), ExecError> {
+    async fn spec(&self, op: &RunOp, root: RootFs) -> Result<Spec, ExecError> {
         let provided = self.networks.of(op.network).await?;
         provided.warning.into_iter().for_each(|warning| self.events.warn(warning));
-        let spec = Spec {
+        Ok(Spec {
             root,
             hostname: HOSTNAME.to_owned(),
             files: provided.files,
@@ -89,8 +123,18 @@ impl Executor {
             },
             emulated: self.sandboxing.emulated(),
             limits: self.sandboxing.settings.limits.clone(),
-        };
-        let mut running = sandbox::spawn(&self.sandboxing, &spec, Stdio::Piped, workspace).await?;
+        })
+    }
+
+    /// Runs the command; what is kept for it is kept until it is gone, also when nobody waits for it any more.
+    async fn run_command(
+        &self,
+        step: StepId,
+        op: &RunOp,
+        spec: &Spec,
+        kept: Kept,
+    ) -> Result<(Kept, Result<(), ExecError>), ExecError> {
+        let mut running = sandbox::spawn(&self.sandboxing, spec, Stdio::Piped, kept).await?;
         let (output, error) = running.output.take().expect("the output is piped");
         let log = |stream| Log { events: self.events.clone(), step, stream };
         let (finished, output, error) = tokio::join!(
@@ -128,6 +172,18 @@ impl Executor {
             format!("{store}; what was full may be /dev/shm (--shm-size) or another mount of the step")
         })
     }
+}
+
+/// The mount that it works on, then the directories.
+type Kept = (Option<Writable>, Workspace);
+
+/// Why the root file system could not be put together, if that is it: then nothing has been run.
+fn trouble_with_root(error: &ExecError) -> Option<String> {
+    if let ExecError::Layer(LayerError::Snapshot(error)) = error {
+        return Some(error.to_string());
+    }
+    let ExecError::Start { failure, .. } = error else { return None };
+    failure.is_of_root().then(|| failure.to_string())
 }
 
 /// Passes on what a command writes, line by line.

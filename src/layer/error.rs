@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use crate::image::DiffId;
 use crate::registry::RegistryError;
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
 
@@ -15,6 +16,8 @@ pub enum LayerError {
     Io(#[from] IoError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// What came as this layer is not it.

@@ -1,8 +1,8 @@
 //! Layers: between a directory of changes and the tar that images are made of.
 //!
 //! [`seal`] packs a directory into a deterministic tar, hashed and compressed in one pass; [`unpack`] makes a directory
-//! from a tar that nobody has to trust. Both know whiteouts: in a directory a deletion is a character device 0/0 and a
-//! replaced directory carries `user.overlay.opaque`; in a tar they are `.wh.` names.
+//! from a tar that nobody has to trust. Both know whiteouts: in a directory a deletion is a character device 0/0 (or an
+//! empty file with `user.overlay.whiteout`) and a replaced directory carries `user.overlay.opaque`; in a tar they are `.wh.` names.
 //!
 //! Invariants: the same directory gives the same bytes on every machine, whatever the number of cores. Nothing from a tar
 //! is created, followed or changed outside the directory it is unpacked into.
@@ -19,6 +19,7 @@ mod seal;
 pub(crate) mod tar_reader;
 pub(crate) mod tar_writer;
 mod unpack;
+mod writing;
 
 pub use chain::{Chain, LayerRef, Layers};
 pub use error::LayerError;
@@ -27,6 +28,7 @@ pub use receive::{check_layer, receive, receive_blob, unpack_blob};
 pub use recompress::recompress;
 pub use seal::{Sealed, seal};
 pub use unpack::unpack;
+pub use writing::{assemble, root_of};
 
 /// The prefix that marks a deletion in a tar.
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";

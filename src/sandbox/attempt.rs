@@ -57,6 +57,7 @@ pub enum OverlayTried {
     Works,
     /// It takes layers only all at once, in the old way.
     OldWay,
+    /// The kernel makes none; fuse-overlayfs or copies have to do.
     Fails(String),
     /// There is nowhere to try it.
     NoPlace(String),
@@ -144,10 +145,13 @@ fn overlay_in(probe: &Path) -> OverlayTried {
     let tree =
         match mount::overlay(Overlay { lowers: &lowers, changes: Some((&upper, &work)), devices: false }) {
             Ok(tree) => tree,
-            Err(_) if mount::overlay_knows_single_layers(&lowers[0]) == Ok(false) => {
-                return OverlayTried::OldWay;
+            Err(error) => {
+                let at_once = Overlay { lowers: &lowers, changes: Some((&upper, &work)), devices: false };
+                return match mount::overlay_at_once(at_once, &probe.join("lower/inner")) {
+                    Ok(_) => OverlayTried::OldWay,
+                    Err(_) => OverlayTried::Fails(words(&error.source)),
+                };
             }
-            Err(error) => return OverlayTried::Fails(words(&error.source)),
         };
     // A directory in place of a deleted one takes a mark that only some file systems and kernels can write.
     let replaced = rustix::fs::unlinkat(&tree, "inner", AtFlags::REMOVEDIR)

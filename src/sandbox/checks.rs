@@ -17,7 +17,7 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
     lines.extend(facts.rungs.iter().map(|(rung, tried)| rung_line(*rung, tried, facts, is_root)));
     let inside = chosen.map(|(_, inside)| inside);
     lines.extend([
-        overlay(inside),
+        overlay(inside, facts),
         proc(inside),
         tried_inside(
             inside.map(|inside| &inside.handing_over),
@@ -37,12 +37,9 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
 
 /// What is missing on a rung that no step can do without.
 pub(super) fn keeps_steps_from_running(inside: &Inside) -> Option<&'static str> {
-    match (&inside.overlay, &inside.proc) {
-        (OverlayTried::Fails(_) | OverlayTried::OldWay, _) => Some("no overlay can be mounted"),
-        (OverlayTried::Works | OverlayTried::NoPlace(_), ProcTried::Fails(_)) => {
-            Some("no /proc can be shown")
-        }
-        (OverlayTried::Works | OverlayTried::NoPlace(_), ProcTried::Fresh | ProcTried::Shared(_)) => None,
+    match &inside.proc {
+        ProcTried::Fails(_) => Some("no /proc can be shown"),
+        ProcTried::Fresh | ProcTried::Shared(_) => None,
     }
 }
 
@@ -144,27 +141,32 @@ fn rung_line(rung: Rung, tried: &Tried, facts: &Facts, is_root: bool) -> Line {
     }
 }
 
-fn overlay(inside: Option<&Inside>) -> Line {
+fn overlay(inside: Option<&Inside>, facts: &Facts) -> Line {
     let check = |state, detail: &str| line("overlay", "overlay", state, detail);
+    let instead = match (facts.fuse, &facts.fuse_overlayfs) {
+        (Device::Usable, Some(_)) => "fuse-overlayfs is tried instead",
+        (Device::Usable | Device::Missing | Device::Closed, _) => {
+            "each step gets a copy of all files instead"
+        }
+    };
     match inside.map(|inside| &inside.overlay) {
         None => (check(State::NotApplicable, "not to be tried without isolation"), None),
         Some(OverlayTried::Works) => {
             (check(State::Ok, "with userxattr and lowerdir+, where the store is"), None)
         }
         Some(OverlayTried::OldWay) => {
-            let remedy = advice("Linux 6.8 and later take the layers of an overlay one by one");
-            (check(State::Missing, "without lowerdir+"), Some(remedy))
+            (check(State::Ok, "with userxattr, without lowerdir+ (Linux 6.8)"), None)
         }
         Some(OverlayTried::Fails(why)) if why == "No such device" => {
             let remedy = Remedy::command("an administrator can load overlayfs", "modprobe overlay");
-            (check(State::Missing, "not in this kernel"), Some(remedy))
+            (check(State::Missing, &format!("not in this kernel; {instead}")), Some(remedy))
         }
         Some(OverlayTried::Fails(why)) => {
             let remedy = advice(
                 "put the store (--root) on a local file system such as ext4, xfs or btrfs, not on an overlay or NFS; \
                  overlays in a user namespace need Linux 5.11",
             );
-            (check(State::Missing, why), Some(remedy))
+            (check(State::Missing, &format!("{why}; {instead}")), Some(remedy))
         }
         Some(OverlayTried::NoPlace(why)) => {
             (check(State::NotApplicable, &format!("cannot write where the store would be: {why}")), None)
@@ -257,9 +259,13 @@ fn fuse_overlayfs(facts: &Facts) -> Line {
     let check = |state, detail: String| line("fuse_overlayfs", "fuse-overlayfs", state, detail);
     match &facts.fuse_overlayfs {
         Some(program) => (check(State::Ok, program.display().to_string()), None),
-        None => {
-            (check(State::NotApplicable, "not installed; the kernel's overlay is better".to_owned()), None)
-        }
+        None => (
+            check(
+                State::NotApplicable,
+                "not installed; needed only where the kernel makes no overlay".to_owned(),
+            ),
+            None,
+        ),
     }
 }
 

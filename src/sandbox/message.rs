@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::group::GroupSpec;
 use super::processes::Processes;
 use super::spec::{Network, Process};
+use super::steps::MOUNT_ROOT;
 use super::steps::Step;
 
 /// The first frame to the child: everything it will do.
@@ -107,6 +108,11 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
+    /// Whether the root file system could not be mounted, before anything else was done.
+    pub fn is_of_root(&self) -> bool {
+        matches!(self, Self::Step { step, .. } if step.starts_with(MOUNT_ROOT))
+    }
+
     /// The exit code that shells and docker give this.
     pub fn code(&self) -> i32 {
         match self {

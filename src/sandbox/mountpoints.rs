@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::spec::RootFs;
+use super::spec::{Assembly, RootFs};
 use super::steps::{MountPoint, MountPointKind};
-use crate::sys::mount::{self, MountError, Overlay};
+use crate::sys::mount::{self, Attributes, MountError, Overlay, Recursive};
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError};
 
@@ -28,6 +28,30 @@ pub(super) enum RootError {
 /// Mounts the root file system with every mount point in it, attached at the staging directory. `devices` says whether
 /// those in it open what they stand for.
 pub(super) fn mount_root(root: &RootFs, points: &[MountPoint], devices: bool) -> Result<Root, RootError> {
+    let mounted = match &root.assembly {
+        Assembly::Overlay | Assembly::OverlayAtOnce => mount_with_points(root, points, devices)?,
+        Assembly::Ready(tree) => take_tree(tree, points, devices)?,
+    };
+    let staging = Root::open(&root.staging)?;
+    mount::attach(mounted.as_fd(), staging.as_fd()).at("attach the root file system to", &root.staging)?;
+    Ok(mounted)
+}
+
+/// Takes a tree that has its mount points, if they could be made.
+fn take_tree(tree: &Path, points: &[MountPoint], devices: bool) -> Result<Root, RootError> {
+    let mounted = mount::clone_tree(tree, Recursive::No).at("open", tree)?;
+    if !devices {
+        let attributes = Attributes::MOUNT_ATTR_NODEV;
+        mount::set_attributes(&mounted, attributes, AtFlags::EMPTY_PATH).at("close devices of", tree)?;
+    }
+    let mounted = Root::from_fd(mounted, PathBuf::from("/"));
+    for point in points {
+        place_of(point, points, &mounted)?;
+    }
+    Ok(mounted)
+}
+
+fn mount_with_points(root: &RootFs, points: &[MountPoint], devices: bool) -> Result<Root, RootError> {
     let mut lowers = root.lowers.clone();
     let mut mounted = mount_overlay(root, &lowers, devices)?;
     let mut missing = Vec::new();
@@ -47,8 +71,6 @@ pub(super) fn mount_root(root: &RootFs, points: &[MountPoint], devices: bool) ->
         lowers.insert(0, root.stubs.clone());
         mounted = mount_overlay(root, &lowers, devices)?;
     }
-    let staging = Root::open(&root.staging)?;
-    mount::attach(mounted.as_fd(), staging.as_fd()).at("attach the root file system to", &root.staging)?;
     Ok(mounted)
 }
 
@@ -81,7 +103,11 @@ fn is_below(place: &Path, point: &MountPoint) -> bool {
 }
 
 fn mount_overlay(root: &RootFs, lowers: &[PathBuf], devices: bool) -> Result<Root, RootError> {
-    let tree = mount::overlay(Overlay { lowers, changes: Some((&root.upper, &root.work)), devices })?;
+    let overlay = Overlay { lowers, changes: Some((&root.upper, &root.work)), devices };
+    let tree = match root.assembly {
+        Assembly::OverlayAtOnce => mount::overlay_at_once(overlay, &root.staging)?,
+        Assembly::Overlay | Assembly::Ready(_) => mount::overlay(overlay)?,
+    };
     Ok(Root::from_fd(tree, PathBuf::from("/")))
 }
 

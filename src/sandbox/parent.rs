@@ -159,7 +159,7 @@ impl<K: Send + 'static> Running<K> {
     /// Waits for the end; meanwhile passes signals on to the program, and kills it when its time is over.
     pub async fn finish(
         mut self,
-        mut signals: Option<mpsc::UnboundedReceiver<i32>>,
+        mut signals: Option<&mut mpsc::UnboundedReceiver<i32>>,
     ) -> Result<Finished<K>, IoError> {
         let deadline = self.deadline;
         let sandbox = self.sandbox.as_mut().expect("it ends once");
@@ -264,7 +264,7 @@ async fn sleep_until(deadline: Option<Deadline>) -> Duration {
     }
 }
 
-async fn receive(signals: &mut Option<mpsc::UnboundedReceiver<i32>>) -> Option<i32> {
+async fn receive(signals: &mut Option<&mut mpsc::UnboundedReceiver<i32>>) -> Option<i32> {
     match signals {
         Some(signals) => signals.recv().await,
         None => None,

@@ -3,6 +3,7 @@
 use super::cgroup::{Groups, LimitError};
 use super::endings::Endings;
 use super::isolation::{Closed, Entered, Rung};
+use super::layering::{Layering, Layerings};
 use super::limits::Limits;
 use super::network::NetworkSettings;
 use super::ranges::owned_ids;
@@ -15,6 +16,7 @@ use crate::sys::namespace;
 pub struct Sandboxing {
     pub entered: Entered,
     pub settings: Settings,
+    pub layerings: Layerings,
     /// The sandboxes that were made so and are not gone.
     pub endings: Endings,
     /// Where control groups are made, if limits need them.
@@ -26,6 +28,8 @@ pub struct Sandboxing {
 pub struct Settings {
     pub limits: Limits,
     pub network: NetworkSettings,
+    /// The way of putting layers together; the best that works if none.
+    pub layering: Option<Layering>,
 }
 
 impl Sandboxing {
@@ -33,7 +37,8 @@ impl Sandboxing {
     pub fn new(entered: Entered, settings: Settings) -> Result<Self, LimitError> {
         ulimits::check(&settings.limits.ulimits)?;
         let groups = Groups::prepare(&settings.limits.resources, entered.rung == Rung::Root)?;
-        Ok(Self { entered, settings, endings: Endings::default(), groups })
+        let layerings = settings.layering.map_or_else(Layerings::default, Layerings::only);
+        Ok(Self { entered, settings, layerings, endings: Endings::default(), groups })
     }
 
     /// What has to be answered from outside.
@@ -47,9 +52,14 @@ impl Sandboxing {
         }
     }
 
-    /// Whether layers can be put on top of each other by a mount, and processes run.
+    /// Whether anything can be mounted, and processes run.
     pub fn may_run(&self) -> bool {
         self.entered.rung != Rung::Bare
+    }
+
+    /// Whether the kernel is to be asked for overlays.
+    pub fn may_overlay(&self) -> bool {
+        self.may_run() && !self.layerings.is_without_kernel()
     }
 
     /// Why no process can be run, if none can.

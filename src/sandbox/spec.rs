@@ -85,9 +85,21 @@ impl Default for Confinement {
     }
 }
 
+/// Who puts the layers of a root file system on top of each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Assembly {
+    /// The kernel's overlay, which is given them one by one.
+    Overlay,
+    /// The same, all in one call.
+    OverlayAtOnce,
+    /// It has been done, with every mount point: this is the tree that is written to.
+    Ready(PathBuf),
+}
+
 /// Where the root file system comes from: directories of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
+    pub assembly: Assembly,
     /// Uppermost first; at least one.
     pub lowers: Vec<PathBuf>,
     /// Receives the changes.

@@ -101,6 +101,9 @@ pub enum Step {
     },
 }
 
+/// How the step that mounts the root is called.
+pub(super) const MOUNT_ROOT: &str = "mount-root";
+
 /// A place that something is mounted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
@@ -133,6 +136,15 @@ const MASKED: [&str; 12] = [
 const MASKED_FOR_EACH_CPU: (&str, &str) = ("/sys/devices/system/cpu", "thermal_throttle");
 
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The places in its root that a spec has something mounted on.
+pub fn mount_points(spec: &Spec) -> Vec<MountPoint> {
+    let points = plan(spec).into_iter().find_map(|step| match step {
+        Step::MountRoot { mount_points, .. } => Some(mount_points),
+        _ => None,
+    });
+    points.unwrap_or_default()
+}
 
 /// Turns a spec into steps. The order matters, and each place that depends on another says so.
 pub fn plan(spec: &Spec) -> Vec<Step> {
@@ -216,7 +228,7 @@ impl fmt::Display for Step {
         match self {
             Self::MountRoot { root, mount_points, devices } => {
                 let (lowers, upper) = (root.lowers.len(), root.upper.display());
-                write!(out, "mount-root lowers={lowers} upper={upper} devices={devices}")?;
+                write!(out, "{MOUNT_ROOT} lowers={lowers} upper={upper} devices={devices}")?;
                 mount_points.iter().try_for_each(|point| write!(out, " {}", point.path))
             }
             Self::MountProc { at } => write!(out, "mount-proc {at}"),

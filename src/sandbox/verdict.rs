@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(["overlay", "proc", "network"].map(|name| state(&verdict, name)), [State::Missing; 3]);
         assert_eq!((verdict.rung, verdict.works), (Some(Rung::Range), false));
         assert!(
-            verdict.reason.ends_with("but steps cannot run: no overlay can be mounted"),
+            verdict.reason.ends_with("but steps cannot run: no /proc can be shown"),
             "{}",
             verdict.reason
         );

@@ -1,6 +1,6 @@
 //! Many layers as one directory: what an overlay of them would show. The kernel puts only so many on top of each other.
 //!
-//! Nothing is copied: files become further names of the same inodes. That is safe because layers are only ever read, and an
+//! Mostly nothing is copied: files become further names of the same inodes. That is safe because layers are only ever read, and an
 //! overlay copies a file before it is changed.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, openat, statat};
 
 use super::below::{has_opaque_mark, is_whiteout_at};
+use super::duplicate::duplicate;
 use super::metadata;
 use crate::sys::link_owners::{ChainLinkOwners, LinkOwners};
 use crate::sys::rooted::read_entries;
@@ -19,21 +20,35 @@ use crate::sys::{At, IoError};
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What becomes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// A further name of it, for reading.
+    Named,
+    /// A file of its own, which may be changed.
+    Copied,
+}
+
 /// Makes `into`, which is empty, show what the lowest layers of a chain show together, uppermost first. Nothing is below
 /// them, so that no deletion has to be written down.
 pub fn flatten(layers: &[PathBuf], into: &Path) -> Result<(), IoError> {
+    flatten_files(layers, into, Files::Named)
+}
+
+pub(super) fn flatten_files(layers: &[PathBuf], into: &Path, files: Files) -> Result<(), IoError> {
     let open = |path: &PathBuf| rustix::fs::open(path, DIRECTORY, Mode::empty()).at("open directory", path);
     let directories = layers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let target = open(&into.to_owned())?;
     let mut links =
-        Links { into, of_layers: ChainLinkOwners::of_layers(layers)?, kept: LinkOwners::default() };
+        Links { into, files, of_layers: ChainLinkOwners::of_layers(layers)?, kept: LinkOwners::default() };
     merge(&directories, &target, into, &mut links)?;
     links.kept.write(into)
 }
 
-/// Whose the links and pipes are that are recorded beside the layers.
+/// What is made of files, and whose the links and pipes are that are recorded beside the layers.
 struct Links<'a> {
     into: &'a Path,
+    files: Files,
     of_layers: ChainLinkOwners,
     kept: LinkOwners,
 }
@@ -111,7 +126,10 @@ fn take(
     if let Some(ids) = links.of_layers.get(directory, Path::new(name)) {
         links.kept.set(shown.strip_prefix(links.into).unwrap_or(shown), ids);
     }
-    linkat(directory, name, target, name, AtFlags::empty()).at("link", shown)
+    match links.files {
+        Files::Named => linkat(directory, name, target, name, AtFlags::empty()).at("link", shown),
+        Files::Copied => duplicate(directory, name, target, shown),
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,45 @@ impl Merged {
         self.upper.open_at(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
     }
 
+    /// The mode of what only the layers below show at a place.
+    pub(super) fn mode_below(&self, place: &Path) -> Result<Option<u32>, IoError> {
+        Ok(self.find_below(place)?.map(|shown| shown.stat.st_mode & 0o7777))
+    }
+
+    /// Makes a directory or an empty file where there is nothing, and the directories above it. What was there before looks as
+    /// it did.
+    pub(super) fn make_place(&self, path: &Path, is_directory: bool) -> Result<(), IoError> {
+        let place = match self.final_place(path) {
+            // Nothing can be mounted there, and whoever tries says so.
+            Err(error) if error.errno() == Some(rustix::io::Errno::LOOP) => return Ok(()),
+            answer => answer?,
+        };
+        let mut missing: Vec<&Path> = Vec::new();
+        for place in place.ancestors() {
+            match self.find(place)? {
+                Some(shown) if kind(&shown.stat) == FileType::Directory || missing.is_empty() => break,
+                Some(_) => return Ok(()),
+                None => {}
+            }
+            missing.push(place);
+        }
+        while let Some(next) = missing.pop() {
+            let (Some(parent), Some(name)) = (next.parent(), next.file_name()) else { continue };
+            let before = self.find(parent)?.map(|shown| metadata::times(&shown.stat));
+            let above = self.open_directory(parent)?;
+            if is_directory || !missing.is_empty() {
+                rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)).at("create directory", next)?;
+            } else {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o644)).at("create", next)?;
+            }
+            if let Some(times) = before {
+                rustix::fs::futimens(&above, &times).at("set times of", parent)?;
+            }
+        }
+        Ok(())
+    }
+
     fn copy_up(&self, place: &Path) -> Result<(), IoError> {
         let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
         let above = self.open_directory(parent)?;

@@ -2,15 +2,21 @@
 //!
 //! A chain of layers is a list of directories, uppermost first. It can be looked at ([`view`]), written to with the
 //! changes in a directory of their own ([`Draft`]), and asked what a directory shows below its uppermost layer
-//! ([`Below`]); where there are more layers than the kernel takes, the lowest become one ([`flatten`]). Mounts are detached: no place in the file system shows them, and nothing has to be unmounted.
+//! ([`Below`]); where there are more layers than the kernel takes, or nothing may be mounted, they become one ([`flatten`]).
+//! Mounts are detached: no place in the file system shows them, and nothing has to be unmounted. Where the kernel makes no
+//! overlay to be written to, fuse-overlayfs does, or everything is copied ([`Writable`]).
 //!
 //! Not here: where the directories come from (`store`), and what becomes of the changes (`layer`).
 
 mod below;
+mod changes;
+mod duplicate;
 mod flatten;
+mod fuse;
 mod merged;
 mod metadata;
 mod whiteout;
+mod writable;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +24,7 @@ pub use below::{Below, is_opaque, is_whiteout_at};
 pub use flatten::flatten;
 pub use merged::Merged;
 pub use whiteout::make_whiteout;
+pub use writable::{Place, Writable};
 
 use crate::sys::mount::{self, MountError, Overlay};
 use crate::sys::rooted::Root;

@@ -9,6 +9,7 @@
 )]
 
 pub mod attributes;
+mod beside;
 pub mod bpf;
 pub mod disk;
 mod error;
@@ -25,6 +26,7 @@ pub mod seccomp;
 pub mod socket;
 mod thread;
 
+pub use beside::Beside;
 pub use error::{At, IoError};
 pub use removal::remove_tree;
 pub use thread::blocking;

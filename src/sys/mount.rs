@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
-    open_tree,
+    FsMountFlags, FsOpenFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    move_mount, open_tree,
 };
 
 pub use rustix::mount::MountAttrFlags as Attributes;
@@ -63,13 +63,44 @@ pub fn overlay(overlay: Overlay<'_>) -> Result<OwnedFd, MountError> {
     })
 }
 
-/// Whether overlays take their layers one by one, as Linux 6.8 and later do. It takes the right to mount.
-pub fn overlay_knows_single_layers(lower: &Path) -> rustix::io::Result<bool> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    match add_layer(context.as_fd(), "lowerdir+", lower) {
-        Err(rustix::io::Errno::INVAL) => Ok(false),
-        answer => answer.map(|()| true),
+/// As [`overlay`] by the call that there was before, which takes everything in one line of less than a page. `place` is a
+/// directory to mount it on for the moment. This process has one thread: it goes somewhere else meanwhile.
+pub fn overlay_at_once(overlay: Overlay<'_>, place: &Path) -> Result<OwnedFd, MountError> {
+    let here = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let mounted = here.map_err(io::Error::from).and_then(|here| {
+        let mounted = mount_on(overlay, place);
+        rustix::process::fchdir(here)?;
+        mounted?;
+        let tree = clone_tree(place, Recursive::No);
+        rustix::mount::unmount(place, UnmountFlags::DETACH)?;
+        tree
+    });
+    mounted.map_err(|source| MountError {
+        kind: "overlay",
+        target: place.to_owned(),
+        source,
+        log: String::new(),
+    })
+}
+
+fn mount_on(overlay: Overlay<'_>, place: &Path) -> io::Result<()> {
+    // Where a descriptor's number is its whole path, the paths of some 500 layers fit.
+    rustix::process::chdir("/proc/self/fd")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |directory: &Path| rustix::fs::open(directory, flags, Mode::empty());
+    let lowers =
+        overlay.lowers.iter().map(|lower| open(lower)).collect::<rustix::io::Result<Vec<OwnedFd>>>()?;
+    let numbers: Vec<String> = lowers.iter().map(|lower| lower.as_raw_fd().to_string()).collect();
+    let mut options = format!("userxattr,lowerdir={}", numbers.join(":"));
+    let changes = overlay.changes.map(|(upper, work)| Ok::<_, io::Error>((open(upper)?, open(work)?)));
+    let changes = changes.transpose()?;
+    if let Some((upper, work)) = &changes {
+        let (upper, work) = (upper.as_raw_fd(), work.as_raw_fd());
+        options.push_str(&format!(",upperdir={upper},workdir={work},volatile"));
     }
+    let flags = if overlay.devices { MountFlags::empty() } else { MountFlags::NODEV };
+    let options = std::ffi::CString::new(options)?;
+    Ok(rustix::mount::mount("overlay", place, "overlay", flags, Some(options.as_c_str()))?)
 }
 
 /// Passes a layer by descriptor; kernels that take only paths get one that is short whatever the layer's own is.
@@ -180,6 +211,11 @@ pub fn set_attributes(tree: impl AsFd, attributes: Attributes, flags: AtFlags) -
 pub fn isolate_propagation() -> io::Result<()> {
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     Ok(rustix::mount::mount_change("/", flags)?)
+}
+
+/// Takes a mount away that others may still use, and lets nobody reach it by its path any more.
+pub fn detach(place: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(place, UnmountFlags::DETACH)?)
 }
 
 /// Makes a mount the root of this mount namespace and lets go of the old root.

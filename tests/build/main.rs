@@ -25,6 +25,7 @@ mod kill;
 mod layers;
 mod limits;
 mod network;
+mod overlays;
 mod ownership;
 mod registry;
 mod result;

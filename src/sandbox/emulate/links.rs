@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::place::{Place, Places};
-use crate::sandbox::spec::RootFs;
+use crate::sandbox::spec::{Assembly, RootFs};
 use crate::sys::link_owners::{ChainLinkOwners, Identity, Ids, LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError};
@@ -25,6 +25,8 @@ pub(in crate::sandbox) struct Links {
     known: HashMap<Identity, Ids>,
     /// Those of layers below that have not been copied up; none in most steps.
     below: bool,
+    /// Whether an entry is known by something else in the root than in the layer, always.
+    served: bool,
     /// The layer to be, and the directory it lies in: this process's root changes.
     upper: Root,
     beside: OwnedFd,
@@ -47,7 +49,8 @@ impl Links {
         let below = !known.is_empty();
         let beside = beside.open_at(Path::new("."), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         let upper = Root::open(&root.upper)?;
-        Ok(Self { known, below, upper, beside, name, held: Vec::new(), changed: false })
+        let served = matches!(root.assembly, Assembly::Ready(_));
+        Ok(Self { known, below, served, upper, beside, name, held: Vec::new(), changed: false })
     }
 
     /// Whether layers below have links with owners.
@@ -100,7 +103,7 @@ impl Links {
         let (after, _) = place.identity()?;
         let mut identities = vec![after];
         // An entry just copied up still has its number from below.
-        if before != after
+        if (self.served || before != after)
             && let Ok(Some(real)) = self.in_upper(place, places)
         {
             identities.push(real);
