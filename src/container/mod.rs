@@ -148,7 +148,7 @@ pub async fn run(
             (None, None) => Ok(finished.outcome.code()),
         };
     }
-    // The last way takes least, so what it lacks is what is missing.
+    // What the last way lacks is what is missing.
     Err(failed.expect("there is a way to try"))
 }
 

@@ -56,7 +56,7 @@ impl Executor {
                 }
             }
         }
-        // The last way takes least, so what it lacks is what is missing.
+        // What the last way lacks is what is missing.
         let Some((_, Err(error))) = failed else {
             return Err(ExecError::Unexpected("there is a way to try"));
         };

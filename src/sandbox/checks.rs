@@ -17,7 +17,7 @@ pub(super) fn all(facts: &Facts, chosen: Option<(Rung, &Inside)>) -> Vec<Line> {
     lines.extend(facts.rungs.iter().map(|(rung, tried)| rung_line(*rung, tried, facts, is_root)));
     let inside = chosen.map(|(_, inside)| inside);
     lines.extend([
-        overlay(inside, facts),
+        overlay(inside),
         proc(inside),
         tried_inside(
             inside.map(|inside| &inside.handing_over),
@@ -141,14 +141,9 @@ fn rung_line(rung: Rung, tried: &Tried, facts: &Facts, is_root: bool) -> Line {
     }
 }
 
-fn overlay(inside: Option<&Inside>, facts: &Facts) -> Line {
+fn overlay(inside: Option<&Inside>) -> Line {
     let check = |state, detail: &str| line("overlay", "overlay", state, detail);
-    let instead = match (facts.fuse, &facts.fuse_overlayfs) {
-        (Device::Usable, Some(_)) => "fuse-overlayfs is tried instead",
-        (Device::Usable | Device::Missing | Device::Closed, _) => {
-            "each step gets a copy of all files instead"
-        }
-    };
+    let instead = "each step gets a copy of all files instead";
     match inside.map(|inside| &inside.overlay) {
         None => (check(State::NotApplicable, "not to be tried without isolation"), None),
         Some(OverlayTried::Works) => {
@@ -259,13 +254,9 @@ fn fuse_overlayfs(facts: &Facts) -> Line {
     let check = |state, detail: String| line("fuse_overlayfs", "fuse-overlayfs", state, detail);
     match &facts.fuse_overlayfs {
         Some(program) => (check(State::Ok, program.display().to_string()), None),
-        None => (
-            check(
-                State::NotApplicable,
-                "not installed; needed only where the kernel makes no overlay".to_owned(),
-            ),
-            None,
-        ),
+        None => {
+            (check(State::NotApplicable, "not installed; needed only for --overlay fuse".to_owned()), None)
+        }
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::sync::OnceLock;
 
-/// Best first.
+/// In the order in which they are tried: copies take longest, but lose nothing, which cannot be said of fuse-overlayfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layering {
     /// The kernel's overlay, given layers one by one (Linux 6.8).
     Kernel,
     /// The kernel's overlay, given all layers in one call.
     Mount,
-    /// The program fuse-overlayfs.
-    Fuse,
     /// Every step gets a copy of all files, and what it changed is found afterwards.
     Copy,
+    /// The program fuse-overlayfs.
+    Fuse,
 }
 
 /// Finds the way by going it: whatever works first is kept for the whole command.
@@ -32,7 +32,7 @@ impl Layering {
         }
     }
 
-    const ALL: [Self; 4] = [Self::Kernel, Self::Mount, Self::Fuse, Self::Copy];
+    const ALL: [Self; 4] = [Self::Kernel, Self::Mount, Self::Copy, Self::Fuse];
 
     /// What to tell whoever waits: that this is done because a better way failed.
     pub fn instead_of(self, why: &str) -> String {
