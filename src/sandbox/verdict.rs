@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_a_rung_lacks_inside_is_told() {
         let mut facts = good();
-        let proc = ProcTried::Shared("Operation not permitted".to_owned());
+        let proc = ProcTried::Fails("Operation not permitted".to_owned());
         let overlay = OverlayTried::Fails("Invalid argument".to_owned());
         let why = "neither is installed".to_owned();
         let network = NetworkTried::Fails { why, remedy: Some(Remedy::install("passt")) };
