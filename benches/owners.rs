@@ -1,7 +1,7 @@
 //! What it costs that calls are answered from outside: files made, renamed, looked at and removed, processes started and
 //! ids asked for, in one RUN step on each rung that whoever runs this can stand on.
 //!
-//! `cargo bench --bench owners`. Each figure is the best of several runs of the release program; the work is done inside by a
+//! `cargo bench --bench owners [-- NAME]`, of which the name picks those that contain it. Each figure is the best of several runs of the release program; the work is done inside by a
 //! copy of this program, so that no shell is measured. To compare a range of ids with a single one, run it as a user who
 //! has a range.
 #![allow(
@@ -44,20 +44,24 @@ const WORK: [(&str, u32, Action, Action); 9] = [
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
     if arguments.get(1).is_some_and(|first| first == INSIDE) {
-        work();
+        work(arguments.get(2).map_or("", String::as_str));
         return ExitCode::SUCCESS;
     }
+    let picked = arguments.get(1).filter(|first| !first.starts_with('-')).map_or("", String::as_str);
     let rungs: &[&str] = match (is_root(), has_subuid_range()) {
         (true, _) => &["root", "single"],
         (false, true) => &["range", "single"],
         (false, false) => &["single"],
     };
-    let measured: Vec<_> =
-        rungs.iter().flat_map(|rung| [(*rung, "root"), (*rung, "app")]).map(measure).collect();
+    let measured: Vec<_> = rungs
+        .iter()
+        .flat_map(|rung| [(*rung, "root"), (*rung, "app")])
+        .map(|who| measure(who, picked))
+        .collect();
     print!("{:<36}", "microseconds for one");
     rungs.iter().for_each(|rung| print!("{:>14}{:>14}", format!("{rung}, root"), format!("{rung}, app")));
     println!();
-    for (index, (name, ..)) in WORK.iter().enumerate() {
+    for (index, (name, ..)) in chosen(picked).enumerate() {
         print!("{name:<36}");
         measured.iter().for_each(|figures| print!("{:>14.2}", figures[index]));
         println!();
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 /// The figures of one step.
-fn measure((rung, user): (&str, &str)) -> Vec<f64> {
+fn measure((rung, user): (&str, &str), picked: &str) -> Vec<f64> {
     let env = TestEnv::new();
     let context = BaseImage::busybox().context(&env);
     let rootfs = context.join("rootfs");
@@ -79,8 +83,9 @@ fn measure((rung, user): (&str, &str)) -> Vec<f64> {
     }
     let base = ["--isolation", rung, "-q", "-t", "base", context.to_str().unwrap()];
     env.rbuild(&base).run().success();
-    let dockerfile =
-        format!("FROM base\nRUN mkdir /work && chmod 777 /work\nUSER {user}\nRUN worker {INSIDE}\n");
+    let dockerfile = format!(
+        "FROM base\nRUN mkdir /work && chmod 777 /work\nUSER {user}\nRUN worker {INSIDE} '{picked}'\n"
+    );
     env.dockerfile(&dockerfile);
     let runs = (0..3).map(|_| {
         // For the same reason: as long as it remembers them.
@@ -103,8 +108,12 @@ fn libraries(program: &Path) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-fn work() {
-    for (index, (_, count, prepare, action)) in WORK.into_iter().enumerate() {
+fn chosen(picked: &str) -> impl Iterator<Item = (&'static str, u32, Action, Action)> {
+    WORK.into_iter().filter(move |(name, ..)| name.contains(picked))
+}
+
+fn work(picked: &str) {
+    for (index, (_, count, prepare, action)) in chosen(picked).enumerate() {
         let directory = format!("/work/{index}");
         fs::create_dir(&directory).unwrap();
         std::env::set_current_dir(&directory).unwrap();

@@ -103,6 +103,11 @@ impl Capabilities {
         })
     }
 
+    /// Whether they are enough to mount and to enter namespaces.
+    pub(super) fn may_administer(self) -> bool {
+        self.kept().contains(CapabilitySet::SYS_ADMIN)
+    }
+
     pub(super) fn kept(self) -> CapabilitySet {
         CapabilitySet::from_bits_retain(self.kept)
     }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::descendants;
-use super::emulate::{Emulator, Links};
+use super::emulate::{Emulator, Links, Roots};
 use super::group::Group;
 use super::init::{self, Child};
 use super::message::{self, Failure, Job, Joining, Order, Outcome, Report};
@@ -137,9 +137,14 @@ fn emulator(
 ) -> io::Result<Option<Emulator>> {
     let Some(links) = links else { return Ok(None) };
     let only_devices = job.steps.contains(&Step::Emulate { what: Emulated::Devices });
+    // Where calls are refused that make and enter namespaces, all that is left is chroot, of which the emulator hears.
+    let stays =
+        |step: &Step| matches!(step, Step::RefuseCalls { capabilities } if !capabilities.may_administer());
+    let roots = if job.steps.iter().any(stays) { Roots::AllOne } else { Roots::Various };
     match receive_descriptors(to_init)?.pop() {
         Some(listener) => {
-            Emulator::new(Listener::from_fd(listener), proc, init, links, only_devices).map(Some)
+            let listener = Listener::from_fd(listener);
+            Emulator::new(listener, proc, init, links, (only_devices, roots)).map(Some)
         }
         None => Ok(None),
     }

@@ -208,6 +208,17 @@ pub fn read_path(path: &Path, follow: bool) -> Option<Recorded> {
     parse(&buffer[..length.ok()?])
 }
 
+/// Whether it is certain that a path has no record: there is nothing, or something that has none.
+pub fn has_no_record(path: &Path, follow: bool) -> bool {
+    let mut buffer = [0; 64];
+    let length = if follow {
+        rustix::fs::getxattr(path, ATTRIBUTE, &mut buffer)
+    } else {
+        rustix::fs::lgetxattr(path, ATTRIBUTE, &mut buffer)
+    };
+    matches!(length, Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT))
+}
+
 /// Records an open file's or directory's owner. Root's own entries need no record.
 pub fn write(fd: impl AsFd, recorded: Recorded) -> io::Result<()> {
     let answer = if recorded == Recorded::default() {

@@ -255,12 +255,15 @@ impl AsFd for Listener {
 /// Reads a string of another process, up to its terminating zero. None if there is none within a path's length.
 pub fn read_string(process: i32, address: u64) -> io::Result<Option<Vec<u8>>> {
     const LONGEST: usize = 4096;
+    const PAGE: usize = 4096;
+    // Nearly all end within the first.
+    const PART: usize = 256;
     let mut text = Vec::new();
     while text.len() < LONGEST {
         let from = address + text.len() as u64;
         // Never across a page: the next one may not be there.
-        let rest = LONGEST - usize::try_from(from % LONGEST as u64).expect("less than a page");
-        let part = read_memory(process, from, rest)?;
+        let rest = PAGE - usize::try_from(from % PAGE as u64).expect("less than a page");
+        let part = read_memory(process, from, rest.min(PART))?;
         match memchr::memchr(0, &part) {
             Some(end) => {
                 text.extend_from_slice(&part[..end]);

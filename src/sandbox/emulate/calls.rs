@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Signal,
     /// mask
     Umask,
+    /// path
+    Chroot,
 }
 
 /// Arguments in the order of the call.
@@ -152,6 +154,7 @@ const NATIVE: &[(i64, Kind)] = &[
     (libc::SYS_exit, Kind::Exit),
     (libc::SYS_exit_group, Kind::Exit),
     (libc::SYS_umask, Kind::Umask),
+    (libc::SYS_chroot, Kind::Chroot),
     (libc::SYS_kill, Kind::Signal),
     (libc::SYS_tkill, Kind::Signal),
     (libc::SYS_tgkill, Kind::Signal),
@@ -214,6 +217,7 @@ const I386: &[(i64, Kind)] = &[
     (1, Kind::Exit),
     (252, Kind::Exit),
     (60, Kind::Umask),
+    (61, Kind::Chroot),
     (37, Kind::Signal),
     (238, Kind::Signal),
     (270, Kind::Signal),
@@ -255,7 +259,8 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
             | Kind::Exec(_)
             | Kind::Exit
             | Kind::Signal
-            | Kind::Umask,
+            | Kind::Umask
+            | Kind::Chroot,
         ) => true,
     };
     let create = libc::O_CREAT.cast_unsigned();
@@ -274,7 +279,8 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
         | Kind::Touch(_)
         | Kind::Exit
         | Kind::Signal
-        | Kind::Umask => None,
+        | Kind::Umask
+        | Kind::Chroot => None,
     };
     all(wanted, when)
 }
@@ -303,7 +309,13 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
                 | IdCall::Setfsgid
                 | IdCall::Setgroups
         ),
-        Kind::Stat(_) | Kind::Exec(_) | Kind::Touch(_) | Kind::Exit | Kind::Signal | Kind::Umask => false,
+        Kind::Stat(_)
+        | Kind::Exec(_)
+        | Kind::Touch(_)
+        | Kind::Exit
+        | Kind::Signal
+        | Kind::Umask
+        | Kind::Chroot => false,
     };
     let when = |kind| match kind {
         Kind::File(FileCall::Mknod) => Some(devices(1)),
@@ -315,7 +327,8 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
         | Kind::Touch(_)
         | Kind::Exit
         | Kind::Signal
-        | Kind::Umask => None,
+        | Kind::Umask
+        | Kind::Chroot => None,
     };
     all(wanted, when)
 }

@@ -31,6 +31,7 @@ use rustix::process::Pid;
 
 pub(super) use calls::{pretended, traps};
 pub(super) use links::Links;
+pub(super) use place::Roots;
 
 use self::calls::{FileCall, Kind, TouchCall};
 use self::ids::State;
@@ -65,12 +66,12 @@ impl Emulator {
         proc: &File,
         init: Pid,
         links: Links,
-        only_devices: bool,
+        (only_devices, roots): (bool, Roots),
     ) -> io::Result<Self> {
         // What is made here for others has exactly the mode that they would have got.
         rustix::process::umask(Mode::empty());
         let (places, processes) =
-            (Places::new(Proc::new(proc)?), Processes::new(init.as_raw_nonzero().get()));
+            (Places::new(Proc::new(proc)?, roots), Processes::new(init.as_raw_nonzero().get()));
         Ok(Self {
             owners: Owners { listener, places, processes, links, umasks: Umasks::default() },
             only_devices,
@@ -113,6 +114,10 @@ impl Emulator {
             }
             Kind::Umask => {
                 owners.umasks.changes(call.thread);
+                Ok(Answer::Continue)
+            }
+            Kind::Chroot => {
+                owners.places.roots_differ();
                 Ok(Answer::Continue)
             }
             Kind::Signal => {

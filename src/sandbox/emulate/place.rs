@@ -3,6 +3,8 @@
 //! This process takes the caller's root as its own before it looks anything up, so absolute paths, links and `..` lead
 //! where they lead the caller and never out of what that one can see. Whatever is reached by the caller's number is
 //! opened first, and only used if the caller is still waiting then: a number may belong to somebody else at any time.
+//!
+//! Nearly always everybody's root is the sandbox's, and need not be looked at for every call: see [`Roots`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,7 +21,7 @@ use crate::sys::seccomp::{Call, Listener, read_string};
 
 pub(super) const AT_FDCWD: u64 = libc::AT_FDCWD as u32 as u64;
 pub(super) const NOFOLLOW: u64 = libc::AT_SYMLINK_NOFOLLOW as u64;
-const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
+pub(super) const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 
 /// The lower half of an argument, which is all that counts of ids, modes and flags.
 pub(super) fn low(argument: u64) -> u32 {
@@ -30,10 +32,19 @@ pub(super) fn low(argument: u64) -> u32 {
 #[derive(Debug)]
 pub(super) struct Places {
     pub proc: Proc,
+    roots: Roots,
     /// What is `/` for this process now.
     root: Option<RootIdentity>,
     /// The first root, that of the whole sandbox.
     first: Option<OwnedFd>,
+}
+
+/// Whose root is whose in the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sandbox) enum Roots {
+    /// Nobody can have entered another namespace, and nobody has called chroot(2) so far.
+    AllOne,
+    Various,
 }
 
 /// Device, inode and mount.
@@ -58,8 +69,18 @@ enum Start {
 }
 
 impl Places {
-    pub(super) fn new(proc: Proc) -> Self {
-        Self { proc, root: None, first: None }
+    pub(super) fn new(proc: Proc, roots: Roots) -> Self {
+        Self { proc, roots, root: None, first: None }
+    }
+
+    /// Somebody is about to take another root.
+    pub(super) fn roots_differ(&mut self) {
+        self.roots = Roots::Various;
+    }
+
+    /// Whether this process's root is everybody's.
+    fn has_the_root(&self) -> bool {
+        self.roots == Roots::AllOne && self.root.is_some()
     }
 
     /// Back to the root of the whole sandbox.
@@ -109,6 +130,38 @@ impl Places {
         Ok(Some(Place { path: PathBuf::from(OsString::from_vec(text)), follow, opened: None }))
     }
 
+    /// Whether what a call names has no record for certain, found out by one look. Nothing is opened and nobody asked whether
+    /// the caller still waits: for one that is gone any answer will do.
+    pub(super) fn has_no_record(
+        &self,
+        call: &Call,
+        [directory, address, flags]: [u64; 3],
+    ) -> io::Result<bool> {
+        if !self.has_the_root() {
+            return Ok(false);
+        }
+        let text = if address == 0 { Some(Vec::new()) } else { read_string(call.thread, address)? };
+        let thread = call.thread;
+        let start = match directory & 0xffff_ffff {
+            AT_FDCWD => format!("{thread}/cwd"),
+            descriptor => format!("{thread}/fd/{descriptor}"),
+        };
+        let (path, follow) = match text {
+            None => return Ok(false),
+            Some(text) if own_name(&text).is_some() => return Ok(false),
+            Some(text) if text.is_empty() => (start.into(), true),
+            Some(text) => {
+                let path = PathBuf::from(OsString::from_vec(text));
+                // An absolute one stays as it is.
+                (Path::new(&start).join(path), flags & NOFOLLOW == 0)
+            }
+        };
+        if path.is_relative() {
+            rustix::process::fchdir(&self.proc)?;
+        }
+        Ok(ownership::has_no_record(&path, follow))
+    }
+
     /// What a descriptor of the caller is.
     pub(super) fn descriptor(
         &mut self,
@@ -141,7 +194,7 @@ impl Places {
     fn enter(&mut self, call: &Call, listener: &Listener, start: &Start) -> io::Result<()> {
         let thread = call.thread;
         let open = |inner: &str| self.proc.open(&format!("{thread}{inner}"), OFlags::PATH);
-        let root = open("/root")?;
+        let root = if self.has_the_root() { None } else { Some(open("/root")?) };
         let start = match start {
             Start::Root => None,
             Start::WorkingDirectory => Some(open("/cwd")?),
@@ -149,7 +202,9 @@ impl Places {
             Start::Proc => Some(open("")?),
         };
         require_waiting(call, listener)?;
-        self.take_root(&root)?;
+        if let Some(root) = root {
+            self.take_root(&root)?;
+        }
         if let Some(start) = start {
             rustix::process::fchdir(&start)?;
         }

@@ -8,20 +8,24 @@ use rustix::io::Errno;
 
 use super::Owners;
 use super::calls::StatCall;
-use super::place::{AT_FDCWD, NOFOLLOW, Place, low};
+use super::place::{AT_FDCWD, EMPTY_PATH, NOFOLLOW, Place, low};
 use crate::sys::ownership::Recorded;
 use crate::sys::seccomp::{Answer, Call, Interface, bytes_of, write_memory};
 
 impl Owners {
     pub(super) fn stat(&mut self, kind: StatCall, call: &Call) -> io::Result<Answer> {
         let [a, b, c, d, e, _] = call.arguments;
-        let (place, buffer) = match kind {
-            StatCall::Stat => (self.named(call, [AT_FDCWD, a, 0]), b),
-            StatCall::Lstat => (self.named(call, [AT_FDCWD, a, NOFOLLOW]), b),
-            StatCall::Fstat => (self.descriptor(call, a), b),
-            StatCall::Fstatat => (self.named(call, [a, b, d]), c),
-            StatCall::Statx => (self.named(call, [a, b, c]), e),
+        let (names, buffer) = match kind {
+            StatCall::Stat => ([AT_FDCWD, a, 0], b),
+            StatCall::Lstat => ([AT_FDCWD, a, NOFOLLOW], b),
+            StatCall::Fstat => ([a, 0, EMPTY_PATH], b),
+            StatCall::Fstatat => ([a, b, d], c),
+            StatCall::Statx => ([a, b, c], e),
         };
+        if self.links.is_empty() && self.places.has_no_record(call, names).unwrap_or(false) {
+            return Ok(Answer::Continue);
+        }
+        let place = self.named(call, names);
         let Some((place, recorded)) = place.and_then(|place| self.with_record(place)) else {
             return Ok(Answer::Continue);
         };
