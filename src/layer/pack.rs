@@ -15,7 +15,7 @@ use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout_at};
 use crate::sys::link_owners::{LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError, ownership};
+use crate::sys::{At, IoError, attributes, lending, ownership};
 
 /// Writes the tar of `directory`, whose changes apply to the chain `below`; nothing in it is newer than `latest`, in seconds
 /// since 1970. Returns how many sockets were left out.
@@ -173,7 +173,8 @@ impl<W: Write> Packer<'_, W> {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).at("open", self.shown(path))?;
+        let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+        let fd = lending::reading(parent, name, open).at("open", self.shown(path))?;
         let xattrs = read_xattrs(&fd).at("read attributes of", self.shown(path))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(path.as_os_str().as_bytes(), Kind::File { size }, stat, &xattrs)?;
@@ -270,7 +271,13 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in list.split(|byte| *byte == 0).filter(|name| belongs_to_layer(name)) {
         let mut value = Vec::with_capacity(64 << 10);
         match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => xattrs.push((real_name(name).to_owned(), value)),
+            Ok(_) => {
+                let real = real_name(name);
+                let is_capability = real == ownership::REAL_CAPABILITY.as_bytes();
+                let value =
+                    if is_capability { attributes::without_namespace(&value).into_owned() } else { value };
+                xattrs.push((real.to_owned(), value));
+            }
             // Gone since it was listed.
             Err(rustix::io::Errno::NODATA) => {}
             Err(error) => return Err(error.into()),

@@ -9,14 +9,17 @@ use super::Store;
 use super::error::StoreError;
 use super::pins;
 use super::session::random_name;
-use crate::sys::At;
 use crate::sys::link_owners::LinkOwners;
+use crate::sys::{At, ownership, settlement};
 
 /// The name of a snapshot; means nothing outside its store. It begins with the id map that the snapshot was made under:
 /// under another one its files have other owners.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(String);
+
+/// Stands behind the id map where there are entries that only a process understands that keeps everything in records.
+const SPECIAL: &str = "x";
 
 /// What snapshots are called in pins.
 pub(super) const KIND: &str = "snapshots";
@@ -42,7 +45,8 @@ impl fmt::Display for SnapshotId {
 impl Store {
     /// Takes over a finished directory as a snapshot, with the owners of its links if they are recorded beside it.
     pub fn adopt_snapshot(&self, directory: &Path) -> Result<SnapshotId, StoreError> {
-        let id = SnapshotId(format!("{}-{}", self.id_map, random_name()?));
+        let special = if settlement::has_made_special() { SPECIAL } else { "" };
+        let id = SnapshotId(format!("{}{special}-{}", self.id_map, random_name()?));
         let path = self.snapshot_path(&id);
         self.pins.pin(&[pins::name(KIND, &id.0)])?;
         // Before the directory: what has its name is whole.
@@ -51,6 +55,8 @@ impl Store {
             answer => answer.at("rename to", LinkOwners::file(&path))?,
         }
         std::fs::rename(directory, &path).at("rename to", &path)?;
+        // Now: a directory that may not be written to cannot be moved. Nobody knows of it yet.
+        settlement::settle(&path)?;
         Ok(id)
     }
 
@@ -65,6 +71,7 @@ impl Store {
 
     /// Whether a snapshot was made under the id map of this process.
     pub(super) fn is_readable(&self, id: &SnapshotId) -> bool {
-        id.id_map().is_some_and(|map| map == self.id_map)
+        let special = |map: &str| map.strip_suffix(SPECIAL).is_some_and(|map| map == self.id_map);
+        id.id_map().is_some_and(|map| map == self.id_map || ownership::is_plain() && special(map))
     }
 }

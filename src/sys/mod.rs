@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod disk;
 mod error;
 pub mod landlock;
+pub mod lending;
 pub mod link_owners;
 pub mod mount;
 pub mod namespace;
@@ -23,6 +24,7 @@ pub mod process;
 mod removal;
 pub mod rooted;
 pub mod seccomp;
+pub mod settlement;
 pub mod socket;
 mod thread;
 

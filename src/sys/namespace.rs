@@ -79,10 +79,16 @@ pub fn may_change_ids() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
-/// Whether permissions of files do not hold for this process.
-pub fn may_override_permissions() -> bool {
+/// Whether this process is root that may make files be whose and what they should be, and whom no permissions hold up.
+pub fn may_own_files() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_OVERRIDE))
+    let needed = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::SETFCAP;
+    rustix::process::geteuid().is_root()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
 /// The text of a small kernel file, trimmed; none where it does not exist.

@@ -15,33 +15,24 @@ use std::sync::OnceLock;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::namespace;
+use super::{lending, namespace, settlement};
 
 /// What the names of all attributes begin with that stay in the store and never get into a layer.
 pub const PREFIX: &str = "user.rbuild.";
 /// Owner and device.
 pub const ATTRIBUTE: &str = "user.rbuild.owner";
 /// Permissions that would lock this process out itself.
-const MODE: &str = "user.rbuild.mode";
+pub(super) const MODE: &str = "user.rbuild.mode";
 /// File capabilities that this process may not give: what [`REAL_CAPABILITY`] would be.
 pub const CAPABILITY: &str = "user.rbuild.capability";
 pub const REAL_CAPABILITY: &str = "security.capability";
 
-/// What this process may not do where nothing is isolated; on every other rung it is root inside.
-#[derive(Debug, Clone, Copy)]
-struct Plain {
-    /// The own id, which stands for root's: what is root's in an image can belong to nobody else here.
-    uid: Option<u32>,
-    /// Whether permissions do not hold for this process.
-    overrides: bool,
-}
-
-fn plain() -> Plain {
-    static PLAIN: OnceLock<Plain> = OnceLock::new();
-    *PLAIN.get_or_init(|| Plain {
-        uid: Some(rustix::process::geteuid().as_raw()).filter(|uid| *uid != 0),
-        overrides: namespace::may_override_permissions(),
-    })
+/// The own id where nothing is isolated and this process is no root with all its rights: then it stands for root's, because
+/// what is root's in an image can belong to nobody else, and permissions hold. On every other rung there is none.
+fn plain_user() -> Option<u32> {
+    static PLAIN: OnceLock<Option<u32>> = OnceLock::new();
+    let own = || (!namespace::may_own_files()).then(|| rustix::process::geteuid().as_raw());
+    *PLAIN.get_or_init(own)
 }
 
 /// A recorded owner, and the device an empty file stands for.
@@ -81,10 +72,10 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
     as_inside(&mut stat);
     if may_have_record(&stat) {
         let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
-        if let Some(recorded) = read_path(&path, false) {
+        if let Some(recorded) = lending::reading(&directory, name, || try_read_path(&path, false))? {
             recorded.apply(&mut stat);
         }
-        if !plain().overrides {
+        if is_plain() {
             let mut value = [0; 16];
             apply_mode(
                 rustix::fs::lgetxattr(&path, MODE, &mut value).map(|length| &value[..length]),
@@ -102,7 +93,7 @@ pub fn stat(fd: impl AsFd) -> rustix::io::Result<Stat> {
     if let Some(recorded) = read(&fd) {
         recorded.apply(&mut stat);
     }
-    if !plain().overrides {
+    if is_plain() {
         let mut value = [0; 16];
         apply_mode(rustix::fs::fgetxattr(&fd, MODE, &mut value).map(|length| &value[..length]), &mut stat);
     }
@@ -111,7 +102,7 @@ pub fn stat(fd: impl AsFd) -> rustix::io::Result<Stat> {
 
 /// What belongs to whoever stands for root here is root's.
 fn as_inside(stat: &mut Stat) {
-    if plain().uid == Some(stat.st_uid) {
+    if plain_user() == Some(stat.st_uid) {
         (stat.st_uid, stat.st_gid) = (0, 0);
     }
 }
@@ -123,21 +114,45 @@ fn apply_mode(recorded: rustix::io::Result<&[u8]>, stat: &mut Stat) {
     }
 }
 
-/// Gives an open file or directory its permissions. Those that would keep this process from its own files are recorded.
+/// Gives an open file or directory its permissions, last of all: they may forbid any further change. Those that would keep
+/// this process from reading its own files, or from making entries in a directory, are recorded.
 pub fn chmod(fd: impl AsFd, mode: u32) -> io::Result<()> {
     let wanted = Mode::from_raw_mode(mode & 0o7777);
-    if plain().overrides {
+    if !is_plain() {
         return Ok(rustix::fs::fchmod(fd, wanted)?);
     }
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-    let needed = if kind == FileType::Directory { Mode::RWXU } else { Mode::RUSR | Mode::WUSR };
+    let needed = if kind == FileType::Directory { Mode::RWXU } else { Mode::RUSR };
     if wanted.contains(needed) {
-        forgiving(rustix::fs::fremovexattr(&fd, MODE))?;
+        match rustix::fs::fremovexattr(&fd, MODE) {
+            // One that may not be changed has none.
+            Err(Errno::ACCESS) => {}
+            answer => forgiving(answer)?,
+        }
     } else {
+        if kind == FileType::Directory && settlement::is_readable(wanted) {
+            settlement::note_unsettled();
+        } else {
+            settlement::note_special();
+        }
         let text = format!("{:o}", wanted.as_raw_mode());
         forgiving(rustix::fs::fsetxattr(&fd, MODE, text.as_bytes(), XattrFlags::empty()))?;
     }
     Ok(rustix::fs::fchmod(fd, wanted | needed)?)
+}
+
+/// As [`chmod`] for an entry that is no link and may be no file.
+pub fn chmod_at(directory: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
+    if is_plain() {
+        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        // A device is a file here.
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return chmod(rustix::fs::openat(&directory, name, flags, Mode::empty())?, mode);
+        }
+    }
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    Ok(rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?)
 }
 
 /// Whether a look for a record is worth it: what belongs to root may belong to somebody else, and an empty file may
@@ -162,7 +177,7 @@ fn is_roots(stat: &Stat) -> bool {
 /// Gives an open file or directory an owner: for real where this process may, by a record where it may not.
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     // Even the own id is somebody else's in an image.
-    if plain().uid.is_some() {
+    if is_plain() {
         let device = read(&fd).and_then(|before| before.device);
         return write(fd, Recorded { uid, gid, device });
     }
@@ -180,10 +195,13 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
 
 /// Makes a device node: for real where this process may, else as an empty file with a record.
 pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, uid: u32, gid: u32) -> io::Result<()> {
-    match rustix::fs::mknodat(&directory, name, device.kind, Mode::from_raw_mode(0o600), device.number) {
+    let make =
+        || rustix::fs::mknodat(&directory, name, device.kind, Mode::from_raw_mode(0o600), device.number);
+    // One that is made in spite of everything could not be given away.
+    match if is_plain() { Err(Errno::PERM) } else { make() } {
         Err(Errno::PERM) => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
+            let file = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o600))?;
             write(file, Recorded { uid, gid, device: Some(device) })
         }
         answer => Ok(answer?),
@@ -199,13 +217,22 @@ pub fn read(fd: impl AsFd) -> Option<Recorded> {
 
 /// Reads the record of a path.
 pub fn read_path(path: &Path, follow: bool) -> Option<Recorded> {
+    try_read_path(path, follow).ok().flatten()
+}
+
+/// An error only where permissions keep this process from reading.
+fn try_read_path(path: &Path, follow: bool) -> rustix::io::Result<Option<Recorded>> {
     let mut buffer = [0; 64];
     let length = if follow {
         rustix::fs::getxattr(path, ATTRIBUTE, &mut buffer)
     } else {
         rustix::fs::lgetxattr(path, ATTRIBUTE, &mut buffer)
     };
-    parse(&buffer[..length.ok()?])
+    match length {
+        Ok(length) => Ok(parse(&buffer[..length])),
+        Err(Errno::ACCESS) => Err(Errno::ACCESS),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Records an open file's or directory's owner. Root's own entries need no record.
@@ -229,9 +256,9 @@ pub fn write_path(path: &Path, follow: bool, recorded: Recorded) -> io::Result<(
     })
 }
 
-/// Whether links and pipes can be given away for real at all.
-pub(super) fn is_plain() -> bool {
-    plain().uid.is_some()
+/// Whether nothing can be given away for real, and permissions hold.
+pub fn is_plain() -> bool {
+    plain_user().is_some()
 }
 
 /// Where no attribute can be kept (links, pipes, some file systems) the owner is root's after all.
