@@ -320,6 +320,10 @@ impl From<LayerError> for Report {
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
             LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
+            LayerError::Foreign { .. } => Self::new(Code::Isolation, &error).hint(Some(
+                "take the --isolation that the image was made with, or make the image again with this one"
+                    .to_owned(),
+            )),
             // The layer may be whole, and the disk full.
             LayerError::Damaged { source, .. } if source.is_of_disk() => Self::from(*source),
             // What a registry sent is not what it should be.

@@ -18,7 +18,7 @@ use super::lexical::{as_path, join, last};
 use super::walk::Walk;
 use crate::sys::link_owners::{ChainLinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError, lending, ownership};
+use crate::sys::{At, IoError, ownership};
 
 /// A root directory seen through an ignore file.
 #[derive(Debug)]
@@ -308,8 +308,7 @@ impl Place {
     pub(super) fn open(&self, kind: FileType) -> Result<File, IoError> {
         // Non-blocking, because a fifo may have taken the place of the file.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let open = || open_below(&self.directory, self.name(), flags);
-        let fd = lending::reading(&self.directory, self.name(), open).at("open", self.shown())?;
+        let fd = open_below(&self.directory, self.name(), flags).at("open", self.shown())?;
         let stat = fs::fstat(&fd).at("stat", self.shown())?;
         if FileType::from_raw_mode(stat.st_mode) == kind {
             Ok(File::from(fd))

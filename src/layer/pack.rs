@@ -15,7 +15,7 @@ use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout_at};
 use crate::sys::link_owners::{LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError, attributes, lending, ownership};
+use crate::sys::{At, IoError, attributes, ownership};
 
 /// Writes the tar of `directory`, whose changes apply to the chain `below`; nothing in it is newer than `latest`, in seconds
 /// since 1970. Returns how many sockets were left out.
@@ -173,8 +173,7 @@ impl<W: Write> Packer<'_, W> {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
-        let fd = lending::reading(parent, name, open).at("open", self.shown(path))?;
+        let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).at("open", self.shown(path))?;
         let xattrs = read_xattrs(&fd).at("read attributes of", self.shown(path))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(path.as_os_str().as_bytes(), Kind::File { size }, stat, &xattrs)?;

@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 use rustix::io::Errno;
 
-use super::{ownership, settlement};
+use super::ownership;
 
 /// The kernel's bound for one attribute, and for the list of their names.
 const LARGEST: usize = 64 << 10;
@@ -29,12 +29,8 @@ pub fn copy(from: impl AsFd, to: impl AsFd) {
 /// Sets an attribute, if the file system and the namespace take it. Capabilities that this process may not give are
 /// remembered.
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
-    if name == ownership::CAPABILITY.as_bytes() {
-        settlement::note_special();
-    }
     let answer = match fsetxattr(&fd, name, value, XattrFlags::empty()) {
         Err(Errno::PERM) if name == ownership::REAL_CAPABILITY.as_bytes() => {
-            settlement::note_special();
             fsetxattr(fd, ownership::CAPABILITY, without_namespace(value).as_ref(), XattrFlags::empty())
         }
         answer => answer,

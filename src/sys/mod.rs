@@ -14,7 +14,6 @@ pub mod bpf;
 pub mod disk;
 mod error;
 pub mod landlock;
-pub mod lending;
 pub mod link_owners;
 pub mod mount;
 pub mod namespace;

@@ -91,6 +91,12 @@ pub fn may_own_files() -> bool {
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
+/// Whether this process's user namespace has one user and no other.
+pub fn has_single_id() -> bool {
+    let map = read_setting("/proc/self/uid_map").unwrap_or_default();
+    map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
+}
+
 /// The text of a small kernel file, trimmed; none where it does not exist.
 pub fn read_setting(file: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())

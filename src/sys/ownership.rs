@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::{lending, namespace, settlement};
+use super::namespace;
 
 /// What the names of all attributes begin with that stay in the store and never get into a layer.
 pub const PREFIX: &str = "user.rbuild.";
@@ -72,7 +72,7 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
     as_inside(&mut stat);
     if may_have_record(&stat) {
         let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
-        if let Some(recorded) = lending::reading(&directory, name, || try_read_path(&path, false))? {
+        if let Some(recorded) = read_path(&path, false) {
             recorded.apply(&mut stat);
         }
         if is_plain() {
@@ -130,11 +130,6 @@ pub fn chmod(fd: impl AsFd, mode: u32) -> io::Result<()> {
             answer => forgiving(answer)?,
         }
     } else {
-        if kind == FileType::Directory && settlement::is_readable(wanted) {
-            settlement::note_unsettled();
-        } else {
-            settlement::note_special();
-        }
         let text = format!("{:o}", wanted.as_raw_mode());
         forgiving(rustix::fs::fsetxattr(&fd, MODE, text.as_bytes(), XattrFlags::empty()))?;
     }
@@ -217,22 +212,13 @@ pub fn read(fd: impl AsFd) -> Option<Recorded> {
 
 /// Reads the record of a path.
 pub fn read_path(path: &Path, follow: bool) -> Option<Recorded> {
-    try_read_path(path, follow).ok().flatten()
-}
-
-/// An error only where permissions keep this process from reading.
-fn try_read_path(path: &Path, follow: bool) -> rustix::io::Result<Option<Recorded>> {
     let mut buffer = [0; 64];
     let length = if follow {
         rustix::fs::getxattr(path, ATTRIBUTE, &mut buffer)
     } else {
         rustix::fs::lgetxattr(path, ATTRIBUTE, &mut buffer)
     };
-    match length {
-        Ok(length) => Ok(parse(&buffer[..length])),
-        Err(Errno::ACCESS) => Err(Errno::ACCESS),
-        Err(_) => Ok(None),
-    }
+    parse(&buffer[..length.ok()?])
 }
 
 /// Records an open file's or directory's owner. Root's own entries need no record.

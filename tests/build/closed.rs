@@ -90,17 +90,16 @@ fn without_isolation_the_same_image_is_built() {
     require_tool!("skopeo");
     let (env, registry) = (TestEnv::new(), Registry::start());
     let base = base(&env, &registry);
-    env.write("file", "content").write("tree/inner/deep", "deep").write("locked", "away");
+    env.write("file", "content").write("tree/inner/deep", "deep");
     let lock = |path: &str, mode| {
         std::fs::set_permissions(env.context().join(path), PermissionsExt::from_mode(mode)).unwrap();
     };
-    lock("locked", 0);
     lock("tree/inner", 0o555);
     env.dockerfile(&format!(
         "FROM {base} AS made\n\
          COPY --chown=app file /closed/named\n\
          COPY --chown=4711 --chmod=0400 tree /etc/tree/\n\
-         COPY tree locked /closed/\n\
+         COPY tree /closed/\n\
          USER app\n\
          WORKDIR /work/here\n\
          FROM scratch\n\

@@ -45,12 +45,24 @@ fn a_store_is_shared_with_the_single_rung() {
     none(&["-t", "app:3", "."]).success();
     rbuild("single", &["-t", "app:3", "."]).success();
     rbuild("single", &["run", "--rm", "app:3", "stat", "-c", "%a", "/f"]).success().prints("0\n");
-    // And the other way round.
+    // And the other way round: what only root may read is not taken by whoever is not, and where it cannot be made again that
+    // is said.
+    env.dockerfile("FROM base:1\nRUN mkdir -p /d/e && echo x > /d/e/f && chmod 0 /d/e\n");
+    rbuild("single", &["-t", "app:4", "."]).success();
+    env.dockerfile("FROM scratch\nCOPY --from=app:4 /d /d\n");
+    none(&["."]).code(4).says(&["only another rung of isolation can read", "--isolation"]);
     env.dockerfile("FROM base:1\nCOPY --chmod=0 --chown=3:4 file /x\n");
     rbuild("single", &["-t", "app:4", "."]).success();
+    none(&["-t", "app:4", "."]).success();
     env.dockerfile("FROM scratch\nCOPY --from=app:4 --chmod=600 /x /y\n");
     none(&["-t", "app:5", "."]).success();
     env.dockerfile("FROM base:1\nCOPY --from=app:5 /y /y\n");
     rbuild("single", &["-t", "app:6", "."]).success();
     rbuild("single", &["run", "--rm", "app:6", "stat", "-c", "%u:%g:%a", "/y"]).success().prints("3:4:600\n");
+    // Directories that may not be written to are moved away all the same.
+    env.dockerfile("FROM base:1\nRUN mkdir /e && touch /e/f && chmod 500 /e && chmod 555 /\n");
+    rbuild("single", &["."]).success();
+    rbuild("single", &["."]).success().says(&["#5 CACHED"]);
+    none(&["prune", "--all", "--force"]).success().omits(&["warning", "error"]);
+    rbuild("single", &["."]).success().omits(&["#5 CACHED"]);
 }
