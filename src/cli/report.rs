@@ -219,7 +219,9 @@ impl From<ExecError> for Report {
             ExecError::Lost { .. } => Self::new(Code::StepFailed, &error),
             ExecError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
             ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
-            ExecError::Start { .. } => Self::new(Code::StepFailed, &error),
+            ExecError::Start { ref failure, .. } => {
+                Self::new(Code::StepFailed, &error).hint(failure.hint().map(str::to_owned))
+            }
             ExecError::Closed(ref closed) => Self::new(Code::Isolation, &error).hint(closed.hint.clone()),
             ExecError::Select(error) => of_select(&error),
             ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
@@ -379,7 +381,10 @@ impl From<ContainerError> for Report {
             ContainerError::Start(Failure::NotFound { .. }) => Self::new(Code::NotFound, &error),
             ContainerError::Start(Failure::NotExecutable { .. }) => Self::new(Code::NotExecutable, &error),
             ContainerError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
-            ContainerError::NoCommand | ContainerError::Platform { .. } | ContainerError::Start(_) => {
+            ContainerError::Start(ref failure) => {
+                Self::new(Code::ContainerFailed, &error).hint(failure.hint().map(str::to_owned))
+            }
+            ContainerError::NoCommand | ContainerError::Platform { .. } => {
                 Self::new(Code::ContainerFailed, &error)
             }
             ContainerError::Closed(ref closed) => {

@@ -13,7 +13,7 @@ use super::error::LayerError;
 use super::tar_writer::{Entry, Kind, TarWriter};
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout_at};
-use crate::sys::link_owners::{LinkOwners, is_special};
+use crate::sys::link_owners::{self, LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, attributes, ownership};
 
@@ -115,9 +115,9 @@ impl<W: Write> Packer<'_, W> {
     ) -> Result<(), LayerError> {
         let mut stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
         if is_special(FileType::from_raw_mode(stat.st_mode))
-            && let Some((uid, gid)) = self.link_owners.get(path)
+            && let Some(ids) = self.link_owners.get(path)
         {
-            (stat.st_uid, stat.st_gid) = (uid, gid);
+            link_owners::apply(ids, &mut stat);
         }
         if is_whiteout_at(directory, name, &stat) {
             let parent = path.parent().unwrap_or(Path::new(""));

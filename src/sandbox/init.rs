@@ -24,7 +24,7 @@ use super::{capabilities, devices, profile, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::{self, Root};
 use crate::sys::socket::send_descriptors;
-use crate::sys::{At, IoError, namespace, network, process, seccomp};
+use crate::sys::{At, IoError, namespace, network, ownership, process, seccomp};
 
 /// The process beside the sandbox, as the first one inside knows it.
 pub(super) struct Child {
@@ -49,7 +49,7 @@ pub(super) fn run(
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
             return match error {
-                StepError::User(error) => Failure::User { error: error.to_string() },
+                StepError::User(error) => Failure::User { error: error.to_string(), hint: error.hint() },
                 StepError::Directory(error) => Failure::Directory { error: error.to_string() },
                 StepError::MountPoint { path, found } => Failure::MountPoint { path, found },
                 other => Failure::Step { step: step_name(step), error: other.to_string() },
@@ -346,6 +346,9 @@ impl Init<'_> {
                 self.notice(&format!("runs as root instead of {user}: this user namespace has a single id"));
             }
             return Ok(());
+        }
+        if let Some(lasts) = ownership::stand_ins() {
+            account.check_is_there(lasts.user, lasts.group)?;
         }
         // Pipes belong to who made them; their new user may open /dev/stdout, too.
         for stream in &self.stdio {

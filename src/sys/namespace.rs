@@ -97,6 +97,18 @@ pub fn has_single_id() -> bool {
     map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
 }
 
+/// The last id in a map of this process's user namespace, `/proc/self/uid_map` or `gid_map`; none if it has no end.
+pub fn last_id(map: &str) -> Option<u32> {
+    let map = read_setting(map)?;
+    let last = |line: &str| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let (inside, count) = (fields.next()??, fields.nth(1)??);
+        inside.checked_add(count)?.checked_sub(1)
+    };
+    // The whole range has one id less than there are numbers.
+    map.lines().filter_map(last).max().filter(|last| *last < u32::MAX - 1)
+}
+
 /// The text of a small kernel file, trimmed; none where it does not exist.
 pub fn read_setting(file: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())

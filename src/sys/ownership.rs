@@ -50,12 +50,63 @@ pub struct Device {
     pub number: u64,
 }
 
+/// Whose on the disk is what belongs to ids that this process's namespace lacks, if it has others: its last user's and
+/// group's. A record says whom they stand for, and nobody else's entries are looked at for one, so an owner given by the
+/// kernel counts. With a single id everything is root's instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StandIns {
+    pub user: u32,
+    pub group: u32,
+}
+
+/// See [`StandIns`]; none also where no id is missing.
+pub fn stand_ins() -> Option<StandIns> {
+    static STAND_INS: OnceLock<Option<StandIns>> = OnceLock::new();
+    *STAND_INS.get_or_init(|| {
+        let user = namespace::last_id("/proc/self/uid_map");
+        let group = namespace::last_id("/proc/self/gid_map");
+        let alone = is_plain() || user == Some(0) || group == Some(0) || (user, group) == (None, None);
+        let (user, group) = (user.unwrap_or(MOST), group.unwrap_or(MOST));
+        (!alone).then_some(StandIns { user, group })
+    })
+}
+
+/// The last id that there can be.
+const MOST: u32 = u32::MAX - 1;
+
+impl StandIns {
+    /// Who stands on the disk for a user and a group.
+    pub fn of(self, uid: u32, gid: u32) -> (u32, u32) {
+        (uid.min(self.user), gid.min(self.group))
+    }
+
+    /// Whether any of them is missing.
+    pub fn are_needed(self, uid: u32, gid: u32) -> bool {
+        self.of(uid, gid) != (uid, gid)
+    }
+
+    fn own(self, stat: &Stat) -> bool {
+        stat.st_uid == self.user || stat.st_gid == self.group
+    }
+}
+
 impl Recorded {
+    /// Makes the owner that stat gave agree with the record. What the kernel knows of an owner is right: a record is for
+    /// what could not be given.
+    pub fn apply_owner(&self, stat: &mut Stat) {
+        let stand_ins = stand_ins();
+        if stand_ins.is_none_or(|stand_ins| stat.st_uid == stand_ins.user) {
+            stat.st_uid = self.uid;
+        }
+        if stand_ins.is_none_or(|stand_ins| stat.st_gid == stand_ins.group) {
+            stat.st_gid = self.gid;
+        }
+    }
+
     /// Makes what stat said agree with the record.
     pub fn apply(&self, stat: &mut Stat) {
-        // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
-        if is_roots(stat) {
-            (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        if stand_ins().is_some() || is_roots(stat) {
+            self.apply_owner(stat);
         }
         if let Some(device) = self.device {
             stat.st_mode = device.kind.as_raw_mode() | (stat.st_mode & 0o7777);
@@ -150,12 +201,12 @@ pub fn chmod_at(directory: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()>
     Ok(rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?)
 }
 
-/// Whether a look for a record is worth it: what belongs to root may belong to somebody else, and an empty file may
-/// stand for a device.
+/// Whether a look for a record is worth it: what belongs to root or a stand-in may belong to somebody else, and an empty
+/// file may stand for a device.
 fn may_have_record(stat: &Stat) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => is_roots(stat) || stat.st_size == 0,
-        FileType::Directory => is_roots(stat),
+        FileType::RegularFile => may_be_unreal(stat) || stat.st_size == 0,
+        FileType::Directory => may_be_unreal(stat),
         FileType::Symlink
         | FileType::Fifo
         | FileType::Socket
@@ -163,6 +214,10 @@ fn may_have_record(stat: &Stat) -> bool {
         | FileType::BlockDevice
         | FileType::Unknown => false,
     }
+}
+
+fn may_be_unreal(stat: &Stat) -> bool {
+    stand_ins().map_or_else(|| is_roots(stat), |stand_ins| stand_ins.own(stat))
 }
 
 fn is_roots(stat: &Stat) -> bool {
@@ -176,9 +231,16 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
         let device = read(&fd).and_then(|before| before.device);
         return write(fd, Recorded { uid, gid, device });
     }
-    match rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+    let give = |(uid, gid)| rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    match give((uid, gid)) {
         // The namespace does not map the id, or the process is nobody who may give files away.
-        Err(Errno::INVAL | Errno::PERM) => write(fd, Recorded { uid, gid, device: None }),
+        Err(Errno::INVAL | Errno::PERM) => {
+            if let Some(stand_ins) = stand_ins() {
+                give(stand_ins.of(uid, gid))?;
+            }
+            let device = read(&fd).and_then(|before| before.device);
+            write(fd, Recorded { uid, gid, device })
+        }
         // What was recorded of the owner before does not hold any more; a device stays one.
         Ok(()) => match read(&fd) {
             Some(before) => write(fd, Recorded { device: before.device, ..Recorded::default() }),
@@ -197,7 +259,8 @@ pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, uid: u32,
         Err(Errno::PERM) => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o600))?;
-            write(file, Recorded { uid, gid, device: Some(device) })
+            write(&file, Recorded { device: Some(device), ..Recorded::default() })?;
+            chown(file, uid, gid)
         }
         answer => Ok(answer?),
     }
