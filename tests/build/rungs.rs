@@ -91,20 +91,27 @@ fn a_dockerfile_gives_the_same_owners_on_every_rung() {
     require_tool!("docker-registry");
     require_busybox!();
     for rung in rungs() {
-        let (env, registry) = (TestEnv::new(), Registry::start());
-        let context = BaseImage::busybox().context(&env);
-        let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
-        env.rbuild(&base).run().success();
-        env.dockerfile(STEPS);
-        let tag = format!("{}/app:1", registry.address());
-        env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
-        let image = Image::fetch(&registry, "app:1").sound();
-        assert!(!image.mentions("user.rbuild"), "a record of the store got into a layer");
-        let made = |line: &String| ["c", "d", "e", "f"].iter().any(|top| line.contains(&format!(" {top}/")));
-        let files: Vec<String> =
-            image.files().iter().map(|(path, entry)| brief(path, entry)).filter(made).collect();
-        assert_eq!(files.join("\n"), EXPECTED.trim_end(), "on the rung {rung}");
+        assert_eq!(made_on(rung, STEPS, &["c", "d", "e", "f"]), EXPECTED.trim_end(), "on the rung {rung}");
     }
+}
+
+/// What an image of a rung has below these directories.
+fn made_on(rung: &str, dockerfile: &str, tops: &[&str]) -> String {
+    let (env, registry) = (TestEnv::new(), Registry::start());
+    let context = BaseImage::busybox().context(&env);
+    let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
+    env.rbuild(&base).run().success();
+    env.write("tree/file", "f\n");
+    std::os::unix::fs::symlink("file", env.context().join("tree/link")).unwrap();
+    env.dockerfile(dockerfile);
+    let tag = format!("{}/app:1", registry.address());
+    env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
+    let image = Image::fetch(&registry, "app:1").sound();
+    assert!(!image.mentions("user.rbuild"), "a record of the store got into a layer");
+    let made = |line: &String| tops.iter().any(|top| line.contains(&format!(" {top}/")));
+    let files = image.files();
+    let lines: Vec<String> = files.iter().map(|(path, entry)| brief(path, entry)).filter(made).collect();
+    lines.join("\n")
 }
 
 const FAR: &str = "\
@@ -150,21 +157,7 @@ fn ids_beyond_the_range_are_kept_on_every_rung() {
     require_tool!("docker-registry");
     require_busybox!();
     for rung in rungs() {
-        let (env, registry) = (TestEnv::new(), Registry::start());
-        let context = BaseImage::busybox().context(&env);
-        let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
-        env.rbuild(&base).run().success();
-        env.write("tree/file", "f\n");
-        std::os::unix::fs::symlink("file", env.context().join("tree/link")).unwrap();
-        env.dockerfile(FAR);
-        let tag = format!("{}/app:1", registry.address());
-        env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
-        let image = Image::fetch(&registry, "app:1").sound();
-        assert!(!image.mentions("user.rbuild"), "a record of the store got into a layer");
-        let made = |line: &String| line.contains(" c/");
-        let files: Vec<String> =
-            image.files().iter().map(|(path, entry)| brief(path, entry)).filter(made).collect();
-        assert_eq!(files.join("\n"), EXPECTED_OF_FAR.trim_end(), "on the rung {rung}");
+        assert_eq!(made_on(rung, FAR, &["c"]), EXPECTED_OF_FAR.trim_end(), "on the rung {rung}");
     }
 }
 
