@@ -29,6 +29,7 @@ mod measure;
 mod pins;
 mod prune;
 mod record;
+mod records;
 mod repair;
 mod session;
 mod snapshots;
@@ -57,7 +58,7 @@ use crate::image::Digest;
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError, ownership};
 use pins::Pins;
-use record::Reading;
+use records::{Reading, Records};
 
 const VERSION: u32 = 1;
 
@@ -66,7 +67,7 @@ const VERSION: u32 = 1;
 pub struct Store {
     root: PathBuf,
     session: Session,
-    records: record::Records,
+    records: Records,
     pins: Pins,
     /// Names the id map of this process's user namespace.
     id_map: String,
@@ -87,7 +88,7 @@ impl Store {
         }
         check_format(root)?;
         let session = Session::begin(&root.join("tmp"))?;
-        let records = record::Records::open(root)?;
+        let records = Records::open(root)?;
         let pins = Pins::open(root)?;
         Ok(Self { root: root.to_owned(), session, records, pins, id_map: id_map() })
     }

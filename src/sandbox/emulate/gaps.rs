@@ -1,4 +1,4 @@
-//! What is missing where there is a range of ids: devices, and ids beyond the range. Everything else about the caller, its
+//! What a range of ids lacks: devices, and ids beyond it. Runs in the child. Everything else about the caller, its
 //! ids and its rights, is the kernel's.
 
 use std::io;
