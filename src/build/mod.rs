@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::container::Tools;
 pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
 pub use pull::{PullError, Pulled, pull};
@@ -20,13 +21,12 @@ pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::event::Events;
 use crate::exec::{Executor, HOSTNAME, Output, StepNetworks};
 use crate::export;
 use crate::image::{Digest, ImageId, Packing, Reference};
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
-use crate::sandbox::{Networks, Sandboxing};
+use crate::sandbox::Networks;
 use crate::solve::{Solution, solve};
 use crate::store::Store;
 use crate::sys::{At, blocking};
@@ -50,15 +50,6 @@ pub struct Request {
     pub wanted: plan::Request,
     /// How many steps run at the same time.
     pub jobs: usize,
-}
-
-/// What a build works with.
-#[derive(Debug)]
-pub struct Tools {
-    pub store: Arc<Store>,
-    pub client: Client,
-    pub events: Events,
-    pub sandboxing: Sandboxing,
 }
 
 /// What came out.

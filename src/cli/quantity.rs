@@ -45,7 +45,14 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+        out.pad(&self.with_digits(4))
+    }
+}
+
+impl Bytes {
+    /// In a decimal unit with so many digits, at least three, but without zeros behind the point.
+    pub(super) fn with_digits(self, digits: usize) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "few digits are shown")]
         let mut number = self.0 as f64;
         let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].into_iter();
         let mut unit = units.next().unwrap_or_default();
@@ -56,17 +63,14 @@ impl fmt::Display for Bytes {
             number /= 1000.0;
             unit = larger;
         }
-        // Four digits, but no zeros at the end.
-        let digits = if number >= 100.0 {
-            1
-        } else if number >= 10.0 {
-            2
-        } else {
-            3
+        let before_point = match number {
+            number if number < 10.0 => 1,
+            number if number < 100.0 => 2,
+            _ => 3,
         };
-        let text = format!("{number:.digits$}");
-        let text = text.trim_end_matches('0').trim_end_matches('.');
-        out.pad(&format!("{}{unit}", if text.is_empty() { "0" } else { text }))
+        let text = format!("{number:.*}", digits - before_point);
+        let shown = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{shown}{unit}")
     }
 }
 
@@ -162,6 +166,13 @@ mod tests {
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn sizes_are_shown_with_three_digits_where_docker_does() {
+        let sizes = [0, 999, 1000, 1234, 12_345, 7_830_000, 187_600_000, 1_200_000_000];
+        let shown = ["0B", "999B", "1kB", "1.23kB", "12.3kB", "7.83MB", "188MB", "1.2GB"];
+        assert_eq!(sizes.map(|size| Bytes(size).with_digits(3)), shown);
     }
 
     #[test]

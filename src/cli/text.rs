@@ -1,7 +1,9 @@
 //! What verbs print on standard output: tables, sizes, times.
 
 use std::io::Write as _;
+use std::time::Duration;
 
+use super::quantity::{Bytes, ago};
 use crate::image::Timestamp;
 
 /// Writes to standard output; whoever closed that does not want to know.
@@ -37,45 +39,14 @@ fn harmless(cell: &str) -> String {
 
 /// A size in decimal units with three digits, as docker writes it: `7.83MB`.
 pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = match value {
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
-        _ => 0,
-    };
-    let number = format!("{value:.digits$}");
-    let number =
-        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number}{}", UNITS[unit])
+    Bytes(bytes).with_digits(3)
 }
 
 /// How long ago something was, in docker's words.
 pub(super) fn since(then: Option<Timestamp>, now: Timestamp) -> String {
     let Some(then) = then else { return "N/A".to_owned() };
-    let seconds = now.seconds.saturating_sub(then.seconds).max(0);
-    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
-    let days = hours / 24;
-    let words = match (seconds, minutes, hours) {
-        (0, ..) => "Less than a second".to_owned(),
-        (1, ..) => "1 second".to_owned(),
-        (2..60, ..) => format!("{seconds} seconds"),
-        (_, 1, _) => "About a minute".to_owned(),
-        (_, 2..60, _) => format!("{minutes} minutes"),
-        (.., 1) => "About an hour".to_owned(),
-        (.., 2..48) => format!("{hours} hours"),
-        _ if days < 14 => format!("{days} days"),
-        _ if days < 60 => format!("{} weeks", days / 7),
-        _ if days < 730 => format!("{} months", days / 30),
-        _ => format!("{} years", days / 365),
-    };
-    format!("{words} ago")
+    let seconds = now.seconds.saturating_sub(then.seconds);
+    ago(Duration::from_secs(seconds.try_into().unwrap_or(0)))
 }
 
 /// `2024-02-29 23:59:59 +0000 UTC`
@@ -88,12 +59,6 @@ pub(super) fn point_in_time(then: Option<Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let sizes = [0, 999, 1000, 1234, 12_345, 7_830_000, 187_600_000, 1_200_000_000];
-        assert_eq!(sizes.map(size), ["0B", "999B", "1kB", "1.23kB", "12.3kB", "7.83MB", "188MB", "1.2GB"]);
-    }
 
     #[test]
     fn times_are_told_as_people_do() {

@@ -39,7 +39,7 @@ pub struct Request {
     pub reach: Reach,
 }
 
-/// What a container works with.
+/// What a container works with, and a build.
 #[derive(Debug)]
 pub struct Tools {
     pub store: Arc<Store>,

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
 use super::walk::Walk;
-use crate::sys::link_owners::{ChainLinkOwners, is_special};
+use crate::sys::link_owners::{self, ChainLinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
 use crate::sys::{At, IoError, ownership};
 
@@ -246,9 +246,9 @@ impl Tree {
     fn stat_kept(&self, directory: &OwnedFd, name: &Path) -> rustix::io::Result<Stat> {
         let mut stat = ownership::stat_at(directory, name)?;
         if is_special(FileType::from_raw_mode(stat.st_mode))
-            && let Some((uid, gid)) = self.link_owners.get(directory, name)
+            && let Some(ids) = self.link_owners.get(directory, name)
         {
-            (stat.st_uid, stat.st_gid) = (uid, gid);
+            link_owners::apply(ids, &mut stat);
         }
         Ok(stat)
     }

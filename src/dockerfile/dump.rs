@@ -1,7 +1,6 @@
 //! Trees as text: one line for each instruction, its lines and its fields. For `--dump ast` and for tests.
 
 use std::fmt::{Debug, Write as _};
-use std::time::Duration;
 
 use super::instruction::{
     Add, ArgInstruction, CommandLine, Copy, CopySource, From, Healthcheck, Network, Pair, Run, Security,
@@ -168,16 +167,8 @@ fn healthcheck_fields(out: &mut Fields, healthcheck: &Healthcheck) {
         Healthcheck::Check(check) => check,
     };
     out.command(&check.command);
-    let durations: [(&str, Option<Duration>); 4] = [
-        ("interval", check.interval),
-        ("timeout", check.timeout),
-        ("start-period", check.start_period),
-        ("start-interval", check.start_interval),
-    ];
-    for (name, duration) in durations {
-        if let Some(duration) = duration {
-            let _ = write!(out.0, " {name}={duration:?}");
-        }
+    for (name, duration) in check.durations() {
+        let _ = write!(out.0, " {name}={duration:?}");
     }
     if let Some(retries) = check.retries {
         out.field("retries", &retries);

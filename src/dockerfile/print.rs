@@ -1,7 +1,6 @@
 //! Trees as Dockerfiles: reading what is printed gives the same tree.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::heredoc;
 use super::instruction::{CommandLine, CopySource, Healthcheck, Network, Pair, Security};
@@ -287,16 +286,8 @@ fn print_healthcheck(line: &mut String, healthcheck: &Healthcheck) {
         Healthcheck::None => return line.push_str(" NONE"),
         Healthcheck::Check(check) => check,
     };
-    let durations: [(&str, Option<Duration>); 4] = [
-        ("interval", check.interval),
-        ("timeout", check.timeout),
-        ("start-period", check.start_period),
-        ("start-interval", check.start_interval),
-    ];
-    for (name, duration) in durations {
-        if let Some(duration) = duration {
-            let _ = write!(line, " --{name}={}ns", duration.as_nanos());
-        }
+    for (name, duration) in check.durations() {
+        let _ = write!(line, " --{name}={}ns", duration.as_nanos());
     }
     if let Some(retries) = check.retries {
         let _ = write!(line, " --retries={retries}");

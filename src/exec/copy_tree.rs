@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, futimens, linkat, mkdirat, mknodat,
-    openat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, futimens, linkat, mkdirat, mknodat, openat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -134,9 +134,10 @@ impl Copier {
         // Inside the kernel where it can be done, by reflink where the file system has it.
         std::io::copy(&mut from, &mut to).at("copy to", target)?;
         let to = OwnedFd::from(to);
-        self.set_owner_and_mode(&to, &entry.metadata, target)?;
-        // After the owner, a change of which clears capabilities.
+        set_owner(&to, self.owner_of(&entry.metadata), target)?;
+        // After the owner, a change of which clears capabilities, and before the mode, which may forbid it.
         attributes::copy(&from, &to);
+        self.set_mode(&to, &entry.metadata, target)?;
         Ok(futimens(&to, &times(&entry.metadata)).at("set times of", target)?)
     }
 
@@ -147,6 +148,10 @@ impl Copier {
 
     fn set_owner_and_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
         set_owner(fd, self.owner_of(metadata), target)?;
+        self.set_mode(fd, metadata, target)
+    }
+
+    fn set_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
         Ok(ownership::chmod(fd, self.mode.unwrap_or(metadata.mode)).at("change mode of", target)?)
     }
 
@@ -162,8 +167,8 @@ impl Copier {
         let given = self.link_owners.chown(parent, name, target, (owner.uid, owner.gid));
         given.at("change owner of", target)?;
         if metadata.kind != FileType::Symlink {
-            let mode = Mode::from_raw_mode(self.mode.unwrap_or(metadata.mode));
-            chmodat(parent, name, mode, AtFlags::empty()).at("change mode of", target)?;
+            let mode = self.mode.unwrap_or(metadata.mode);
+            ownership::chmod_at(parent, name, mode).at("change mode of", target)?;
         }
         Ok(utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW).at("set times of", target)?)
     }

@@ -145,7 +145,16 @@ impl Layers {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
+        Err(failure.unwrap_or_else(|| self.lost(diff_id, record)))
+    }
+
+    /// Why nobody has a layer.
+    fn lost(&self, diff_id: DiffId, record: &LayerRecord) -> LayerError {
+        let layer = diff_id.to_string();
+        match &record.snapshot {
+            Some(snapshot) if self.store.has_foreign_snapshot(snapshot) => LayerError::Foreign { layer },
+            Some(_) | None => LayerError::Lost { layer },
+        }
     }
 
     /// Makes sure that the store has a layer as a blob that has proved to be it; nothing is unpacked.
@@ -177,7 +186,7 @@ impl Layers {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Err(failure.unwrap_or(LayerError::Lost { layer: diff_id.to_string() }))
+        Err(failure.unwrap_or_else(|| self.lost(diff_id, &record)))
     }
 
     async fn keep_as(&self, diff_id: DiffId, known: &KnownBlob) -> Result<u64, LayerError> {

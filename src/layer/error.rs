@@ -25,6 +25,8 @@ pub enum LayerError {
     Damaged { layer: String, source: Box<LayerError> },
     #[error("layer {layer} is in no store and no known registry any more")]
     Lost { layer: String },
+    #[error("layer {layer} is in this store, but as only another rung of isolation can read it")]
+    Foreign { layer: String },
     #[error("the layer's tar is damaged: {0}")]
     Tar(std::io::Error),
     #[error("the layer's tar contains {}, which leads out of the layer", .0.display())]

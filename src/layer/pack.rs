@@ -13,9 +13,9 @@ use super::error::LayerError;
 use super::tar_writer::{Entry, Kind, TarWriter};
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
 use crate::snapshot::{Below, is_whiteout_at};
-use crate::sys::link_owners::{LinkOwners, is_special};
+use crate::sys::link_owners::{self, LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError, ownership};
+use crate::sys::{At, IoError, attributes, ownership};
 
 /// Writes the tar of `directory`, whose changes apply to the chain `below`; nothing in it is newer than `latest`, in seconds
 /// since 1970. Returns how many sockets were left out.
@@ -115,9 +115,9 @@ impl<W: Write> Packer<'_, W> {
     ) -> Result<(), LayerError> {
         let mut stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
         if is_special(FileType::from_raw_mode(stat.st_mode))
-            && let Some((uid, gid)) = self.link_owners.get(path)
+            && let Some(ids) = self.link_owners.get(path)
         {
-            (stat.st_uid, stat.st_gid) = (uid, gid);
+            link_owners::apply(ids, &mut stat);
         }
         if is_whiteout_at(directory, name, &stat) {
             let parent = path.parent().unwrap_or(Path::new(""));
@@ -270,7 +270,13 @@ fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in list.split(|byte| *byte == 0).filter(|name| belongs_to_layer(name)) {
         let mut value = Vec::with_capacity(64 << 10);
         match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => xattrs.push((real_name(name).to_owned(), value)),
+            Ok(_) => {
+                let real = real_name(name);
+                let is_capability = real == ownership::REAL_CAPABILITY.as_bytes();
+                let value =
+                    if is_capability { attributes::without_namespace(&value).into_owned() } else { value };
+                xattrs.push((real.to_owned(), value));
+            }
             // Gone since it was listed.
             Err(rustix::io::Errno::NODATA) => {}
             Err(error) => return Err(error.into()),

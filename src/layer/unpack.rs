@@ -228,17 +228,16 @@ impl Unpacker {
         }
     }
 
-    /// Owner, then mode, then attributes: a change of owner clears both later ones.
+    /// Owner, then attributes, then mode: a change of owner clears both later ones, and a mode may forbid the others.
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
-        ownership::chmod(fd, entry.mode).at("change mode of", path)?;
         let foreign = |name: &[u8]| {
             name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(OWN)
         };
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
             attributes::set(fd, name, value).at("set attribute of", path)?;
         }
-        Ok(())
+        Ok(ownership::chmod(fd, entry.mode).at("change mode of", path)?)
     }
 
     /// As `finish`, for what cannot be opened.
@@ -250,8 +249,7 @@ impl Unpacker {
         owner.at("change owner of", path)?;
         if !matches!(entry.kind, Kind::Symlink(_)) {
             // Made just now and no link, so there is nothing to be followed.
-            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
-                .at("change mode of", path)?;
+            ownership::chmod_at(parent, name, entry.mode).at("change mode of", path)?;
         }
         Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?)
     }

@@ -19,6 +19,7 @@ use super::spec::Emulated;
 use super::steps::Step;
 use crate::sys::IoError;
 use crate::sys::namespace::{self, Namespaces};
+use crate::sys::ownership;
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::seccomp::Listener;
 use crate::sys::socket::receive_descriptors;
@@ -114,7 +115,8 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     message::write(&mut &*socket, &Report::Ended { outcome, out_of_memory })
 }
 
-/// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something.
+/// What is known of links below, if somebody is going to ask. Read as long as the host's paths mean something, and before the
+/// first process inside is forked, which has to know the same ids.
 fn links(job: &Job) -> Result<Option<Links>, IoError> {
     let emulated = |step: &Step| matches!(step, Step::Emulate { .. });
     let root = job.steps.iter().find_map(|step| match step {
@@ -122,7 +124,10 @@ fn links(job: &Job) -> Result<Option<Links>, IoError> {
         _ => None,
     });
     match root {
-        Some(root) if job.steps.iter().any(emulated) => Links::open(root).map(Some),
+        Some(root) if job.steps.iter().any(emulated) => {
+            ownership::stand_ins();
+            Links::open(root).map(Some)
+        }
         Some(_) | None => Ok(None),
     }
 }
@@ -136,15 +141,15 @@ fn emulator(
     links: Option<Links>,
 ) -> io::Result<Option<Emulator>> {
     let Some(links) = links else { return Ok(None) };
-    let only_devices = job.steps.contains(&Step::Emulate { what: Emulated::Devices });
+    let gaps = Step::Emulate { what: Emulated::Gaps };
+    let what = if job.steps.contains(&gaps) { Emulated::Gaps } else { Emulated::Owners };
     // Where calls are refused that make and enter namespaces, all that is left is chroot, of which the emulator hears.
     let stays =
         |step: &Step| matches!(step, Step::RefuseCalls { capabilities } if !capabilities.may_administer());
     let roots = if job.steps.iter().any(stays) { Roots::AllOne } else { Roots::Various };
     match receive_descriptors(to_init)?.pop() {
         Some(listener) => {
-            let listener = Listener::from_fd(listener);
-            Emulator::new(listener, proc, init, links, (only_devices, roots)).map(Some)
+            Emulator::new(Listener::from_fd(listener), (proc, roots), init, links, what).map(Some)
         }
         None => Ok(None),
     }

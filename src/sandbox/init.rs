@@ -1,16 +1,13 @@
 //! The first process inside a sandbox: carries the steps out and becomes the program. One thread, freshly forked.
 
-use std::ffi::OsStr;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod identity;
+mod places;
+mod program;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
-use rustix::process::{Gid, Uid};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::Mode;
 
 use super::capabilities::Capabilities;
 use super::emulate::{self, Links};
@@ -19,10 +16,10 @@ use super::message::{self, Failure, Job, Report};
 use super::mountpoints::{RootError, mount_root};
 use super::spec::{Emulated, Process};
 use super::steps::Step;
-use super::users::{Account, UserError, find_account};
-use super::{capabilities, devices, profile, ulimits};
+use super::users::UserError;
+use super::{capabilities, profile, ulimits};
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
-use crate::sys::rooted::{self, Root};
+use crate::sys::rooted::Root;
 use crate::sys::socket::send_descriptors;
 use crate::sys::{At, IoError, namespace, network, process, seccomp};
 
@@ -49,7 +46,7 @@ pub(super) fn run(
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
             return match error {
-                StepError::User(error) => Failure::User { error: error.to_string() },
+                StepError::User(error) => Failure::User { error: error.to_string(), hint: error.hint() },
                 StepError::Directory(error) => Failure::Directory { error: error.to_string() },
                 StepError::MountPoint { path, found } => Failure::MountPoint { path, found },
                 other => Failure::Step { step: step_name(step), error: other.to_string() },
@@ -65,7 +62,7 @@ pub(super) fn run(
     if let Err(error) = ulimits::restore_open_files(job.open_files, &job.steps) {
         return Failure::Step { step: "start".to_owned(), error: error.to_string() };
     }
-    execute(&init.process)
+    program::execute(&init.process)
 }
 
 fn step_name(step: &Step) -> String {
@@ -145,7 +142,7 @@ impl Init<'_> {
             Step::MountSys { at, fresh, read_only } => self.mount_sys(at, *fresh, *read_only)?,
             Step::BindFile { source, at } => {
                 let file = mount::clone_tree(source, Recursive::No).at("open", source)?;
-                add_attributes(&file, mount::READ_ONLY, source)?;
+                places::add_attributes(&file, mount::READ_ONLY, source)?;
                 self.attach(&file, at)?;
             }
             Step::Mask { at } => {
@@ -189,104 +186,6 @@ impl Init<'_> {
 
     fn root(&self) -> &Root {
         self.root.as_ref().expect("the plan mounts the root first, and looks into it before the pivot only")
-    }
-
-    /// Opens a place in the root file system for mounting on it.
-    fn place(&self, at: &str) -> Result<OwnedFd, IoError> {
-        self.root().open_at(Path::new(at), OFlags::PATH, Mode::empty())
-    }
-
-    fn attach(&self, tree: &OwnedFd, at: &str) -> Result<(), IoError> {
-        mount::attach(tree, self.place(at)?).at("mount on", at)
-    }
-
-    /// Mounts them anew, which shows no more than the namespace has; a kernel without them leaves the place as it is.
-    fn mount_groups(&self, at: &str, read_only: bool) -> Result<(), StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(()) };
-        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
-        let Ok(tree) = mount::virtual_fs("cgroup2", &[], attributes) else { return Ok(()) };
-        Ok(mount::attach(&tree, &place).at("mount on", at)?)
-    }
-
-    fn mount_dev(&self, at: &str, all: bool, shm_size: Option<u64>) -> Result<(), StepError> {
-        let dev = devices::file_system(all)?;
-        self.attach(&dev, at)?;
-        devices::fill(&dev, all, shm_size)
-    }
-
-    fn mount_sys(&self, at: &str, fresh: bool, read_only: bool) -> Result<(), StepError> {
-        let attributes = if read_only { HARMLESS | mount::READ_ONLY } else { HARMLESS };
-        // Where parts of the host's are covered the kernel lets nobody uncover them by a fresh one.
-        let fresh = fresh.then(|| mount::virtual_fs("sysfs", &[], attributes)).and_then(Result::ok);
-        let tree = if let Some(fresh) = fresh {
-            fresh
-        } else {
-            // Without what is mounted below it, where the kernel lets go of that.
-            let sys = Path::new("/sys");
-            let tree =
-                mount::clone_tree(sys, Recursive::No).or_else(|_| mount::clone_tree(sys, Recursive::Yes));
-            let tree = tree.at("open", "/sys")?;
-            let flags = AtFlags::EMPTY_PATH | mount::RECURSIVE;
-            mount::set_attributes(&tree, attributes, flags).at("make harmless", "/sys")?;
-            tree
-        };
-        Ok(self.attach(&tree, at)?)
-    }
-
-    /// Opens a path that need not exist, without following links: what is masked is the kernel's, not the image's.
-    fn existing(&self, at: &str) -> Result<Option<OwnedFd>, IoError> {
-        let root = self.root();
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let inside = at.trim_start_matches('/');
-        match rustix::fs::openat2(root, inside, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS | rustix::io::Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(error).at("open", at),
-        }
-    }
-
-    /// Whether there was anything to mask.
-    fn mask(&mut self, at: &str) -> Result<bool, StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(false) };
-        let stat = rustix::fs::fstat(&place).at("stat", at)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            let null = mount::clone_tree(Path::new("/dev/null"), Recursive::No).at("open", "/dev/null")?;
-            mount::attach(&null, &place).at("mask", at)?;
-        } else if let Some(cover) = &self.cover {
-            let again = mount::clone_tree_at(cover, Recursive::No).at("clone", "an empty directory")?;
-            mount::attach(&again, &place).at("mask", at)?;
-        } else {
-            let attributes = HARMLESS | mount::READ_ONLY;
-            let cover = mount::virtual_fs("tmpfs", &[("mode", "755"), ("size", "0")], attributes)?;
-            mount::attach(&cover, &place).at("mask", at)?;
-            self.cover = Some(cover);
-        }
-        Ok(true)
-    }
-
-    fn mask_in_each(&mut self, at: &str, name: &str) -> Result<(), StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(()) };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(directory) = rustix::fs::openat(&place, ".", flags, Mode::empty()) else { return Ok(()) };
-        let mut any = false;
-        for entry in rooted::read_entries(&directory).at("list", at)? {
-            if entry.kind != FileType::Directory {
-                continue;
-            }
-            any |= self.mask(&format!("{at}/{}/{name}", entry.name.display()))?;
-            // Where any has it the first has it, too. Most machines have none.
-            if !any {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn make_read_only(&self, at: &str) -> Result<(), StepError> {
-        let Some(place) = self.existing(at)? else { return Ok(()) };
-        let tree = mount::clone_tree_at(&place, Recursive::Yes).at("open", at)?;
-        add_attributes(&tree, mount::READ_ONLY, Path::new(at))?;
-        Ok(mount::attach(&tree, &place).at("make read-only", at)?)
     }
 
     fn emulate(&mut self, what: Emulated) -> Result<(), StepError> {
@@ -333,103 +232,4 @@ impl Init<'_> {
         // A parent that is gone ends this process soon anyhow.
         let _ = message::write(&mut &*self.socket, &Report::Notice(text.to_owned()));
     }
-
-    fn become_user(&mut self, user: &str) -> Result<(), StepError> {
-        let (passwd, group) = (read_small("/etc/passwd")?, read_small("/etc/group")?);
-        let account = find_account(user, &passwd, &group)?;
-        let home = account.home.as_deref().unwrap_or("/");
-        if !self.process.environment.iter().any(|entry| entry.starts_with("HOME=")) {
-            self.process.environment.push(format!("HOME={home}"));
-        }
-        if self.ids == OtherIds::Missing {
-            if account.uid != 0 {
-                self.notice(&format!("runs as root instead of {user}: this user namespace has a single id"));
-            }
-            return Ok(());
-        }
-        // Pipes belong to who made them; their new user may open /dev/stdout, too.
-        for stream in &self.stdio {
-            let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
-            if rustix::fs::fstat(stream).is_ok_and(is_pipe) {
-                let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-                // One that comes from elsewhere may belong to nobody known here; then it stays as it is.
-                let _ = rustix::fs::fchown(stream, Some(uid), Some(gid));
-            }
-        }
-        Ok(change_ids(&account).at("become", user)?)
-    }
-}
-
-fn add_attributes(tree: &OwnedFd, attributes: Attributes, shown: &Path) -> Result<(), IoError> {
-    mount::set_attributes(tree, attributes, AtFlags::EMPTY_PATH).at("make read-only", shown)
-}
-
-/// All in one thread: the process has no other.
-fn change_ids(account: &Account) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    let groups: Vec<Gid> = account.groups.iter().copied().map(Gid::from_raw).collect();
-    rustix::thread::set_thread_groups(&groups)?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
-}
-
-/// A file of the image that is read before becoming anybody; missing is empty. It may be anything, even a fifo.
-fn read_small(path: &str) -> Result<String, IoError> {
-    const LIMIT: u64 = 4 << 20;
-    let root = Root::open(Path::new("/"))?;
-    if root.try_stat(Path::new(path))?.is_none() {
-        return Ok(String::new());
-    }
-    let mut bytes = Vec::new();
-    root.open_file(Path::new(path))?.take(LIMIT).read_to_end(&mut bytes).at("read", path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn execute(process: &Process) -> Failure {
-    let Some(program) = process.arguments.first() else {
-        return Failure::NotFound { program: String::new() };
-    };
-    let candidates = candidates(program, &process.environment);
-    let mut denied = None;
-    for path in &candidates {
-        let error = replace_with(path, process);
-        match error.kind() {
-            io::ErrorKind::NotFound if !path.exists() => {}
-            io::ErrorKind::NotFound => {
-                let error = "its interpreter or dynamic loader is not in the image".to_owned();
-                return Failure::NotExecutable { program: program.clone(), error };
-            }
-            io::ErrorKind::NotADirectory => {}
-            _ => denied = Some(error),
-        }
-    }
-    match denied {
-        Some(error) => Failure::NotExecutable { program: program.clone(), error: error.to_string() },
-        None => Failure::NotFound { program: program.clone() },
-    }
-}
-
-/// Where a program may be: as it is named, or in the directories of the PATH that it will see.
-fn candidates(program: &str, environment: &[String]) -> Vec<PathBuf> {
-    if program.contains('/') {
-        return vec![PathBuf::from(program)];
-    }
-    if program.is_empty() {
-        return Vec::new();
-    }
-    let path = environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
-    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| Path::new(dir).join(program)).collect()
-}
-
-fn replace_with(path: &Path, process: &Process) -> io::Error {
-    let mut command = Command::new(path);
-    command.arg0(&process.arguments[0]).args(&process.arguments[1..]).env_clear();
-    for entry in &process.environment {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        if !name.is_empty() {
-            command.env(OsStr::from_bytes(name.as_bytes()), value);
-        }
-    }
-    command.exec()
 }

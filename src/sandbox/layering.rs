@@ -40,7 +40,9 @@ impl Layering {
             Self::Kernel => "the kernel puts layers on top of each other",
             Self::Mount => "layers are mounted in the way of kernels before Linux 6.8",
             Self::Fuse => "fuse-overlayfs puts layers on top of each other, more slowly",
-            Self::Copy => "each RUN gets a copy of all files, which takes time and space",
+            Self::Copy => {
+                "each RUN gets a copy of all files, which takes time and space (--overlay fuse is quicker, but forgets owners of links and setuid bits)"
+            }
         };
         format!("{effect}, because a better way does not work here: {why}")
     }

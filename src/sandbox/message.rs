@@ -83,8 +83,8 @@ pub enum Failure {
     Step { step: String, error: String },
     /// The image has something at a place that is mounted on, and nothing can be mounted there.
     MountPoint { path: String, found: String },
-    /// The user to become is not known inside.
-    User { error: String },
+    /// The user to become is not known inside, or the namespace lacks it.
+    User { error: String, hint: Option<String> },
     /// The working directory cannot be entered.
     Directory { error: String },
     /// There is no such program.
@@ -100,7 +100,7 @@ impl fmt::Display for Failure {
             Self::MountPoint { path, found } => {
                 write!(out, "cannot mount on {path}, as every step needs: it is {found} in the image")
             }
-            Self::User { error } | Self::Directory { error } => out.write_str(error),
+            Self::User { error, .. } | Self::Directory { error } => out.write_str(error),
             Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
             Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
         }
@@ -111,6 +111,18 @@ impl Failure {
     /// Whether the root file system could not be mounted, before anything else was done.
     pub fn is_of_root(&self) -> bool {
         matches!(self, Self::Step { step, .. } if step.starts_with(MOUNT_ROOT))
+    }
+
+    /// What would help.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::User { hint, .. } => hint.as_deref(),
+            Self::Step { .. }
+            | Self::MountPoint { .. }
+            | Self::Directory { .. }
+            | Self::NotFound { .. }
+            | Self::NotExecutable { .. } => None,
+        }
     }
 
     /// The exit code that shells and docker give this.

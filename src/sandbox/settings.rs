@@ -45,7 +45,7 @@ impl Sandboxing {
     pub fn emulated(&self) -> Emulated {
         match self.entered.rung {
             Rung::Root if may_make_devices() => Emulated::Nothing,
-            Rung::Root | Rung::Range => Emulated::Devices,
+            Rung::Root | Rung::Range => Emulated::Gaps,
             Rung::Single => Emulated::Owners,
             // No process runs there.
             Rung::Bare => Emulated::Nothing,

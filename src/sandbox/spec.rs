@@ -30,8 +30,8 @@ pub struct Spec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Emulated {
     Nothing,
-    /// Devices: the kernel gives them to nobody but the host's root.
-    Devices,
+    /// Devices, which the kernel gives to nobody but the host's root, and ids beyond a range.
+    Gaps,
     /// Other owners and other users, too: there is just one id.
     Owners,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Emulated {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Nothing => "nothing",
-            Self::Devices => "devices",
+            Self::Gaps => "gaps",
             Self::Owners => "owners",
         })
     }

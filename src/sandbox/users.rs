@@ -18,6 +18,23 @@ pub enum UserError {
     Group { name: String },
     #[error("{id} is no valid user or group id: they go up to {MAX_ID}")]
     Range { id: u32 },
+    #[error("cannot become {kind} {id}: this user namespace has {kind}s 0 to {last} only")]
+    Missing { kind: &'static str, id: u32, last: u32 },
+}
+
+impl UserError {
+    /// What would help.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { kind, id, .. } => {
+                let file = if *kind == "user" { "/etc/subuid" } else { "/etc/subgid" };
+                Some(format!(
+                    "have an administrator lend {id} ids in {file} (and as many in the other of /etc/subuid and /etc/subgid), or take --isolation single, which has every id"
+                ))
+            }
+            Self::User { .. } | Self::Group { .. } | Self::Range { .. } => None,
+        }
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
@@ -81,6 +98,20 @@ fn find_group(name: &str, text: &str) -> Result<u32, UserError> {
     match name {
         "root" => Ok(0),
         _ => name.parse().map_err(|_| UserError::Group { name: name.to_owned() }),
+    }
+}
+
+impl Account {
+    /// Whether a namespace has all ids that it takes to become this one, up to its last user and group.
+    pub(super) fn check_is_there(&self, last_user: u32, last_group: u32) -> Result<(), UserError> {
+        let groups = std::iter::once(&self.gid).chain(&self.groups);
+        match groups.copied().find(|gid| *gid > last_group) {
+            _ if self.uid > last_user => {
+                Err(UserError::Missing { kind: "user", id: self.uid, last: last_user })
+            }
+            Some(id) => Err(UserError::Missing { kind: "group", id, last: last_group }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -150,6 +181,19 @@ mod tests {
         check("app:staff", 1000, 50, &[], Some("/home/app"));
         check("app:77", 1000, 77, &[], Some("/home/app"));
         check("4711:staff", 4711, 50, &[], None);
+    }
+
+    #[test]
+    fn what_a_namespace_lacks_is_named() {
+        let account = Account { uid: 1000, gid: 50, groups: vec![7, 900], home: None };
+        let missing = |user, group| account.check_is_there(user, group).unwrap_err().to_string();
+        assert_eq!(account.check_is_there(1000, 900), Ok(()));
+        assert!(
+            missing(999, 900).starts_with("cannot become user 1000: this user namespace has users 0 to 999")
+        );
+        assert!(missing(1000, 899).starts_with("cannot become group 900: "));
+        let account = Account { gid: 901, ..account };
+        assert!(account.check_is_there(1000, 900).is_err());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::sys::{At, IoError, attributes, ownership};
 pub(super) fn copy(from: impl AsFd, to: impl AsFd, shown: &Path) -> Result<(), IoError> {
     let stat = ownership::stat(&from).at("stat", shown)?;
     ownership::chown(&to, stat.st_uid, stat.st_gid).at("change owner of", shown)?;
-    ownership::chmod(&to, stat.st_mode).at("change mode of", shown)?;
     attributes::copy(&from, &to);
+    ownership::chmod(&to, stat.st_mode).at("change mode of", shown)?;
     futimens(&to, &times(&stat)).at("set times of", shown)
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::error::StoreError;
 use super::measure::Links;
-use super::record::{Listed, Reading};
+use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
     ImageRecord, LayerRecord, MergedRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,

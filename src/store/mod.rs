@@ -29,6 +29,7 @@ mod measure;
 mod pins;
 mod prune;
 mod record;
+mod records;
 mod repair;
 mod session;
 mod snapshots;
@@ -55,9 +56,9 @@ pub use tag::Tag;
 
 use crate::image::Digest;
 use crate::sys::namespace::read_setting;
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, ownership};
 use pins::Pins;
-use record::Reading;
+use records::{Reading, Records};
 
 const VERSION: u32 = 1;
 
@@ -66,7 +67,7 @@ const VERSION: u32 = 1;
 pub struct Store {
     root: PathBuf,
     session: Session,
-    records: record::Records,
+    records: Records,
     pins: Pins,
     /// Names the id map of this process's user namespace.
     id_map: String,
@@ -87,7 +88,7 @@ impl Store {
         }
         check_format(root)?;
         let session = Session::begin(&root.join("tmp"))?;
-        let records = record::Records::open(root)?;
+        let records = Records::open(root)?;
         let pins = Pins::open(root)?;
         Ok(Self { root: root.to_owned(), session, records, pins, id_map: id_map() })
     }
@@ -198,13 +199,21 @@ fn names_of<T: Record>(key: &str, value: &T) -> Vec<String> {
 /// Eight digits for the maps of users and groups.
 fn id_map() -> String {
     let map = |file: &str| read_setting(file).unwrap_or_default();
-    let mut maps = format!("{}\n{}", map("/proc/self/uid_map"), map("/proc/self/gid_map"));
-    // Who is not root inside writes files differently: with records of everything that belongs to anybody else.
-    let uid = rustix::process::geteuid().as_raw();
-    if uid != 0 {
-        maps.push_str(&format!("\nas {uid}"));
-    }
+    let maps = if ownership::is_plain() {
+        // What lies on the disk is the same as in a namespace where this user alone is root.
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        format!("{}\n{}", single_map(uid).trim(), single_map(gid).trim())
+    } else {
+        // What belongs to ids that are missing belongs to somebody else on the disk than it once did.
+        let missing = if ownership::stand_ins().is_some() { "\nstand-ins" } else { "" };
+        format!("{}\n{}{missing}", map("/proc/self/uid_map"), map("/proc/self/gid_map"))
+    };
     Digest::of(maps.as_bytes()).short()[..8].to_owned()
+}
+
+/// As the kernel writes it.
+fn single_map(outside: u32) -> String {
+    format!("{:>10} {outside:>10} {:>10}", 0, 1)
 }
 
 fn make_directory(path: &Path) -> Result<(), IoError> {

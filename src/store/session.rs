@@ -4,6 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
+
 use super::error::StoreError;
 use crate::sys::{At, IoError, remove_tree};
 
@@ -55,7 +57,16 @@ impl Trash {
     }
 
     pub(super) fn take(&self, path: &Path) -> Result<(), StoreError> {
-        match std::fs::rename(path, self.path.join(random_name()?)) {
+        let aside = self.path.join(random_name()?);
+        let moved = std::fs::rename(path, &aside).or_else(|error| match error.kind() {
+            // A directory that may not be written to cannot be moved, except by root.
+            io::ErrorKind::PermissionDenied => {
+                rustix::fs::chmod(path, Mode::RWXU)?;
+                std::fs::rename(path, &aside)
+            }
+            _ => Err(error),
+        });
+        match moved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             answer => Ok(answer.at("move away", path)?),
         }

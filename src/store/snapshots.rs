@@ -11,12 +11,16 @@ use super::pins;
 use super::session::random_name;
 use crate::sys::At;
 use crate::sys::link_owners::LinkOwners;
+use crate::sys::settlement::{self, Understood};
 
 /// The name of a snapshot; means nothing outside its store. It begins with the id map that the snapshot was made under:
 /// under another one its files have other owners.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(String);
+
+/// What stands behind the id map where not every process with that map understands what is there.
+const MARKS: [(Understood, &str); 2] = [(Understood::InNoNamespace, "x"), (Understood::InANamespace, "r")];
 
 /// What snapshots are called in pins.
 pub(super) const KIND: &str = "snapshots";
@@ -27,9 +31,11 @@ impl SnapshotId {
         Self(name)
     }
 
-    /// The id map that it was made under.
-    pub(super) fn id_map(&self) -> Option<&str> {
-        self.0.split_once('-').map(|(map, _)| map)
+    /// The id map that it was made under, and who of that map understands it.
+    pub(super) fn made_for(&self) -> Option<(&str, Understood)> {
+        let (map, _) = self.0.split_once('-')?;
+        let marked = |(understood, mark)| map.strip_suffix(mark).map(|map| (map, understood));
+        Some(MARKS.into_iter().find_map(marked).unwrap_or((map, Understood::ByBoth)))
     }
 }
 
@@ -42,7 +48,9 @@ impl fmt::Display for SnapshotId {
 impl Store {
     /// Takes over a finished directory as a snapshot, with the owners of its links if they are recorded beside it.
     pub fn adopt_snapshot(&self, directory: &Path) -> Result<SnapshotId, StoreError> {
-        let id = SnapshotId(format!("{}-{}", self.id_map, random_name()?));
+        let understood = settlement::settle(directory)?;
+        let mark = MARKS.into_iter().find(|(marked, _)| *marked == understood).map_or("", |(_, mark)| mark);
+        let id = SnapshotId(format!("{}{mark}-{}", self.id_map, random_name()?));
         let path = self.snapshot_path(&id);
         self.pins.pin(&[pins::name(KIND, &id.0)])?;
         // Before the directory: what has its name is whole.
@@ -51,6 +59,8 @@ impl Store {
             answer => answer.at("rename to", LinkOwners::file(&path))?,
         }
         std::fs::rename(directory, &path).at("rename to", &path)?;
+        // Nobody knows of it yet.
+        settlement::settle_top(&path)?;
         Ok(id)
     }
 
@@ -63,8 +73,14 @@ impl Store {
         self.is_readable(id) && self.snapshot_path(id).is_dir()
     }
 
-    /// Whether a snapshot was made under the id map of this process.
+    /// Whether a snapshot is there and means something only to other processes.
+    pub fn has_foreign_snapshot(&self, id: &SnapshotId) -> bool {
+        !self.is_readable(id) && self.snapshot_path(id).is_dir()
+    }
+
+    /// Whether a snapshot was made under the id map of this process, by one that understood what this one does.
     pub(super) fn is_readable(&self, id: &SnapshotId) -> bool {
-        id.id_map().is_some_and(|map| map == self.id_map)
+        let fits = |(map, understood)| map == self.id_map && settlement::understands(understood);
+        id.made_for().is_some_and(fits)
     }
 }

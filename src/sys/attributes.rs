@@ -1,5 +1,6 @@
 //! Extended attributes.
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
 
 use rustix::buffer::spare_capacity;
@@ -30,13 +31,22 @@ pub fn copy(from: impl AsFd, to: impl AsFd) {
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
     let answer = match fsetxattr(&fd, name, value, XattrFlags::empty()) {
         Err(Errno::PERM) if name == ownership::REAL_CAPABILITY.as_bytes() => {
-            fsetxattr(fd, ownership::CAPABILITY, value, XattrFlags::empty())
+            fsetxattr(fd, ownership::CAPABILITY, without_namespace(value).as_ref(), XattrFlags::empty())
         }
         answer => answer,
     };
     match answer {
         Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => Ok(()),
         answer => answer,
+    }
+}
+
+/// Capabilities that a program was given inside a namespace name its root at their end, seen from outside (version 3); in
+/// layers, and seen from inside, they do not (version 2).
+pub fn without_namespace(value: &[u8]) -> Cow<'_, [u8]> {
+    match value {
+        [a, b, c, 3, rest @ ..] if rest.len() == 20 => Cow::Owned([&[*a, *b, *c, 2], &rest[..16]].concat()),
+        _ => Cow::Borrowed(value),
     }
 }
 

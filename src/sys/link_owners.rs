@@ -15,11 +15,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Statx, StatxFlags, Uid, chownat};
+use rustix::fs::{AtFlags, FileType, Gid, Stat, Statx, StatxFlags, Uid, chownat};
 use rustix::io::Errno;
 
+use super::ownership::{self, Recorded};
 use super::rooted::Root;
-use super::{At, IoError, ownership};
+use super::{At, IoError};
 
 /// User and group.
 pub type Ids = (u32, u32);
@@ -84,12 +85,18 @@ impl LinkOwners {
             self.set(path, ids);
             return Ok(());
         }
-        let (uid, gid) = (Uid::from_raw(ids.0), Gid::from_raw(ids.1));
-        match chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+        let give = |(uid, gid)| {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            chownat(&directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match give(ids) {
             // The namespace does not map the id, or the process is nobody who may give files away.
             Err(Errno::INVAL | Errno::PERM) => {
                 self.set(path, ids);
-                Ok(())
+                match ownership::stand_ins() {
+                    Some(stand_ins) => Ok(give(stand_ins.of(ids.0, ids.1))?),
+                    None => Ok(()),
+                }
             }
             answer => {
                 self.set(path, (0, 0));
@@ -140,6 +147,11 @@ fn parse_line(line: &[u8]) -> Option<(Ids, PathBuf)> {
 
 fn inside(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
+}
+
+/// Makes what stat said of an entry agree with its record.
+pub fn apply((uid, gid): Ids, stat: &mut Stat) {
+    Recorded { uid, gid, device: None }.apply_owner(stat);
 }
 
 /// Whether an entry of this kind can have its owner kept here.

@@ -23,6 +23,7 @@ pub mod process;
 mod removal;
 pub mod rooted;
 pub mod seccomp;
+pub mod settlement;
 pub mod socket;
 mod thread;
 

@@ -79,10 +79,34 @@ pub fn may_change_ids() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
-/// Whether permissions of files do not hold for this process.
-pub fn may_override_permissions() -> bool {
+/// Whether this process is root that may make files be whose and what they should be, and whom no permissions hold up.
+pub fn may_own_files() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_OVERRIDE))
+    let needed = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::SETFCAP;
+    rustix::process::geteuid().is_root()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
+/// Whether this process's user namespace has one user and no other.
+pub fn has_single_id() -> bool {
+    let map = read_setting("/proc/self/uid_map").unwrap_or_default();
+    map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
+}
+
+/// The last id in a map of this process's user namespace, `/proc/self/uid_map` or `gid_map`; none if it has no end.
+pub fn last_id(map: &str) -> Option<u32> {
+    let map = read_setting(map)?;
+    let last = |line: &str| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let (inside, count) = (fields.next()??, fields.nth(1)??);
+        inside.checked_add(count)?.checked_sub(1)
+    };
+    // The whole range has one id less than there are numbers.
+    map.lines().filter_map(last).max().filter(|last| *last < u32::MAX - 1)
 }
 
 /// The text of a small kernel file, trimmed; none where it does not exist.

@@ -22,26 +22,17 @@ pub const PREFIX: &str = "user.rbuild.";
 /// Owner and device.
 pub const ATTRIBUTE: &str = "user.rbuild.owner";
 /// Permissions that would lock this process out itself.
-const MODE: &str = "user.rbuild.mode";
+pub(super) const MODE: &str = "user.rbuild.mode";
 /// File capabilities that this process may not give: what [`REAL_CAPABILITY`] would be.
 pub const CAPABILITY: &str = "user.rbuild.capability";
 pub const REAL_CAPABILITY: &str = "security.capability";
 
-/// What this process may not do where nothing is isolated; on every other rung it is root inside.
-#[derive(Debug, Clone, Copy)]
-struct Plain {
-    /// The own id, which stands for root's: what is root's in an image can belong to nobody else here.
-    uid: Option<u32>,
-    /// Whether permissions do not hold for this process.
-    overrides: bool,
-}
-
-fn plain() -> Plain {
-    static PLAIN: OnceLock<Plain> = OnceLock::new();
-    *PLAIN.get_or_init(|| Plain {
-        uid: Some(rustix::process::geteuid().as_raw()).filter(|uid| *uid != 0),
-        overrides: namespace::may_override_permissions(),
-    })
+/// The own id where nothing is isolated and this process is no root with all its rights: then it stands for root's, because
+/// what is root's in an image can belong to nobody else, and permissions hold. On every other rung there is none.
+fn plain_user() -> Option<u32> {
+    static PLAIN: OnceLock<Option<u32>> = OnceLock::new();
+    let own = || (!namespace::may_own_files()).then(|| rustix::process::geteuid().as_raw());
+    *PLAIN.get_or_init(own)
 }
 
 /// A recorded owner, and the device an empty file stands for.
@@ -59,12 +50,63 @@ pub struct Device {
     pub number: u64,
 }
 
+/// Whose on the disk is what belongs to ids that this process's namespace lacks, if it has others: its last user's and
+/// group's. A record says whom they stand for, and nobody else's entries are looked at for one, so an owner given by the
+/// kernel counts. With a single id everything is root's instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StandIns {
+    pub user: u32,
+    pub group: u32,
+}
+
+/// See [`StandIns`]; none also where no id is missing.
+pub fn stand_ins() -> Option<StandIns> {
+    static STAND_INS: OnceLock<Option<StandIns>> = OnceLock::new();
+    *STAND_INS.get_or_init(|| {
+        let user = namespace::last_id("/proc/self/uid_map");
+        let group = namespace::last_id("/proc/self/gid_map");
+        let alone = is_plain() || user == Some(0) || group == Some(0) || (user, group) == (None, None);
+        let (user, group) = (user.unwrap_or(MOST), group.unwrap_or(MOST));
+        (!alone).then_some(StandIns { user, group })
+    })
+}
+
+/// The last id that there can be.
+const MOST: u32 = u32::MAX - 1;
+
+impl StandIns {
+    /// Who stands on the disk for a user and a group.
+    pub fn of(self, uid: u32, gid: u32) -> (u32, u32) {
+        (uid.min(self.user), gid.min(self.group))
+    }
+
+    /// Whether any of them is missing.
+    pub fn are_needed(self, uid: u32, gid: u32) -> bool {
+        self.of(uid, gid) != (uid, gid)
+    }
+
+    fn own(self, stat: &Stat) -> bool {
+        stat.st_uid == self.user || stat.st_gid == self.group
+    }
+}
+
 impl Recorded {
+    /// Makes the owner that stat gave agree with the record. What the kernel knows of an owner is right: a record is for
+    /// what could not be given.
+    pub fn apply_owner(&self, stat: &mut Stat) {
+        let stand_ins = stand_ins();
+        if stand_ins.is_none_or(|stand_ins| stat.st_uid == stand_ins.user) {
+            stat.st_uid = self.uid;
+        }
+        if stand_ins.is_none_or(|stand_ins| stat.st_gid == stand_ins.group) {
+            stat.st_gid = self.gid;
+        }
+    }
+
     /// Makes what stat said agree with the record.
     pub fn apply(&self, stat: &mut Stat) {
-        // Where the kernel knows of an owner, that one is right: a record is for what had to stay root's.
-        if is_roots(stat) {
-            (stat.st_uid, stat.st_gid) = (self.uid, self.gid);
+        if stand_ins().is_some() || is_roots(stat) {
+            self.apply_owner(stat);
         }
         if let Some(device) = self.device {
             stat.st_mode = device.kind.as_raw_mode() | (stat.st_mode & 0o7777);
@@ -84,7 +126,7 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
         if let Some(recorded) = read_path(&path, false) {
             recorded.apply(&mut stat);
         }
-        if !plain().overrides {
+        if is_plain() {
             let mut value = [0; 16];
             apply_mode(
                 rustix::fs::lgetxattr(&path, MODE, &mut value).map(|length| &value[..length]),
@@ -102,7 +144,7 @@ pub fn stat(fd: impl AsFd) -> rustix::io::Result<Stat> {
     if let Some(recorded) = read(&fd) {
         recorded.apply(&mut stat);
     }
-    if !plain().overrides {
+    if is_plain() {
         let mut value = [0; 16];
         apply_mode(rustix::fs::fgetxattr(&fd, MODE, &mut value).map(|length| &value[..length]), &mut stat);
     }
@@ -111,7 +153,7 @@ pub fn stat(fd: impl AsFd) -> rustix::io::Result<Stat> {
 
 /// What belongs to whoever stands for root here is root's.
 fn as_inside(stat: &mut Stat) {
-    if plain().uid == Some(stat.st_uid) {
+    if plain_user() == Some(stat.st_uid) {
         (stat.st_uid, stat.st_gid) = (0, 0);
     }
 }
@@ -123,16 +165,21 @@ fn apply_mode(recorded: rustix::io::Result<&[u8]>, stat: &mut Stat) {
     }
 }
 
-/// Gives an open file or directory its permissions. Those that would keep this process from its own files are recorded.
+/// Gives an open file or directory its permissions, last of all: they may forbid any further change. Those that would keep
+/// this process from reading its own files, or from making entries in a directory, are recorded.
 pub fn chmod(fd: impl AsFd, mode: u32) -> io::Result<()> {
     let wanted = Mode::from_raw_mode(mode & 0o7777);
-    if plain().overrides {
+    if !is_plain() {
         return Ok(rustix::fs::fchmod(fd, wanted)?);
     }
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-    let needed = if kind == FileType::Directory { Mode::RWXU } else { Mode::RUSR | Mode::WUSR };
+    let needed = if kind == FileType::Directory { Mode::RWXU } else { Mode::RUSR };
     if wanted.contains(needed) {
-        forgiving(rustix::fs::fremovexattr(&fd, MODE))?;
+        match rustix::fs::fremovexattr(&fd, MODE) {
+            // One that may not be changed has none.
+            Err(Errno::ACCESS) => {}
+            answer => forgiving(answer)?,
+        }
     } else {
         let text = format!("{:o}", wanted.as_raw_mode());
         forgiving(rustix::fs::fsetxattr(&fd, MODE, text.as_bytes(), XattrFlags::empty()))?;
@@ -140,12 +187,26 @@ pub fn chmod(fd: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(fd, wanted | needed)?)
 }
 
-/// Whether a look for a record is worth it: what belongs to root may belong to somebody else, and an empty file may
-/// stand for a device.
+/// As [`chmod`] for an entry that is no link and may be no file.
+pub fn chmod_at(directory: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
+    if is_plain() {
+        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        // A device is a file here.
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return chmod(rustix::fs::openat(&directory, name, flags, Mode::empty())?, mode);
+        }
+    }
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    Ok(rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?)
+}
+
+/// Whether a look for a record is worth it: what belongs to root or a stand-in may belong to somebody else, and an empty
+/// file may stand for a device.
 fn may_have_record(stat: &Stat) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => is_roots(stat) || stat.st_size == 0,
-        FileType::Directory => is_roots(stat),
+        FileType::RegularFile => may_be_unreal(stat) || stat.st_size == 0,
+        FileType::Directory => may_be_unreal(stat),
         FileType::Symlink
         | FileType::Fifo
         | FileType::Socket
@@ -155,6 +216,10 @@ fn may_have_record(stat: &Stat) -> bool {
     }
 }
 
+fn may_be_unreal(stat: &Stat) -> bool {
+    stand_ins().map_or_else(|| is_roots(stat), |stand_ins| stand_ins.own(stat))
+}
+
 fn is_roots(stat: &Stat) -> bool {
     stat.st_uid == 0 && stat.st_gid == 0
 }
@@ -162,13 +227,20 @@ fn is_roots(stat: &Stat) -> bool {
 /// Gives an open file or directory an owner: for real where this process may, by a record where it may not.
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     // Even the own id is somebody else's in an image.
-    if plain().uid.is_some() {
+    if is_plain() {
         let device = read(&fd).and_then(|before| before.device);
         return write(fd, Recorded { uid, gid, device });
     }
-    match rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+    let give = |(uid, gid)| rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    match give((uid, gid)) {
         // The namespace does not map the id, or the process is nobody who may give files away.
-        Err(Errno::INVAL | Errno::PERM) => write(fd, Recorded { uid, gid, device: None }),
+        Err(Errno::INVAL | Errno::PERM) => {
+            if let Some(stand_ins) = stand_ins() {
+                give(stand_ins.of(uid, gid))?;
+            }
+            let device = read(&fd).and_then(|before| before.device);
+            write(fd, Recorded { uid, gid, device })
+        }
         // What was recorded of the owner before does not hold any more; a device stays one.
         Ok(()) => match read(&fd) {
             Some(before) => write(fd, Recorded { device: before.device, ..Recorded::default() }),
@@ -180,11 +252,15 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
 
 /// Makes a device node: for real where this process may, else as an empty file with a record.
 pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, uid: u32, gid: u32) -> io::Result<()> {
-    match rustix::fs::mknodat(&directory, name, device.kind, Mode::from_raw_mode(0o600), device.number) {
+    let make =
+        || rustix::fs::mknodat(&directory, name, device.kind, Mode::from_raw_mode(0o600), device.number);
+    // One that is made in spite of everything could not be given away.
+    match if is_plain() { Err(Errno::PERM) } else { make() } {
         Err(Errno::PERM) => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
-            write(file, Recorded { uid, gid, device: Some(device) })
+            let file = rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o600))?;
+            write(&file, Recorded { device: Some(device), ..Recorded::default() })?;
+            chown(file, uid, gid)
         }
         answer => Ok(answer?),
     }
@@ -240,9 +316,9 @@ pub fn write_path(path: &Path, follow: bool, recorded: Recorded) -> io::Result<(
     })
 }
 
-/// Whether links and pipes can be given away for real at all.
-pub(super) fn is_plain() -> bool {
-    plain().uid.is_some()
+/// Whether nothing can be given away for real, and permissions hold.
+pub fn is_plain() -> bool {
+    plain_user().is_some()
 }
 
 /// Where no attribute can be kept (links, pipes, some file systems) the owner is root's after all.

@@ -5,10 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, SeekFrom, openat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RenameFlags, SeekFrom, chmodat, fchmod, fstat, openat, renameat_with,
+    unlinkat,
+};
 use rustix::io::Errno;
 
 use super::error::{At, IoError};
+use super::ownership;
 use super::rooted::read_entries;
 
 /// Removes a file or a whole tree; one that is not there is removed already. Links are removed, not followed.
@@ -20,7 +24,13 @@ pub fn remove_tree(path: &Path) -> Result<(), IoError> {
         answer => return answer.at("remove", path),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?;
+    let open = || rustix::fs::open(path, flags, Mode::empty());
+    let top = match open() {
+        Err(Errno::ACCESS) => rustix::fs::chmod(path, Mode::RWXU).and_then(|()| open()),
+        answer => answer,
+    };
+    let top = top.at("open", path)?;
+    make_writable(&top).at("change mode of", path)?;
     let mut moved = 0;
     loop {
         // From the beginning again, for what was moved here.
@@ -52,7 +62,12 @@ fn empty_into(top: &OwnedFd, name: &OsString, moved: &mut u64) -> rustix::io::Re
         Err(error) => return Err(error),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = openat(top, name, flags, Mode::empty())?;
+    let open = || openat(top, name, flags, Mode::empty());
+    let directory = match open() {
+        Err(Errno::ACCESS) => chmodat(top, name, Mode::RWXU, AtFlags::empty()).and_then(|()| open())?,
+        answer => answer?,
+    };
+    make_writable(&directory)?;
     for entry in read_entries(&directory)? {
         if entry.kind == FileType::Directory && unlinkat(&directory, &entry.name, AtFlags::REMOVEDIR).is_err()
         {
@@ -75,6 +90,16 @@ fn move_up(from: &OwnedFd, name: &OsString, top: &OwnedFd, moved: &mut u64) -> r
             answer => return answer,
         }
     }
+}
+
+/// Permissions hold up everybody but root, also the owner of what is being removed.
+fn make_writable(directory: &OwnedFd) -> rustix::io::Result<()> {
+    if !ownership::is_plain() {
+        return Ok(());
+    }
+    let stat = fstat(directory)?;
+    let is_own = stat.st_uid == rustix::process::geteuid().as_raw();
+    if is_own && stat.st_mode & 0o700 != 0o700 { fchmod(directory, Mode::RWXU) } else { Ok(()) }
 }
 
 fn unlink(directory: &OwnedFd, name: &OsString, flags: AtFlags) -> rustix::io::Result<()> {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::sock_fprog;
 
-use super::bpf::{Field, Instruction, Verdict, end, if_any, if_equal, keep, load, skip};
+use super::bpf::{Field, Instruction, Verdict, end, if_any, if_at_least, if_equal, keep, load, skip};
 
 /// Which program interface of the kernel a call comes through: each has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,16 @@ pub enum Interface {
 pub struct Trap {
     pub interface: Interface,
     pub number: i64,
-    /// Only if this argument has one of these values under the mask.
+    /// Only if its arguments are like this.
     pub when: Option<When>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct When {
-    pub argument: u32,
-    pub mask: u32,
-    pub values: [u32; 2],
+pub enum When {
+    /// This argument has one of these values under the mask.
+    Is { argument: u32, mask: u32, values: [u32; 2] },
+    /// One of these arguments is its number or a greater one, and not all ones, which means "none".
+    AnyFrom([(u32, u32); 2]),
 }
 
 /// One system call, waiting for its answer.
@@ -141,7 +142,7 @@ fn comparison(trap: &Trap, verdict: Verdict) -> Vec<Instruction> {
     let number = u32::try_from(trap.number).expect("system calls have small numbers");
     match trap.when {
         None => vec![if_equal(number, 0, 1), end(verdict)],
-        Some(When { argument, mask, values: [one, other] }) => vec![
+        Some(When::Is { argument, mask, values: [one, other] }) => vec![
             if_equal(number, 0, 6),
             load(Field::Argument(argument)),
             keep(mask),
@@ -149,6 +150,17 @@ fn comparison(trap: &Trap, verdict: Verdict) -> Vec<Instruction> {
             if_equal(other, 0, 1),
             end(verdict),
             end(Verdict::Allow),
+        ],
+        Some(When::AnyFrom([(one, from_one), (other, from_other)])) => vec![
+            if_equal(number, 0, 8),
+            load(Field::Argument(one)),
+            if_equal(u32::MAX, 1, 0),
+            if_at_least(from_one, 4, 0),
+            load(Field::Argument(other)),
+            if_equal(u32::MAX, 1, 0),
+            if_at_least(from_other, 1, 0),
+            end(Verdict::Allow),
+            end(verdict),
         ],
     }
 }
@@ -330,12 +342,13 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_handed_over() {
-        let devices = When { argument: 1, mask: 0o170_000, values: [0o020_000, 0o060_000] };
+        let devices = When::Is { argument: 1, mask: 0o170_000, values: [0o020_000, 0o060_000] };
         let trap = |interface, number, when| Trap { interface, number, when };
         let traps = [
             trap(Interface::Native, 92, None),
             trap(Interface::I386, 212, None),
             trap(Interface::Native, 133, Some(devices)),
+            trap(Interface::Native, 5, Some(When::AnyFrom([(1, 100), (2, 200)]))),
             trap(Interface::Native, 4, None),
         ];
         let (notify, allow) = (Verdict::HandOver, Verdict::Allow);
@@ -348,6 +361,10 @@ mod tests {
         assert_eq!(run(4, 0), notify);
         assert_eq!(run(1, 0), allow);
         assert_eq!([run(133, 0o020_644), run(133, 0o060_600), run(133, 0o010_644)], [notify, notify, allow]);
+        let give = |uid, gid| interpreter::run(&filter, NATIVE, 5, [0, uid, gid, 0, 0, 0]).0;
+        assert_eq!([give(99, 199), give(u32::MAX, 199), give(99, u32::MAX)], [allow; 3]);
+        assert_eq!(give(u32::MAX, u32::MAX), allow);
+        assert_eq!([give(100, 0), give(0, 200), give(u32::MAX, 201), give(4_000_000, u32::MAX)], [notify; 4]);
         let other = |number| verdict(I386, number, 0);
         assert_eq!([other(212), other(92), other(4)], [notify, allow, allow]);
         assert_eq!(verdict(0x4000_0028, 92, 0), allow);

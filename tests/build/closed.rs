@@ -1,5 +1,6 @@
 //! Where nothing can be isolated, images that take no process are built all the same, and are the same.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -90,29 +91,51 @@ fn without_isolation_the_same_image_is_built() {
     let (env, registry) = (TestEnv::new(), Registry::start());
     let base = base(&env, &registry);
     env.write("file", "content").write("tree/inner/deep", "deep");
+    let lock = |path: &str, mode| {
+        std::fs::set_permissions(env.context().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    lock("tree/inner", 0o555);
     env.dockerfile(&format!(
         "FROM {base} AS made\n\
          COPY --chown=app file /closed/named\n\
          COPY --chown=4711 --chmod=0400 tree /etc/tree/\n\
+         COPY tree /closed/\n\
          USER app\n\
          WORKDIR /work/here\n\
          FROM scratch\n\
          COPY --from=made / /all/\n\
          COPY --from=made --chown=1:2 /etc/shadow /null /pipe /link /some/\n"
     ));
-    let build = |isolation: &str| {
+    let build = |isolation: &str, limits: &str| {
         let name = format!("{isolation}:1");
         let output = format!("type=registry,name={}/{name},rewrite-timestamp=true", registry.address());
-        let store = env.path(isolation);
+        let store = env.path(isolation.to_owned() + &limits.len().to_string());
+        let rbuild = binary();
         let arguments =
-            ["--root", store.to_str().unwrap(), "--isolation", isolation, "--output", &output, "."];
-        env.rbuild(&arguments).env("SOURCE_DATE_EPOCH", "1100000000").run().success();
+            [rbuild.to_str().unwrap(), "--root", store.to_str().unwrap(), "--isolation", isolation];
+        let script = format!("exec {limits} \"$@\"");
+        let words = [&["-c", &script, "sh"], &arguments[..], &["--output", &output, "."]].concat();
+        env.program("sh", &words).env("SOURCE_DATE_EPOCH", "1100000000").run().success();
         Image::fetch(&registry, &name).sound()
     };
-    let (isolated, bare) = (build("auto"), build("none"));
-    assert_eq!(isolated.listing(), bare.listing());
-    // Attributes and times are compared, too.
-    assert_eq!(isolated.manifest_digest, bare.manifest_digest);
+    let isolated = build("auto", "");
+    // Whoever builds; then root without any right; and the host's with all but that to mount, as in a container.
+    let powerless = match is_root() {
+        true => "setpriv --inh-caps=-all --bounding-set=-all",
+        false => "unshare -Ur setpriv --inh-caps=-all --bounding-set=-all",
+    };
+    let mut ways = vec!["", powerless];
+    if is_root() {
+        ways.push("setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin");
+    }
+    for way in ways {
+        let bare = build("none", way);
+        assert_eq!(isolated.listing(), bare.listing(), "{way}");
+        // Attributes and times are compared, too.
+        assert_eq!(isolated.manifest_digest, bare.manifest_digest, "{way}");
+    }
+    lock("tree/inner", 0o755);
+    let bare = build("none", "");
     let files = bare.files();
     let owner = |path: &str| (files[path].uid, files[path].gid, files[path].mode & 0o7777);
     assert_eq!(owner("all/etc/shadow"), (0, 42, 0));

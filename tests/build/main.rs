@@ -31,6 +31,7 @@ mod registry;
 mod result;
 mod run;
 mod rungs;
+mod shared_store;
 mod skeleton;
 mod stages;
 mod users;

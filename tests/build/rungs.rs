@@ -91,19 +91,94 @@ fn a_dockerfile_gives_the_same_owners_on_every_rung() {
     require_tool!("docker-registry");
     require_busybox!();
     for rung in rungs() {
-        let (env, registry) = (TestEnv::new(), Registry::start());
-        let context = BaseImage::busybox().context(&env);
-        let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
-        env.rbuild(&base).run().success();
-        env.dockerfile(STEPS);
-        let tag = format!("{}/app:1", registry.address());
-        env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
-        let image = Image::fetch(&registry, "app:1").sound();
-        assert!(!image.mentions("user.rbuild"), "a record of the store got into a layer");
-        let made = |line: &String| ["c", "d", "e", "f"].iter().any(|top| line.contains(&format!(" {top}/")));
-        let files: Vec<String> =
-            image.files().iter().map(|(path, entry)| brief(path, entry)).filter(made).collect();
-        assert_eq!(files.join("\n"), EXPECTED.trim_end(), "on the rung {rung}");
+        assert_eq!(made_on(rung, STEPS, &["c", "d", "e", "f"]), EXPECTED.trim_end(), "on the rung {rung}");
+    }
+}
+
+/// What an image of a rung has below these directories.
+fn made_on(rung: &str, dockerfile: &str, tops: &[&str]) -> String {
+    let (env, registry) = (TestEnv::new(), Registry::start());
+    let context = BaseImage::busybox().context(&env);
+    let base = ["--isolation", rung, "-q", "-t", "base:1", context.to_str().unwrap()];
+    env.rbuild(&base).run().success();
+    env.write("tree/file", "f\n");
+    std::os::unix::fs::symlink("file", env.context().join("tree/link")).unwrap();
+    env.dockerfile(dockerfile);
+    let tag = format!("{}/app:1", registry.address());
+    env.rbuild(&["--isolation", rung, "-t", &tag, "--push", "."]).run().success();
+    let image = Image::fetch(&registry, "app:1").sound();
+    assert!(!image.mentions("user.rbuild"), "a record of the store got into a layer");
+    let made = |line: &String| tops.iter().any(|top| line.contains(&format!(" {top}/")));
+    let files = image.files();
+    let lines: Vec<String> = files.iter().map(|(path, entry)| brief(path, entry)).filter(made).collect();
+    lines.join("\n")
+}
+
+const FAR: &str = "\
+FROM base:1 AS made
+COPY --chown=4000000:4000001 tree /c/copied/
+COPY --chown=4000000:4000001 tree /c/changed/
+RUN mkdir /c/d && cd /c/d && for name in far half back group native; do echo a > $name; done && chmod 6755 far && mknod dev c 1 3
+RUN cd /c/d && chown 4000000:4000001 far half back native . && chown 4000000:50 dev && chown 1000:50 group && chown :4000000 group
+RUN cd /c/d && chgrp 50 half && chown 0:0 back && chown 7:8 native && chown :4000009 native && chmod 600 far && mv far moved
+RUN cd /c/d && for name in l m n; do ln -s far $name && chown -h 4000000:7 $name; done && mkfifo p && chown 4000000 p && chown -h 3:4 m
+RUN cd /c/d && mv l moved-l && ln n hard-n && chmod 604 p && chown 65536 half && chown :4000000 half
+RUN chown 0:0 /c/changed/file && chown -h 0:0 /c/changed/link && mv /c/copied/link /c/copied/moved
+USER app
+RUN cd /c/d && ! chown 4000000 group && ! chown :4000001 group && chown :4000000 group
+USER root
+FROM base:1
+COPY --from=made /c /c/
+";
+
+const EXPECTED_OF_FAR: &str = "\
+directory 0755 4000000:4000001 c/changed
+file 0644 0:0 c/changed/file 2
+symlink 0777 0:0 c/changed/link -> file
+directory 0755 4000000:4000001 c/copied
+file 0644 4000000:4000001 c/copied/file 2
+symlink 0777 4000000:4000001 c/copied/moved -> file
+directory 0755 4000000:4000001 c/d
+file 0644 0:0 c/d/back 2
+device 0644 4000000:50 c/d/dev type 3 1:3
+file 0644 1000:4000000 c/d/group 2
+file 0644 65536:4000000 c/d/half 2
+symlink 0777 4000000:7 c/d/hard-n -> far
+symlink 0777 3:4 c/d/m -> far
+file 0600 4000000:4000001 c/d/moved 2
+symlink 0777 4000000:7 c/d/moved-l -> far
+symlink 0777 4000000:7 c/d/n -> far
+file 0644 7:4000009 c/d/native 2
+other 0604 4000000:0 c/d/p type 6
+";
+
+#[test]
+fn ids_beyond_the_range_are_kept_on_every_rung() {
+    require_tool!("docker-registry");
+    require_busybox!();
+    for rung in rungs() {
+        assert_eq!(made_on(rung, FAR, &["c"]), EXPECTED_OF_FAR.trim_end(), "on the rung {rung}");
+    }
+}
+
+#[test]
+fn a_user_beyond_the_range_is_named_with_the_remedy() {
+    require_busybox!();
+    for rung in rungs() {
+        let env = TestEnv::new();
+        let rbuild = |words: &[&str]| env.rbuild(&["--isolation", rung]).arguments(words).run();
+        rbuild(&["-q", "-t", "base:1", BaseImage::busybox().context(&env).to_str().unwrap()]).success();
+        let run = |user| rbuild(&["run", "--rm", "-u", user, "base:1", "sh", "-c", "id -u; id -g"]);
+        env.dockerfile(
+            "FROM base:1\nUSER 4000000:5000000\nRUN test $(id -u) = 4000000 && test $(id -g) = 5000000\n",
+        );
+        if rung == "range" {
+            rbuild(&["."]).code(1).says(&["cannot become user 4000000", "users 0 to ", "/etc/subuid"]);
+            run("0:5000000").code(125).says(&["cannot become group 5000000", "/etc/subgid"]);
+        } else {
+            rbuild(&["."]).success();
+            run("0:5000000").success().prints("0\n5000000\n");
+        }
     }
 }
 

@@ -27,6 +27,19 @@ pub struct Check {
     pub retries: Option<u32>,
 }
 
+impl Check {
+    /// The durations that are given, by the names of their flags.
+    pub fn durations(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let all = [
+            ("interval", self.interval),
+            ("timeout", self.timeout),
+            ("start-period", self.start_period),
+            ("start-interval", self.start_interval),
+        ];
+        all.into_iter().filter_map(|(name, duration)| Some((name, duration?)))
+    }
+}
+
 const FLAGS: &[FlagSpec] = &[
     FlagSpec::text("interval"),
     FlagSpec::text("timeout"),

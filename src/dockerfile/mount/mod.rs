@@ -4,8 +4,9 @@
 
 mod csv;
 mod resolve;
+mod resolved;
 
-pub use resolve::{BindMount, CacheMount, Owner, ResolvedMount, SecretMount, Sharing, SshMount, TmpfsMount};
+pub use resolved::{BindMount, CacheMount, Owner, ResolvedMount, SecretMount, Sharing, SshMount, TmpfsMount};
 
 use super::diagnostic::Diagnostic;
 use super::source::{Span, Word};

@@ -4,6 +4,7 @@
 //! id calls of i386, which no C library of this century makes, are left to the kernel.
 
 use crate::sandbox::spec::Emulated;
+use crate::sys::ownership;
 use crate::sys::seccomp::{Interface, Trap, When};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,10 +248,25 @@ pub(super) fn kind(interface: Interface, number: i64) -> Option<Kind> {
 /// The filter's table for what is to be emulated. Opening what is there makes nothing and is not handed over; what
 /// copies a link up matters only where layers below have links with owners.
 pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> Vec<Trap> {
+    let stand_ins = ownership::stand_ins();
     let wanted = |kind: &Kind| match (emulated, kind) {
         (Emulated::Nothing, _) => false,
-        (Emulated::Devices, kind) => matches!(kind, Kind::File(FileCall::Mknod | FileCall::Mknodat)),
-        (Emulated::Owners, Kind::Touch(_)) => link_owners_below,
+        (Emulated::Gaps, Kind::File(FileCall::Mknod | FileCall::Mknodat) | Kind::Chroot) => true,
+        (
+            Emulated::Gaps,
+            Kind::File(FileCall::Chown | FileCall::Lchown | FileCall::Fchown | FileCall::Fchownat),
+        ) => stand_ins.is_some(),
+        (Emulated::Gaps | Emulated::Owners, Kind::Touch(_)) => link_owners_below,
+        (
+            Emulated::Gaps,
+            Kind::File(_)
+            | Kind::Stat(_)
+            | Kind::Ids(_)
+            | Kind::Exec(_)
+            | Kind::Exit
+            | Kind::Signal
+            | Kind::Umask,
+        ) => false,
         (
             Emulated::Owners,
             Kind::File(_)
@@ -265,11 +281,18 @@ pub(in crate::sandbox) fn traps(emulated: Emulated, link_owners_below: bool) -> 
     };
     let create = libc::O_CREAT.cast_unsigned();
     let nameless = (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
-    let making = |argument| When { argument, mask: create | nameless, values: [create, nameless] };
+    let making = |argument| When::Is { argument, mask: create | nameless, values: [create, nameless] };
+    // From the last id on: that one stands for those beyond, so who asks for it is told apart.
+    let beyond = |user, group| {
+        let lasts = stand_ins.filter(|_| emulated == Emulated::Gaps);
+        lasts.map(|last| When::AnyFrom([(user, last.user), (group, last.group)]))
+    };
     let when = |kind| match kind {
         // Pipes need nobody else, unless somebody else makes them.
-        Kind::File(FileCall::Mknod) if emulated == Emulated::Devices => Some(devices(1)),
-        Kind::File(FileCall::Mknodat) if emulated == Emulated::Devices => Some(devices(2)),
+        Kind::File(FileCall::Mknod) if emulated == Emulated::Gaps => Some(devices(1)),
+        Kind::File(FileCall::Mknodat) if emulated == Emulated::Gaps => Some(devices(2)),
+        Kind::File(FileCall::Chown | FileCall::Lchown | FileCall::Fchown) => beyond(1, 2),
+        Kind::File(FileCall::Fchownat) => beyond(2, 3),
         Kind::File(FileCall::Open) => Some(making(1)),
         Kind::File(FileCall::Openat) => Some(making(2)),
         Kind::File(_)
@@ -334,7 +357,7 @@ pub(in crate::sandbox) fn pretended() -> Vec<Trap> {
 }
 
 fn devices(argument: u32) -> When {
-    When { argument, mask: libc::S_IFMT, values: [libc::S_IFCHR, libc::S_IFBLK] }
+    When::Is { argument, mask: libc::S_IFMT, values: [libc::S_IFCHR, libc::S_IFBLK] }
 }
 
 fn all(wanted: impl Fn(&Kind) -> bool, when: impl Fn(Kind) -> Option<When>) -> Vec<Trap> {

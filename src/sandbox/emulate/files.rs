@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use super::Owners;
 use super::calls::FileCall;
 use super::place::{AT_FDCWD, NOFOLLOW, Place, low};
-use super::procfs::Proc;
 use crate::sys::link_owners::is_special;
 use crate::sys::ownership::{self, Device, Recorded};
 use crate::sys::seccomp::{Answer, Call, read_wide_numbers};
@@ -199,32 +198,8 @@ impl Owners {
     }
 }
 
-/// Where nothing but devices is missing: the caller's ids and rights are the kernel's.
-pub(super) fn mknod_only(
-    place: &Place,
-    call: &Call,
-    proc: &Proc,
-    mode: u64,
-    number: u64,
-) -> io::Result<Answer> {
-    const MKNOD: u64 = 1 << 27;
-    let Some(status) = proc.status(call.thread) else { return Ok(Answer::Continue) };
-    // A device 0/0 means a deletion, and everybody may make it; what else may not be made the kernel says.
-    if status.capabilities & MKNOD == 0 || low(number) == 0 {
-        return Ok(Answer::Continue);
-    }
-    let device = Some(Device { kind: kind_of(mode), number: number & 0xffff_ffff });
-    let mode = Mode::from_raw_mode(bits(mode) & !status.umask);
-    let file = make_device(place, mode, Recorded { uid: 0, gid: 0, device })?;
-    let (uid, gid) = status.file_ids;
-    // As /proc tells ids: those of this process's namespace, which is the caller's.
-    rustix::fs::fchown(&file, Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)))?;
-    rustix::fs::fchmod(&file, mode)?;
-    Ok(Answer::Value(0))
-}
-
 /// A device becomes an empty file that knows what it stands for.
-fn make_device(place: &Place, mode: Mode, recorded: Recorded) -> io::Result<std::os::fd::OwnedFd> {
+pub(super) fn make_device(place: &Place, mode: Mode, recorded: Recorded) -> io::Result<std::os::fd::OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, &place.path, flags, Mode::empty())?;
     rustix::fs::fchmod(&file, mode)?;
@@ -248,7 +223,7 @@ fn clear_privileges(place: &Place, stat: &Stat) -> io::Result<()> {
 }
 
 /// Whether it is a pipe or socket that no directory has: nobody will look for its owner.
-fn is_nameless(place: &Place) -> io::Result<bool> {
+pub(super) fn is_nameless(place: &Place) -> io::Result<bool> {
     const PIPES: u64 = 0x5049_5045;
     const SOCKETS: u64 = 0x534f_434b;
     let Some(opened) = place.opened() else { return Ok(false) };
@@ -269,11 +244,11 @@ fn owner_of_new_in(directory: &std::path::Path, (uid, gid): (u32, u32)) -> (u32,
     }
 }
 
-fn bits(mode: u64) -> RawMode {
+pub(super) fn bits(mode: u64) -> RawMode {
     RawMode::try_from(mode & 0o7777).expect("masked to 12 bits")
 }
 
-fn kind_of(mode: u64) -> FileType {
+pub(super) fn kind_of(mode: u64) -> FileType {
     match RawMode::try_from(mode & 0o170_000).expect("masked to 16 bits") {
         // No kind at all means a file.
         0 => FileType::RegularFile,

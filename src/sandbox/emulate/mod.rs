@@ -1,18 +1,20 @@
 //! What the namespace has no ids or rights for: calls that would need them are answered as root would be answered, and
 //! what they asked for is remembered. Runs in the child, beside the sandboxed processes.
 //!
-//! With a range of ids only devices are missing, and only calls that make some are handed over. With a single id it is
+//! With a range of ids only devices are missing and ids beyond the range, and only calls that ask for some are handed over
+//! ([`gaps`]). With a single id it is
 //! every owner and every user: owners and devices are recorded in an attribute of the files themselves
 //! ([`crate::sys::ownership`]), from where layers are packed, those of links and pipes beside the layer ([`links`]);
 //! user and group ids of processes live as long as the sandbox ([`processes`]). A call on something that has no record
 //! is left to the kernel, whose answer is right then.
 //!
 //! What stays different: all users are one to the kernel, so permission checks between them do not bite; sockets are
-//! made as root's; and where only devices are recorded a step sees them as the empty files that stand for them.
+//! made as root's; and with a range of ids a step sees what stands for what is missing: empty files, and the last id.
 
 mod calls;
 mod exec;
 mod files;
+mod gaps;
 mod ids;
 mod links;
 mod place;
@@ -33,20 +35,20 @@ pub(super) use calls::{pretended, traps};
 pub(super) use links::Links;
 pub(super) use place::Roots;
 
-use self::calls::{FileCall, Kind, TouchCall};
+use self::calls::{Kind, TouchCall};
 use self::ids::State;
 use self::place::{AT_FDCWD, NOFOLLOW, Place, Places};
 use self::processes::Processes;
 use self::procfs::Proc;
 use self::umask::Umasks;
+use crate::sandbox::spec::Emulated;
 use crate::sys::seccomp::{Answer, Call, Listener};
 
 /// Answers calls for one sandbox.
 #[derive(Debug)]
 pub(super) struct Emulator {
     owners: Owners,
-    /// Whether anything but devices is asked for.
-    only_devices: bool,
+    what: Emulated,
 }
 
 /// What is known of a sandbox's owners and users.
@@ -63,19 +65,16 @@ impl Emulator {
     /// `proc` is the /proc of this process's own pid namespace, opened before the root changed.
     pub(super) fn new(
         listener: Listener,
-        proc: &File,
+        (proc, roots): (&File, Roots),
         init: Pid,
         links: Links,
-        (only_devices, roots): (bool, Roots),
+        what: Emulated,
     ) -> io::Result<Self> {
         // What is made here for others has exactly the mode that they would have got.
         rustix::process::umask(Mode::empty());
         let (places, processes) =
             (Places::new(Proc::new(proc)?, roots), Processes::new(init.as_raw_nonzero().get()));
-        Ok(Self {
-            owners: Owners { listener, places, processes, links, umasks: Umasks::default() },
-            only_devices,
-        })
+        Ok(Self { owners: Owners { listener, places, processes, links, umasks: Umasks::default() }, what })
     }
 
     pub(super) fn listener(&self) -> BorrowedFd<'_> {
@@ -101,7 +100,7 @@ impl Emulator {
         let owners = &mut self.owners;
         let Some(kind) = calls::kind(call.interface, call.number) else { return Ok(Answer::Continue) };
         match kind {
-            Kind::File(kind) if self.only_devices => owners.device(kind, call),
+            Kind::File(kind) if self.what == Emulated::Gaps => owners.fill_gap(kind, call),
             Kind::File(kind) => owners.file(kind, call),
             Kind::Stat(kind) => owners.stat(kind, call),
             Kind::Ids(kind) => ids::answer(kind, call, &mut owners.processes, &owners.places.proc),
@@ -140,20 +139,6 @@ impl Owners {
 
     fn state(&mut self, thread: i32) -> Rc<State> {
         self.processes.state(&self.places.proc, thread)
-    }
-
-    fn device(&mut self, kind: FileCall, call: &Call) -> io::Result<Answer> {
-        let [a, b, c, d, ..] = call.arguments;
-        let (names, mode, number) = match kind {
-            FileCall::Mknodat => ([a, b, NOFOLLOW], c, d),
-            FileCall::Mknod => ([AT_FDCWD, a, NOFOLLOW], b, c),
-            // Not handed over.
-            _ => return Ok(Answer::Continue),
-        };
-        match self.named(call, names) {
-            Some(place) => files::mknod_only(&place, call, &self.places.proc, mode, number),
-            None => Ok(Answer::Continue),
-        }
     }
 
     fn touch(&mut self, kind: TouchCall, call: &Call) -> io::Result<Answer> {

@@ -249,6 +249,11 @@ fn own_name(text: &[u8]) -> Option<PathBuf> {
 }
 
 impl Place {
+    /// A path from where this process is, links followed.
+    pub(super) fn named(path: PathBuf) -> Self {
+        Self { path, follow: true, opened: None }
+    }
+
     pub(super) fn opened(&self) -> Option<&OwnedFd> {
         self.opened.as_ref()
     }

@@ -61,6 +61,12 @@ impl Proc {
         Some(status)
     }
 
+    /// Whether a thread is in this process's own user namespace.
+    pub(super) fn shares_users(&self, thread: i32) -> bool {
+        let namespace = |of: &str| rustix::fs::readlinkat(&self.0, format!("{of}/ns/user"), Vec::new());
+        namespace("self").is_ok_and(|own| namespace(&thread.to_string()) == Ok(own))
+    }
+
     /// The processes that a process has started and that are its children still.
     pub(super) fn children(&self, process: i32) -> Vec<i32> {
         let threads = numbers(self.open(&format!("{process}/task"), OFlags::RDONLY));

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::inventory::Stock;
-use super::super::record::{Listed, Reading, Record};
+use super::super::record::Record;
+use super::super::records::{Listed, Reading};
 use super::super::{ImageRecord, LayerRecord, SealRecord, Store, Tag};
 use super::{Checked, Problem, Remedy};
 use crate::image::{DiffId, Digest};

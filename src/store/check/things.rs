@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::StoreError;
 use super::super::inventory::Stock;
-use super::super::record::{Listed, Reading, Record as _};
+use super::super::record::Record as _;
+use super::super::records::{Listed, Reading};
 use super::super::{BlobRecord, LayerRecord, SealRecord, SizeRecord, SnapshotId, Store};
 use super::super::{pins, session, snapshots};
 use super::{Checked, Problem, Remedy, Repack};

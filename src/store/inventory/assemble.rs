@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::super::record::{Listed, Reading, Record};
+use super::super::record::Record;
+use super::super::records::{Listed, Reading};
 use super::super::{SealRecord, SnapshotId, Store, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
 use crate::image::{Config, DiffId, Reference};

@@ -4,10 +4,6 @@ use super::{OPEN_FILES, Report, of_run, of_step};
 use crate::best_rung;
 use crate::support::{BaseImage, TestEnv, is_root};
 
-/// What is wanted and not there yet: name, the rungs that lack it, and what brings it. A line of these that comes to hold
-/// fails the test, so that the list is emptied when its part is there.
-const NOT_YET: &[(&str, &[&str], &str)] = &[];
-
 /// One of several answers that are all right.
 const EITHER: &str = "|";
 /// Not the namespace of whoever runs the tests.
@@ -228,10 +224,6 @@ fn by_rung(rung: &str) -> Vec<(String, String)> {
     lines
 }
 
-pub(super) fn is_pending(name: &str, rung: &str) -> bool {
-    NOT_YET.iter().any(|(row, rungs, _)| *row == name && rungs.contains(&rung))
-}
-
 pub(super) fn judge(report: &Report, rung: &str, also: &[(&str, &str)]) {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let forbidden = FORBIDDEN.iter().map(|name| (format!("call.{name}"), REFUSED.to_owned()));
@@ -248,17 +240,9 @@ pub(super) fn judge(report: &Report, rung: &str, also: &[(&str, &str)]) {
     let mut faults = Vec::new();
     for (name, wanted) in &lines {
         let found = found(report, name);
-        let pending = NOT_YET.iter().find(|(row, rungs, _)| row == name && rungs.contains(&rung));
-        match (holds(name, &found, wanted), pending) {
-            (true, None) | (false, Some(_)) => {}
-            (false, None) => faults.push(format!("{name}: {found:?} instead of {wanted:?}")),
-            (true, Some((.., part))) => {
-                faults.push(format!("{name} holds on {rung} now ({part}): take it out of NOT_YET"));
-            }
+        if !holds(name, &found, wanted) {
+            faults.push(format!("{name}: {found:?} instead of {wanted:?}"));
         }
-    }
-    for (name, ..) in NOT_YET {
-        assert!(lines.iter().any(|(line, _)| line == name), "NOT_YET names {name}, which nobody checks");
     }
     let leaked = report.0.keys().filter(|name| name.starts_with("open.") && !name.starts_with("open./"));
     let leaked: Vec<_> =

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::expected::is_pending;
 use super::{Report, of_run};
 use crate::support::{BaseImage, TestEnv, is_root, skip};
 
@@ -49,7 +48,7 @@ fn a_container_is_what_a_peer_makes_of_dockers_settings() {
     let listed = |name: &str| DIFFERENCES.iter().any(|(start, _)| format!("{name} ").starts_with(start));
     let faults: Vec<String> = differing
         .iter()
-        .filter(|name| !listed(name) && !is_pending(name, "root"))
+        .filter(|name| !listed(name))
         .map(|name| format!("{name}: {:?}, the peer has {:?}", ours.0.get(*name), peer.0.get(*name)))
         .collect();
     assert!(faults.is_empty(), "  {}\n\n{ours}", faults.join("\n  "));
