@@ -13,6 +13,7 @@ mod beside;
 pub mod bpf;
 pub mod disk;
 mod error;
+mod here;
 pub mod landlock;
 pub mod link_owners;
 pub mod mount;

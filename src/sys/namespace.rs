@@ -9,13 +9,16 @@ pub use rustix::thread::UnshareFlags as Namespaces;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::{At, IoError};
+use super::here;
 
 /// Moves this process, which must have one thread, into new namespaces.
 pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
     // Sharing of descriptors between threads is what makes the raw call unsafe; it is never asked for.
     assert!(!namespaces.contains(Namespaces::FILES), "descriptor tables are not unshared");
     // SAFETY: without CLONE_FILES the call changes no descriptor that other code could rely on.
-    Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }?;
+    here::moved();
+    Ok(())
 }
 
 /// Makes the control group that this process is in the root of those that it sees. Kernels without control groups have
@@ -57,6 +60,7 @@ pub fn become_root() -> Result<(), IoError> {
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become user 0", "namespace")?;
     // Groups from outside have no name inside. With a single id the kernel does not let go of them: they stay unmapped.
     let _ = rustix::thread::set_thread_groups(&[]);
+    here::moved();
     Ok(())
 }
 

@@ -10,11 +10,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::here::Here;
 use super::namespace;
 
 /// What the names of all attributes begin with that stay in the store and never get into a layer.
@@ -30,9 +30,9 @@ pub const REAL_CAPABILITY: &str = "security.capability";
 /// The own id where nothing is isolated and this process is no root with all its rights: then it stands for root's, because
 /// what is root's in an image can belong to nobody else, and permissions hold. On every other rung there is none.
 fn plain_user() -> Option<u32> {
-    static PLAIN: OnceLock<Option<u32>> = OnceLock::new();
+    static PLAIN: Here<Option<u32>> = Here::unknown();
     let own = || (!namespace::may_own_files()).then(|| rustix::process::geteuid().as_raw());
-    *PLAIN.get_or_init(own)
+    PLAIN.get_or(own)
 }
 
 /// A recorded owner, and the device an empty file stands for.
@@ -61,8 +61,8 @@ pub struct StandIns {
 
 /// See [`StandIns`]; none also where no id is missing.
 pub fn stand_ins() -> Option<StandIns> {
-    static STAND_INS: OnceLock<Option<StandIns>> = OnceLock::new();
-    *STAND_INS.get_or_init(|| {
+    static STAND_INS: Here<Option<StandIns>> = Here::unknown();
+    STAND_INS.get_or(|| {
         let user = namespace::last_id("/proc/self/uid_map");
         let group = namespace::last_id("/proc/self/gid_map");
         let alone = is_plain() || user == Some(0) || group == Some(0) || (user, group) == (None, None);

@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, fchmod, fgetxattr, fremovexattr, lgetxattr, openat, statat,
@@ -14,6 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::{At, IoError};
+use super::here::Here;
 use super::namespace;
 use super::ownership::{CAPABILITY, MODE, is_plain};
 use super::rooted::read_entries;
@@ -37,8 +37,8 @@ enum Maker {
 
 /// None for every other process: what that one makes it shares with its like alone.
 fn maker() -> Option<Maker> {
-    static MAKER: OnceLock<Option<Maker>> = OnceLock::new();
-    *MAKER.get_or_init(|| match (is_plain(), namespace::has_single_id()) {
+    static MAKER: Here<Option<Maker>> = Here::unknown();
+    MAKER.get_or(|| match (is_plain(), namespace::has_single_id()) {
         (true, _) => Some(Maker::InNoNamespace),
         (false, true) => Some(Maker::AloneInANamespace),
         (false, false) => None,
