@@ -22,6 +22,8 @@ pub(super) struct Processes {
     threads: HashMap<i32, (Held, i32)>,
     /// At so many entries those of processes that are gone are looked for.
     full: usize,
+    /// How many have ended since those that are gone were looked for.
+    ended: usize,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl Processes {
             known: HashMap::new(),
             threads: HashMap::new(),
             full: LEAST_FULL,
+            ended: 0,
         }
     }
 
@@ -101,6 +104,23 @@ impl Processes {
         if process != thread {
             self.threads.remove(&thread);
         }
+        self.ended += 1;
+        if self.ended * 4 > self.known.len() {
+            self.forget_the_gone();
+            // Nobody is left who differs from the first process, as whoever was started by one that did is known: it is
+            // as if nobody had ever set anything.
+            if self.known.values().all(|known| known.state == self.initial && known.next.is_none()) {
+                self.known.clear();
+                self.threads.clear();
+            }
+        }
+    }
+
+    fn forget_the_gone(&mut self) {
+        self.ended = 0;
+        self.known.retain(|_, known| known.held.is_there());
+        self.threads.retain(|_, (held, _)| held.is_there());
+        self.full = LEAST_FULL.max(2 * (self.known.len() + self.threads.len()));
     }
 
     /// Somebody is about to be sent a signal and may end by it: whoever has ids of its own hands them on now.
@@ -174,9 +194,7 @@ impl Processes {
             return;
         }
         if self.known.len() + self.threads.len() >= self.full {
-            self.known.retain(|_, known| known.held.is_there());
-            self.threads.retain(|_, (held, _)| held.is_there());
-            self.full = LEAST_FULL.max(2 * (self.known.len() + self.threads.len()));
+            self.forget_the_gone();
         }
         // One that cannot be held is gone.
         let Some(held) = proc.hold(process) else { return };
