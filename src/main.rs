@@ -6,6 +6,8 @@ use rbuild::{cli, sandbox};
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let first = arguments.get(1).and_then(|argument| argument.to_str());
+    // Started again by a descriptor it would be called by that one's number.
+    let _ = rustix::thread::set_name(c"rbuild");
     exit_code(match first {
         Some(sandbox::child::ARGUMENT) => sandbox::child::main(),
         Some(sandbox::network::holder::ARGUMENT) => sandbox::network::holder::main(),
