@@ -174,6 +174,14 @@ impl Store {
         Ok(assemble::assemble(self, &stock, &measured))
     }
 
+    /// Notes a size for the next who asks, unless there is no place for it: to take stock is the way out of a full disk.
+    fn note_size(&self, id: &SnapshotId, bytes: u64) -> Result<(), StoreError> {
+        match self.put_record(&id.to_string(), &SizeRecord { bytes }) {
+            Err(error) if error.refusal().is_some() => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// The sizes of snapshots. What has not been measured before is measured and noted.
     fn measure(&self, stock: &Stock) -> Result<HashMap<SnapshotId, u64>, StoreError> {
         let mut measured: HashMap<SnapshotId, u64> = HashMap::new();
@@ -189,7 +197,7 @@ impl Store {
             if !measured.contains_key(id)
                 && let Some(bytes) = measure::tree_size(&self.snapshot_path(id), links)
             {
-                self.put_record(&id.to_string(), &SizeRecord { bytes })?;
+                self.note_size(id, bytes)?;
                 measured.insert(id.clone(), bytes);
             }
         }
@@ -197,7 +205,6 @@ impl Store {
     }
 }
 
-/// The names in a directory of the store.
 /// The snapshots. Owners of links that are recorded beside one belong to it; what is left of them without one is taken for
 /// a snapshot that nothing leads to, unless that is just being made.
 fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
@@ -212,6 +219,7 @@ fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
     Ok(known.into_iter().map(SnapshotId::named).collect())
 }
 
+/// The names in a directory of the store.
 fn names_in(store: &Store, directory: &str) -> Result<Vec<String>, StoreError> {
     let path = store.root().join(directory);
     let mut names = Vec::new();
