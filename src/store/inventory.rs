@@ -192,14 +192,16 @@ impl Store {
         }
         // Merged layers are links to the files of the layers, where they are counted.
         let merged: HashSet<&SnapshotId> = stock.merged.iter().filter_map(Listed::snapshot).collect();
-        for id in stock.snapshots.iter().filter(|id| self.is_readable(id)) {
+        let is_new = |id: &&SnapshotId| self.is_readable(id) && !measured.contains_key(id);
+        let new: Vec<&SnapshotId> = stock.snapshots.iter().filter(is_new).collect();
+        let place = |id: &&SnapshotId| {
             let links = if merged.contains(id) { Links::Skipped } else { Links::Once };
-            if !measured.contains_key(id)
-                && let Some(bytes) = measure::tree_size(&self.snapshot_path(id), links)
-            {
-                self.note_size(id, bytes)?;
-                measured.insert(id.clone(), bytes);
-            }
+            (self.snapshot_path(id), links)
+        };
+        let sizes = measure::tree_sizes(&new.iter().map(place).collect::<Vec<_>>());
+        for (id, bytes) in new.into_iter().zip(sizes).filter_map(|(id, size)| Some((id, size?))) {
+            self.note_size(id, bytes)?;
+            measured.insert(id.clone(), bytes);
         }
         Ok(measured)
     }
