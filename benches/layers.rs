@@ -1,8 +1,9 @@
 //! The byte machine: unpacking, and packing with both digests, beside what one would do with tar, pigz and sha256sum on the same
 //! files in the same run.
 //!
-//! `cargo bench --bench layers [DIRECTORY]`; the directory is packed, `/usr/share` by default. The figures are ratios of medians:
-//! machines differ. One over its limit is said, not failed.
+//! `cargo bench --bench layers [DIRECTORY]`; the directory is packed, `/usr/share` by default. `RBUILD_TEST_DEBIAN` names the tar
+//! of a Debian (`mmdebstrap --variant=apt bookworm debian.tar`), whose layers are unpacked beside skopeo and umoci. The figures are
+//! ratios of medians: machines differ. One over its limit is said, not failed.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -35,6 +36,13 @@ fn main() -> ExitCode {
     let blob = bench.packing(&directory);
     bench.unpacking(&blob);
     bench.small_files();
+    match std::env::var_os("RBUILD_TEST_DEBIAN") {
+        Some(tar) if ["skopeo", "umoci"].into_iter().all(has) => bench.debian(Path::new(&tar)),
+        Some(_) => {
+            eprintln!("skopeo and umoci are not both installed: no chain of layers is unpacked beside them")
+        }
+        None => eprintln!("RBUILD_TEST_DEBIAN is not set: no chain of layers is unpacked"),
+    }
     let peak = peak_memory();
     let verdict = if peak <= 150 { "ok" } else { "over" };
     println!("{:<44} {peak:>6} MB {:>26} MB  {verdict}", "resident memory at most", 150);
@@ -97,6 +105,100 @@ impl Bench {
             remove(&tree);
         }
         compare("unpack, both digests : pigz -dc | tar x", ours, theirs, 1.2);
+    }
+
+    /// A chain of layers of a Debian from local gzip blobs, as a build unpacks it, against what one would do without digests, and
+    /// against the tools that check them. Then the same as xz, which archives may be.
+    fn debian(&self, tar: &Path) {
+        let chain = self.chain(tar);
+        let (mut ours, mut plain, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+        for run in 0..RUNS {
+            let (bundle, copy) = (shown(&self.world.join(format!("bundle-{run}"))), format!("copy-{run}"));
+            ours.push(self.unpack_chain(&chain));
+            let tree = self.world.join(format!("debian-{run}"));
+            fs::create_dir(&tree).unwrap();
+            let each = chain.iter().map(|layer| {
+                let blob = shown(&self.store.blobs().path(&layer.blob.digest));
+                format!("pigz -dc {blob} | tar -x -C {} && ", shown(&tree))
+            });
+            plain.push(shell(&format!("{}true", each.collect::<String>())));
+            peers.push(self.in_world(&format!(
+                "skopeo --insecure-policy copy -q oci:layout:debian oci:{copy}:debian && umoci unpack --image {copy}:debian {bundle} 2>/dev/null"
+            )));
+            remove(&tree);
+            remove(Path::new(&bundle));
+            remove(&self.world.join(copy));
+        }
+        compare("unpack a Debian's layers : pigz -dc | tar x", ours.clone(), plain, 1.2);
+        compare("the same : skopeo copy, umoci unpack", ours, peers, 1.0);
+        let xz = self.in_world_read(&format!("xz -2 -T0 -c {}", shown(tar)));
+        let blob = Descriptor {
+            digest: self.store.blobs().put(&xz).unwrap(),
+            size: xz.len() as u64,
+            ..chain[0].blob.clone()
+        };
+        let packed = [Packed { blob, diff_id: chain[0].diff_id }];
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for run in 0..RUNS {
+            ours.push(self.unpack_chain(&packed));
+            let tree = self.world.join(format!("xz-{run}"));
+            fs::create_dir(&tree).unwrap();
+            let blob = shown(&self.store.blobs().path(&packed[0].blob.digest));
+            theirs.push(shell(&format!("xz -dc {blob} | tar -x -C {}", shown(&tree))));
+            remove(&tree);
+        }
+        compare("unpack it from xz : xz -dc | tar x", ours, theirs, 1.5);
+    }
+
+    /// Three layers, made by umoci: a Debian, then its libraries and its documentation as if they had been replaced.
+    fn chain(&self, tar: &Path) -> Vec<Packed> {
+        let tree = self.world.join("debian");
+        fs::create_dir(&tree).unwrap();
+        shell(&format!("tar -x -C {} -f {}", shown(&tree), shown(tar)));
+        self.in_world("tar -c -f lib.tar -C debian usr/lib && tar -c -f share.tar -C debian usr/share");
+        self.in_world("umoci init --layout layout && umoci new --image layout:debian");
+        for layer in [shown(tar).as_str(), "lib.tar", "share.tar"] {
+            self.in_world(&format!("umoci raw add-layer --image layout:debian {layer} 2>/dev/null"));
+        }
+        remove(&tree);
+        let blob =
+            |digest: &str| fs::read(self.world.join("layout/blobs").join(digest.replace(':', "/"))).unwrap();
+        let document = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        let index = document(&fs::read(self.world.join("layout/index.json")).unwrap());
+        let manifest = document(&blob(index["manifests"][0]["digest"].as_str().unwrap()));
+        let config = document(&blob(manifest["config"]["digest"].as_str().unwrap()));
+        let (layers, diff_ids) = (&manifest["layers"], &config["rootfs"]["diff_ids"]);
+        let layer = |(layer, diff_id): (&serde_json::Value, &serde_json::Value)| {
+            let blob: Vec<u8> = blob(layer["digest"].as_str().unwrap());
+            self.store.blobs().put(&blob).unwrap();
+            let diff_id = DiffId(diff_id.as_str().unwrap().parse().unwrap());
+            Packed { blob: serde_json::from_value(layer.clone()).unwrap(), diff_id }
+        };
+        layers.as_array().unwrap().iter().zip(diff_ids.as_array().unwrap()).map(layer).collect()
+    }
+
+    /// All layers at the same time, as a build does it.
+    fn unpack_chain(&self, chain: &[Packed]) -> Duration {
+        let started = Instant::now();
+        let snapshots: Vec<_> = std::thread::scope(|scope| {
+            let unpacking = chain
+                .iter()
+                .map(|layer| scope.spawn(|| unpack_blob(&self.store, &layer.blob, layer.diff_id).unwrap().0));
+            unpacking.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let took = started.elapsed();
+        snapshots.iter().for_each(|snapshot| remove(&self.store.snapshot_path(snapshot)));
+        took
+    }
+
+    fn in_world(&self, line: &str) -> Duration {
+        shell(&format!("cd {} && {line}", shown(&self.world)))
+    }
+
+    fn in_world_read(&self, line: &str) -> Vec<u8> {
+        let output = Command::new("sh").args(["-c", line]).current_dir(&self.world).output().unwrap();
+        assert!(output.status.success(), "{line}");
+        output.stdout
     }
 
     /// 100,000 files of 1 KB, uncompressed with a digest, against tar and sha256sum.

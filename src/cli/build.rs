@@ -171,6 +171,9 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     }
     let store = Arc::clone(&tools.store);
     let built = signals::until_interrupted(build::build(&request, tools), &endings);
+    if !matches!(built, Ok(Ok(_))) {
+        environment::wait_for_the_rest(&store);
+    }
     keep_within(max_used_space, store);
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Global;
 use super::quantity::Bytes;
@@ -10,6 +11,9 @@ use super::report::{Code, Report};
 use crate::registry::{Proxies, Secret, Settings};
 use crate::sandbox::{self, Entered, Host};
 use crate::store::Store;
+
+/// How long threads may take to notice that what they do has failed.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A process that has moved into its namespace and opened the store.
 #[derive(Debug)]
@@ -50,6 +54,15 @@ pub(super) fn max_used_space() -> Result<Option<Bytes>, Report> {
     let name = "RBUILD_MAX_USED_SPACE";
     let said = text(name).filter(|said| !said.is_empty());
     said.map(|said| said.parse().map_err(|why| Report::usage(format!("{name}: {why}")))).transpose()
+}
+
+/// Waits, though not for long, for threads that still write into the store: work that failed does not wait for what went on
+/// beside it, and what that leaves is removed when the last of it lets go of the store.
+pub(super) fn wait_for_the_rest(store: &Arc<Store>) {
+    let until = Instant::now() + PATIENCE;
+    while Arc::strong_count(store) > 1 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Opens the store without a namespace, for what looks at records and blobs alone. Snapshots mean nothing to it.

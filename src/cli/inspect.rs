@@ -80,7 +80,7 @@ pub(super) fn main(global: &Global, args: InspectArgs) -> Result<i32, Report> {
         match inspect(&store, &catalog, text) {
             Ok(inspected) => found.push(inspected),
             Err(report) => {
-                let failed = report.print();
+                let failed = report.with_store(store.root()).print();
                 code = if code == 0 { failed } else { code };
             }
         }

@@ -17,7 +17,7 @@ use crate::sys::{At, blocking};
 
 /// Take in images from an archive: of docker, podman, skopeo, buildah or rbuild, or any OCI layout.
 ///
-/// The archive may be compressed with gzip or zstd. It is loaded as a whole or not at all.
+/// The archive may be compressed with gzip, bzip2, xz or zstd. It is loaded as a whole or not at all.
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
     /// The archive, or a directory with an OCI layout [default: standard input]

@@ -179,7 +179,10 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Prune(args) => prune::main(&global, args),
         Verb::Store(args) => store::main(&global, args),
     };
-    result.unwrap_or_else(|report: Report| report.print())
+    result.unwrap_or_else(|report: Report| match environment::store_root(&global) {
+        Ok(root) => report.with_store(&root).print(),
+        Err(_) => report.print(),
+    })
 }
 
 const VERBS: [&str; 17] = [

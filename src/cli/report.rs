@@ -5,9 +5,11 @@ mod causes;
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
+use std::path::Path;
 
 use crate::build::Place;
 use crate::dockerfile::{Diagnostic, Source, Span};
+use crate::sys::disk::{Refusal, Room};
 
 /// The exit codes of rbuild itself; `run` returns its container's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,14 @@ pub(super) struct Report {
     /// What belongs between the message and the hints: excerpts, last lines of a log.
     details: Vec<String>,
     hints: Vec<String>,
+    /// Whether the store's file system is to blame, and for what.
+    refusal: Option<Refusal>,
 }
 
 impl Report {
     pub(super) fn new(code: Code, message: impl Display) -> Self {
-        Self { code, message: message.to_string(), details: Vec::new(), hints: Vec::new() }
+        let (details, hints) = (Vec::new(), Vec::new());
+        Self { code, message: message.to_string(), details, hints, refusal: None }
     }
 
     pub(super) fn usage(message: impl Display) -> Self {
@@ -91,6 +96,21 @@ impl Report {
         self
     }
 
+    /// Says how the file system of the store is, if that is to blame.
+    pub(super) fn with_store(self, root: &Path) -> Self {
+        let hint = self.refusal.map(|refusal| {
+            let place = "another place with --root or RBUILD_ROOT";
+            let remedy = match refusal {
+                Refusal::Full | Refusal::Quota => {
+                    format!("free some space, for example with `rbuild prune`, or choose {place}")
+                }
+                Refusal::ReadOnly => format!("choose {place}"),
+            };
+            format!("{}: {remedy}", state_of(&format!("the store, {},", root.display()), root, refusal))
+        });
+        self.hint(hint)
+    }
+
     fn detail(mut self, detail: String) -> Self {
         self.details.push(detail);
         self
@@ -101,6 +121,21 @@ impl Report {
             Some(span) => self.detail(frame(&place.source, span)),
             None => self,
         }
+    }
+}
+
+/// How a file system is that takes nothing more.
+fn state_of(what: &str, path: &Path, refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Full => {
+            // What was unfinished may be removed by now, so that there is room again.
+            let room = Room::around(path).map(|room| format!(" (now {room})"));
+            format!("the file system of {what} was full{}", room.unwrap_or_default())
+        }
+        Refusal::Quota => {
+            format!("what this user or project may have on the file system of {what} is used up (its quota)")
+        }
+        Refusal::ReadOnly => format!("the file system of {what} is read-only"),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn main(global: &Global, args: RmiArgs) -> Result<i32, Report> {
                 let forgiven =
                     args.force && matches!(&error, RemoveError::Find(catalog::FindError::Unknown { .. }));
                 // The others are removed all the same; the first failure decides the code.
-                let failed = Report::from(error).print();
+                let failed = Report::from(error).with_store(store.root()).print();
                 code = if code == 0 && !forgiven { failed } else { code };
             }
         }

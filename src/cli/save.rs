@@ -65,6 +65,7 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
         let for_docker = args.format == Form::DockerArchive;
         let layout = Layout::of(&images, for_docker, &tools.layers).await?;
         let step = tools.steps.start("saving images");
+        let shown = shown(&args);
         // Held here, so that it is removed when the work is given up.
         let (pending, stream) = match target(&args)? {
             Target::Stream(stream) => (None, Some(stream)),
@@ -73,7 +74,9 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
         };
         let (store, place) = (Arc::clone(&tools.store), pending.as_ref().map(|it| it.path().to_owned()));
         blocking(move || match (stream, place) {
-            (Some(stream), _) => archive::write(&store, &layout, BufWriter::with_capacity(1 << 20, stream)),
+            (Some(stream), _) => {
+                archive::write(&store, &layout, BufWriter::with_capacity(1 << 20, stream), &shown)
+            }
             (None, Some(place)) => directory::write(&store, &layout, &place),
             (None, None) => Ok(()),
         })
@@ -122,6 +125,12 @@ fn target(args: &SaveArgs) -> Result<Target, ExportError> {
     }
     let (pending, file) = Pending::file(path)?;
     Ok(Target::File(pending, file))
+}
+
+/// What messages call the archive.
+fn shown(args: &SaveArgs) -> PathBuf {
+    let absolute = args.output.as_ref().and_then(|path| std::path::absolute(path).ok());
+    absolute.unwrap_or_else(|| "standard output".into())
 }
 
 /// The images in the order in which they were first mentioned, each with the names that were given of it.

@@ -59,7 +59,7 @@ pub(super) fn run<T, F: Future<Output = T>>(
     let client = Client::new(settings, events.clone());
     let layers = layers(&store, &client, &events);
     let tools = Tools { store, client, layers, steps: Steps::new(events) };
-    let sweeping = tools.store.sweeping();
+    let (store, sweeping) = (Arc::clone(&tools.store), tools.store.sweeping());
     let work = async {
         // What a killed transfer has left may be large. Nobody waits for it.
         tokio::task::spawn_blocking(sweeping);
@@ -67,6 +67,7 @@ pub(super) fn run<T, F: Future<Output = T>>(
     };
     // No sandbox is started, so that there is none to wait for.
     let result = signals::until_interrupted(work, &Endings::default());
+    environment::wait_for_the_rest(&store);
     // The senders are gone: what is still to be shown is shown now, before any error.
     let _ = progress.join();
     result

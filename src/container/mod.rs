@@ -21,6 +21,7 @@ use crate::sandbox::{
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
+use crate::sys::disk::Refusal;
 use crate::sys::{IoError, blocking};
 
 /// What the user says about the process, over what the image says.
@@ -72,6 +73,18 @@ pub enum ContainerError {
     Io(#[from] IoError),
 }
 
+impl ContainerError {
+    /// Whether the file system of the layers takes no more.
+    fn lacks_room(&self) -> bool {
+        let refusal = match self {
+            Self::Layer(error) => error.refusal(),
+            Self::Start(failure) => failure.refusal(),
+            _ => None,
+        };
+        refusal.is_some_and(Refusal::is_want_of_room)
+    }
+}
+
 /// Runs a container of an image to its end; returns its exit code. `signals` are passed on to it.
 pub async fn run(
     config: &Config,
@@ -113,13 +126,18 @@ pub async fn run(
         limits: sandboxing.settings.limits.clone(),
     };
     let stdio = if request.interactive { Stdio::Inherited } else { Stdio::OutputInherited };
-    let mut failed = None;
+    let mut failed: Option<ContainerError> = None;
     for layering in sandboxing.layerings.candidates() {
         let draft = Draft::create(&workspace.directory(layering.name())?)?;
         let mut spec = spec(root_of(&draft, lowers.clone()));
         let writable = match assemble(&mut spec, *layering, &draft, &tools.store) {
             Err(error) => {
-                failed = Some(ContainerError::Layer(error));
+                let error = ContainerError::Layer(error);
+                let is_over = error.lacks_room() && !layering.is_wasteful();
+                failed = failed.filter(ContainerError::lacks_room).or(Some(error));
+                if is_over {
+                    break;
+                }
                 continue;
             }
             Ok(writable) => writable,
@@ -132,7 +150,12 @@ pub async fn run(
         blocking(move || drop(writable)).await;
         workspace = directories;
         if let Some(failure) = finished.failure.clone().filter(Failure::is_of_root) {
-            failed = Some(ContainerError::Start(failure));
+            let error = ContainerError::Start(failure);
+            let is_over = error.lacks_room() && !layering.is_wasteful();
+            failed = failed.filter(ContainerError::lacks_room).or(Some(error));
+            if is_over {
+                break;
+            }
             continue;
         }
         if let (true, Some(why)) = (sandboxing.layerings.works(*layering), failed) {
@@ -148,7 +171,7 @@ pub async fn run(
             (None, None) => Ok(finished.outcome.code()),
         };
     }
-    // What the last way lacks is what is missing.
+    // What the last way lacks is what is missing, unless it is room.
     Err(failed.expect("there is a way to try"))
 }
 

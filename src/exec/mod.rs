@@ -85,7 +85,9 @@ impl Executor {
         let record = blocking(move || -> Result<_, StoreError> {
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            cache.remember(&key.0, snapshot, name, parent)
+            cache
+                .remember(&key.0, snapshot.clone(), name, parent)
+                .inspect_err(|_| store.discard_snapshot(&snapshot))
         })
         .await?;
         Ok(extended(base, record.snapshot, record.created))

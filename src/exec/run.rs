@@ -18,7 +18,7 @@ use crate::snapshot::{Draft, Writable};
 use crate::solve::StepKey;
 use crate::store::Workspace;
 use crate::sys::blocking;
-use crate::sys::disk::Room;
+use crate::sys::disk::{Refusal, Room};
 
 /// How many of a command's last lines an error repeats.
 const LAST_LINES: usize = 10;
@@ -41,14 +41,21 @@ impl Executor {
             lowers.push(self.store.empty());
         }
         let step = self.step(vertex);
-        let mut failed = None;
+        let mut failed: Option<ExecError> = None;
         for layering in self.sandboxing.layerings.candidates() {
-            let result = self.attempt(step, op, lowers.clone(), *layering).await;
-            match result.as_ref().err().and_then(trouble_with_root) {
-                Some(why) => failed = Some((why, result)),
-                None => {
+            match self.attempt(step, op, lowers.clone(), *layering).await {
+                Err(error) if trouble_with_root(&error).is_some() => {
+                    // Other ways take as much room.
+                    let is_over = lacks_room(&error) && !layering.is_wasteful();
+                    // What the last way lacks is what is missing, unless it is room.
+                    failed = failed.filter(lacks_room).or(Some(error));
+                    if is_over {
+                        break;
+                    }
+                }
+                result => {
                     let is_news = self.sandboxing.layerings.works(*layering);
-                    if let (true, Some((why, _))) = (is_news, failed) {
+                    if let (true, Some(why)) = (is_news, failed.as_ref().and_then(trouble_with_root)) {
                         self.events.warn_once(&layering.instead_of(&why));
                     }
                     let (workspace, upper) = result?;
@@ -56,11 +63,7 @@ impl Executor {
                 }
             }
         }
-        // What the last way lacks is what is missing.
-        let Some((_, Err(error))) = failed else {
-            return Err(ExecError::Unexpected("there is a way to try"));
-        };
-        Err(error)
+        Err(failed.unwrap_or(ExecError::Unexpected("there is a way to try")))
     }
 
     /// Runs the command on layers that are put together in one way. Yields where the changes are.
@@ -159,15 +162,17 @@ impl Executor {
         Ok((finished.kept, result))
     }
 
-    /// What is to be said of the disk when a command complained about it.
+    /// What is to be said of the disk when a command complained about it, or may well have failed for it.
     fn want_of_space(&self, log: &[String]) -> Option<String> {
         const COMPLAINTS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
-        log.iter().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))?;
+        let complained = log.iter().any(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
         let root = self.store.root();
-        let room = Room::around(root)?;
+        let room = Room::around(root).filter(|room| complained || room.is_used_up())?;
         let store = format!("the file system of the store, {}, has {room}", root.display());
         Some(if room.is_short() {
-            format!("{store}: free some space, or choose another place with --root or RBUILD_ROOT")
+            format!(
+                "{store}: free some space, for example with `rbuild prune`, or choose another place with --root or RBUILD_ROOT"
+            )
         } else {
             format!("{store}; what was full may be /dev/shm (--shm-size) or another mount of the step")
         })
@@ -184,6 +189,18 @@ fn trouble_with_root(error: &ExecError) -> Option<String> {
     }
     let ExecError::Start { failure, .. } = error else { return None };
     failure.is_of_root().then(|| failure.to_string())
+}
+
+/// Whether the file system of the layers takes no more.
+fn lacks_room(error: &ExecError) -> bool {
+    let refusal = if let ExecError::Layer(error) = error {
+        error.refusal()
+    } else if let ExecError::Start { failure, .. } = error {
+        failure.refusal()
+    } else {
+        None
+    };
+    refusal.is_some_and(Refusal::is_want_of_room)
 }
 
 /// Passes on what a command writes, line by line.

@@ -40,8 +40,10 @@ impl Pending {
     fn beside(target: &Path) -> Self {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        // Errors name it, and who reads them wants to know where that is.
+        let target = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
         let temporary = target.with_file_name(format!(".{name}.{}-{now}.tmp", std::process::id()));
-        Self { temporary, target: target.to_owned() }
+        Self { temporary, target }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::error::ImportError;
 use super::files::Files;
-use super::{Described, compression, merged};
+use super::{Described, layer, merged};
 use crate::image::{Descriptor, Reference};
 
 #[derive(Deserialize)]
@@ -27,9 +27,10 @@ fn described(files: &mut Files<'_>, image: DockerImage) -> Result<Described, Imp
     let config = files.required(&image.config)?;
     let mut layers = Vec::new();
     for path in image.layers.unwrap_or_default() {
-        let digest = files.required(&path)?;
-        let media_type = compression(files.open(&digest)?)?.layer_media_type();
-        layers.push(Descriptor::new(media_type, digest, files.size(&digest).unwrap_or_default()));
+        let content = files.required(&path)?;
+        let (digest, compression) = layer(files, content)?;
+        let size = files.size(&digest).unwrap_or_default();
+        layers.push(Descriptor::new(compression.layer_media_type(), digest, size));
     }
     let names = image.repo_tags.unwrap_or_default();
     let names = names.iter().map(|name| name.parse::<Reference>()).collect::<Result<_, _>>()?;

@@ -152,7 +152,7 @@ impl<'a> Files<'a> {
     }
 
     /// Brings a file into the store.
-    fn take(&mut self, from: &mut impl Read) -> Result<Digest, ImportError> {
+    pub(super) fn take(&mut self, from: &mut impl Read) -> Result<Digest, ImportError> {
         let mut writer = self.store.blobs().writer()?;
         let mut buffer = vec![0; 256 << 10];
         loop {

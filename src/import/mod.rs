@@ -127,12 +127,15 @@ impl Checked {
     }
 }
 
-/// How a file is compressed, by its first bytes.
-fn compression(content: impl Read) -> Result<Compression, ImportError> {
-    Ok(match Decompressed::new(content).map_err(ImportError::Read)? {
-        Decompressed::Plain(_) => Compression::None,
-        Decompressed::Gzip(_) => Compression::Gzip,
-        Decompressed::Zstd(_) => Compression::Zstd,
+/// A layer and how it is compressed, by its first bytes. One that is compressed as no layer may be is taken in as its tar.
+fn layer(files: &mut Files<'_>, content: Digest) -> Result<(Digest, Compression), ImportError> {
+    Ok(match Decompressed::new(files.open(&content)?).map_err(ImportError::Read)? {
+        Decompressed::Plain(_) => (content, Compression::None),
+        Decompressed::Gzip(_) => (content, Compression::Gzip),
+        Decompressed::Zstd(_) => (content, Compression::Zstd),
+        mut tar @ (Decompressed::Bzip2(_) | Decompressed::Xz(_)) => {
+            (files.take(&mut tar)?, Compression::None)
+        }
     })
 }
 

@@ -181,9 +181,29 @@ fn archives_may_be_compressed() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).unwrap();
     let zstd = zstd::bulk::compress(&plain, 1).unwrap();
-    for archive in [plain, gzip.finish().unwrap(), zstd] {
+    for archive in [bzip2(&plain), plain, gzip.finish().unwrap(), zstd] {
         assert_eq!(World::new().load(&archive).unwrap().len(), 1);
     }
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(bytes).unwrap();
+    bzip2.finish().unwrap()
+}
+
+#[test]
+fn a_layer_that_is_compressed_as_none_may_be_is_taken_in_as_its_tar() {
+    let world = World::new();
+    let one = layer("one");
+    let config = config(&[&one]);
+    let loaded = world.load(&old_form(&config, &[&bzip2(&one)], "[\"app:1\"]").tar()).unwrap();
+    assert_eq!(loaded[0].id.0, Digest::of(&config));
+    let record = world.store.record::<LayerRecord>(&Digest::of(&one).hex()).unwrap().unwrap();
+    let blobs: Vec<_> = record.verified().map(|known| &known.blob).collect();
+    assert_eq!((blobs.len(), blobs[0].digest), (1, Digest::of(&one)));
+    assert!(world.store.blobs().size(&Digest::of(&one)).unwrap().is_some());
+    assert!(world.store.blobs().size(&Digest::of(&bzip2(&one))).unwrap().is_none());
 }
 
 #[test]

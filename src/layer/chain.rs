@@ -14,7 +14,7 @@ use super::{check_layer, receive, receive_blob, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
-use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, Store, StoreError};
+use crate::store::{KnownBlob, LayerRecord, Lock, SealRecord, SnapshotId, Store, StoreError};
 use crate::sys::{At, blocking};
 
 /// One layer of a root file system.
@@ -107,19 +107,11 @@ impl Layers {
             return Ok(path);
         }
         let (store, name) = (Arc::clone(&self.store), format!("layer-{}", diff_id.0.hex()));
-        let _claim = blocking(move || store.lock(&name)).await?;
+        let claim = Arc::new(blocking(move || store.lock(&name)).await?);
         if let Some(path) = self.unpacked(diff_id)? {
             return Ok(path);
         }
-        let (snapshot, blob, size) = self.unpack_first(diff_id, &self.record(diff_id)?).await?;
-        self.store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
-            record.confirm(&blob);
-            record.size = Some(size);
-            record.snapshot = Some(snapshot.clone());
-            record.latest = None;
-        })?;
-        self.store.put_record(&snapshot.to_string(), &SealRecord { diff_id, packed: false })?;
-        Ok(self.store.snapshot_path(&snapshot))
+        self.unpack_first(diff_id, &self.record(diff_id)?, &claim).await
     }
 
     fn record(&self, diff_id: DiffId) -> Result<LayerRecord, StoreError> {
@@ -137,11 +129,12 @@ impl Layers {
         &self,
         diff_id: DiffId,
         record: &LayerRecord,
-    ) -> Result<(SnapshotId, Descriptor, u64), LayerError> {
+        claim: &Arc<Lock>,
+    ) -> Result<PathBuf, LayerError> {
         let mut failure = None;
         for known in candidates(record) {
-            match self.unpack(diff_id, known).await {
-                Ok((snapshot, size)) => return Ok((snapshot, known.blob.clone(), size)),
+            match self.unpack(diff_id, known, claim).await {
+                Ok(path) => return Ok(path),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -202,26 +195,30 @@ impl Layers {
         self.fetch(&known.blob, &source, read).await?.map_err(|source| damaged(diff_id, source))
     }
 
-    async fn unpack(&self, diff_id: DiffId, known: &KnownBlob) -> Result<(SnapshotId, u64), LayerError> {
+    async fn unpack(
+        &self,
+        diff_id: DiffId,
+        known: &KnownBlob,
+        claim: &Arc<Lock>,
+    ) -> Result<PathBuf, LayerError> {
+        // What is begun goes on when nobody waits for it any more, and keeps the claim so long.
+        let (store, blob, claim) = (Arc::clone(&self.store), known.blob.clone(), Arc::clone(claim));
         if self.store.blobs().size(&known.blob.digest)?.is_some() {
-            let (store, blob) = (Arc::clone(&self.store), known.blob.clone());
-            let unpacked = blocking(move || unpack_blob(&store, &blob, diff_id)).await;
-            return unpacked.map_err(|source| damaged(diff_id, source));
+            let unpacked = blocking(move || {
+                let _claim = claim;
+                let (snapshot, size) = unpack_blob(&store, &blob, diff_id)?;
+                note_unpacked(&store, diff_id, &blob, snapshot, size)
+            });
+            return unpacked.await.map_err(|source| damaged(diff_id, source));
         }
         let lost = || LayerError::Lost { layer: diff_id.to_string() };
         let source: Reference = known.sources.last().and_then(|name| name.parse().ok()).ok_or_else(lost)?;
-        self.download(diff_id, &known.blob, &source).await
-    }
-
-    /// Downloads a blob and unpacks it at the same time.
-    async fn download(
-        &self,
-        diff_id: DiffId,
-        blob: &Descriptor,
-        source: &Reference,
-    ) -> Result<(SnapshotId, u64), LayerError> {
-        let (store, layer) = (Arc::clone(&self.store), blob.clone());
-        let unpacked = self.fetch(blob, source, move |reader| receive(&store, &layer, diff_id, reader));
+        // Downloaded and unpacked at the same time.
+        let unpacked = self.fetch(&known.blob, &source, move |reader| {
+            let _claim = claim;
+            let (snapshot, size) = receive(&store, &blob, diff_id, reader)?;
+            note_unpacked(&store, diff_id, &blob, snapshot, size)
+        });
         unpacked.await?.map_err(|source| damaged(diff_id, source))
     }
 
@@ -264,6 +261,25 @@ impl Layers {
         }
         Downloading(self)
     }
+}
+
+/// Notes that a layer is unpacked, and where; what cannot be noted is removed.
+fn note_unpacked(
+    store: &Store,
+    diff_id: DiffId,
+    blob: &Descriptor,
+    snapshot: SnapshotId,
+    size: u64,
+) -> Result<PathBuf, LayerError> {
+    let noted = store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
+        record.confirm(blob);
+        record.size = Some(size);
+        record.snapshot = Some(snapshot.clone());
+        record.latest = None;
+    });
+    noted.inspect_err(|_| store.discard_snapshot(&snapshot))?;
+    store.put_record(&snapshot.to_string(), &SealRecord { diff_id, packed: false })?;
+    Ok(store.snapshot_path(&snapshot))
 }
 
 /// One download that is shown.

@@ -9,6 +9,7 @@ use crate::registry::RegistryError;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
+use crate::sys::disk::Refusal;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -44,10 +45,21 @@ pub enum LayerError {
 impl LayerError {
     /// Whether the disk is to blame, and not what was to be unpacked.
     pub fn is_of_disk(&self) -> bool {
-        let errno = match self {
-            Self::Io(error) | Self::Store(StoreError::Io(error)) => error.errno(),
-            _ => None,
+        let is_broken = match self {
+            Self::Io(error) | Self::Store(StoreError::Io(error)) => error.errno() == Some(Errno::IO),
+            _ => false,
         };
-        matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO))
+        is_broken || self.refusal().is_some()
+    }
+
+    /// Why the file system has refused, if that is it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Io(error) => error.refusal(),
+            Self::Store(error) => error.refusal(),
+            Self::Snapshot(error) => error.refusal(),
+            Self::Damaged { source, .. } => source.refusal(),
+            _ => None,
+        }
     }
 }

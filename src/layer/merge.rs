@@ -46,7 +46,8 @@ fn merge(store: &Store, lowest: &[PathBuf], key: &str) -> Result<SnapshotId, Lay
     let directory = workspace.directory("diff")?;
     flatten(lowest, &directory)?;
     let snapshot = store.adopt_snapshot(&directory)?;
-    store.put_record(key, &MergedRecord { snapshot: snapshot.clone() })?;
+    let recorded = store.put_record(key, &MergedRecord { snapshot: snapshot.clone() });
+    recorded.inspect_err(|_| store.discard_snapshot(&snapshot))?;
     Ok(snapshot)
 }
 

@@ -36,7 +36,7 @@ pub fn main() -> i32 {
     match serve(&socket) {
         Ok(()) => 0,
         Err(error) => {
-            let failure = Failure::Step { step: "start".to_owned(), error: error.to_string() };
+            let failure = Failure::of_step("start", &error);
             // When the parent is gone nobody is left to be told.
             let _ = message::write(&mut &socket, &Report::Failed(failure));
             let ended = Report::Ended { outcome: Outcome::Exited(125), out_of_memory: None };
@@ -190,7 +190,7 @@ fn become_init(
     process::default_signals();
     let failure = match processes.make_proc(&child.socket) {
         Ok(proc) => init::run(job, proc, group, socket, child, stdio),
-        Err(error) => Failure::Step { step: "mount-proc".to_owned(), error: error.to_string() },
+        Err(error) => Failure::of_step("mount-proc", &error.source),
     };
     let code = failure.code();
     let _ = message::write(&mut &*socket, &Report::Failed(failure));

@@ -18,6 +18,7 @@ use super::spec::{Emulated, Process};
 use super::steps::Step;
 use super::users::UserError;
 use super::{capabilities, profile, ulimits};
+use crate::sys::disk::Refusal;
 use crate::sys::mount::{self, Attributes, MountError, Recursive};
 use crate::sys::rooted::Root;
 use crate::sys::socket::send_descriptors;
@@ -45,22 +46,17 @@ pub(super) fn run(
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for step in &job.steps {
         if let Err(error) = init.carry_out(step) {
-            return match error {
-                StepError::User(error) => Failure::User { error: error.to_string(), hint: error.hint() },
-                StepError::Directory(error) => Failure::Directory { error: error.to_string() },
-                StepError::MountPoint { path, found } => Failure::MountPoint { path, found },
-                other => Failure::Step { step: step_name(step), error: other.to_string() },
-            };
+            return error.at_step(step);
         }
     }
     // After the last change of credentials, which would undo it.
     if let Err(error) = process::die_with_parent().and_then(|()| process::install_stdio(init.stdio)) {
-        return Failure::Step { step: "start".to_owned(), error: error.to_string() };
+        return Failure::of_step("start", &error);
     }
     process::close_on_exec_from(3);
     // As late as this: an image may have many layers, each a descriptor.
     if let Err(error) = ulimits::restore_open_files(job.open_files, &job.steps) {
-        return Failure::Step { step: "start".to_owned(), error: error.to_string() };
+        return Failure::of_step("start", &error);
     }
     program::execute(&init.process)
 }
@@ -110,6 +106,24 @@ pub(super) enum StepError {
     /// The image has something else where something has to be mounted.
     #[error("{path} is {found}")]
     MountPoint { path: String, found: String },
+}
+
+impl StepError {
+    fn at_step(self, step: &Step) -> Failure {
+        let refusal = match &self {
+            Self::Io(error) | Self::Directory(error) => error.refusal(),
+            Self::Mount(error) => Refusal::of(&error.source),
+            Self::User(_) | Self::MountPoint { .. } => None,
+        };
+        match self {
+            Self::User(error) => Failure::User { error: error.to_string(), hint: error.hint() },
+            Self::MountPoint { path, found } => Failure::MountPoint { path, found },
+            Self::Directory(error) if refusal.is_none() => Failure::Directory { error: error.to_string() },
+            Self::Io(_) | Self::Mount(_) | Self::Directory(_) => {
+                Failure::Step { step: step_name(step), error: self.to_string(), refusal }
+            }
+        }
+    }
 }
 
 impl From<RootError> for StepError {

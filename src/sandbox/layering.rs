@@ -32,6 +32,11 @@ impl Layering {
         }
     }
 
+    /// Whether it takes much more room than another way would.
+    pub fn is_wasteful(self) -> bool {
+        self == Self::Copy
+    }
+
     const ALL: [Self; 4] = [Self::Kernel, Self::Mount, Self::Copy, Self::Fuse];
 
     /// What to tell whoever waits: that this is done because a better way failed.

@@ -11,6 +11,7 @@ use super::processes::Processes;
 use super::spec::{Network, Process};
 use super::steps::MOUNT_ROOT;
 use super::steps::Step;
+use crate::sys::disk::Refusal;
 
 /// The first frame to the child: everything it will do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,8 +80,8 @@ pub enum Outcome {
 /// Why a sandboxed process never ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
-    /// A step of making the sandbox failed.
-    Step { step: String, error: String },
+    /// A step of making the sandbox failed; perhaps because the file system of the layers takes nothing more.
+    Step { step: String, error: String, refusal: Option<Refusal> },
     /// The image has something at a place that is mounted on, and nothing can be mounted there.
     MountPoint { path: String, found: String },
     /// The user to become is not known inside, or the namespace lacks it.
@@ -96,7 +97,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Step { step, error } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
+            Self::Step { step, error, .. } => write!(out, "cannot prepare the sandbox: {step}: {error}"),
             Self::MountPoint { path, found } => {
                 write!(out, "cannot mount on {path}, as every step needs: it is {found} in the image")
             }
@@ -108,6 +109,23 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
+    /// A step that failed with an error of the system.
+    pub(super) fn of_step(step: &str, error: &io::Error) -> Self {
+        Self::Step { step: step.to_owned(), error: error.to_string(), refusal: Refusal::of(error) }
+    }
+
+    /// Why the file system has refused, if that is it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Step { refusal, .. } => *refusal,
+            Self::MountPoint { .. }
+            | Self::User { .. }
+            | Self::Directory { .. }
+            | Self::NotFound { .. }
+            | Self::NotExecutable { .. } => None,
+        }
+    }
+
     /// Whether the root file system could not be mounted, before anything else was done.
     pub fn is_of_root(&self) -> bool {
         matches!(self, Self::Step { step, .. } if step.starts_with(MOUNT_ROOT))

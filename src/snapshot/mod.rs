@@ -26,6 +26,7 @@ pub use merged::Merged;
 pub use whiteout::make_whiteout;
 pub use writable::{Place, Writable};
 
+use crate::sys::disk::Refusal;
 use crate::sys::mount::{self, MountError, Overlay};
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError};
@@ -42,6 +43,16 @@ pub enum SnapshotError {
     Mount(#[from] MountError),
     #[error(transparent)]
     Io(#[from] IoError),
+}
+
+impl SnapshotError {
+    /// Why the file system has refused, if that is it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Mount(error) => Refusal::of(&error.source),
+            Self::Io(error) => error.refusal(),
+        }
+    }
 }
 
 /// The merged tree of a chain, for reading. `empty` is an empty directory.

@@ -8,6 +8,7 @@ use super::Store;
 use super::error::StoreError;
 use super::pins;
 use super::record::{BlobRecord, Record as _};
+use super::session::Temporary;
 use crate::image::{Digest, Hasher};
 use crate::sys::At;
 
@@ -17,11 +18,11 @@ pub struct Blobs<'a> {
     store: &'a Store,
 }
 
-/// A blob being written: it has no name before [`BlobWriter::complete`].
+/// A blob being written: it has no name before [`BlobWriter::complete`], and is gone with the value.
 #[derive(Debug)]
 pub struct BlobWriter<'a> {
     store: &'a Store,
-    temporary: PathBuf,
+    temporary: Temporary,
     file: File,
     hasher: Hasher,
     size: u64,
@@ -65,13 +66,13 @@ impl<'a> Blobs<'a> {
     /// Stores bytes that are in memory.
     pub fn put(self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let mut writer = self.writer()?;
-        writer.write_all(bytes).at("write", &writer.temporary)?;
+        writer.write_all(bytes).at("write", writer.temporary.path())?;
         Ok(writer.complete()?.0)
     }
 
     pub fn writer(self) -> Result<BlobWriter<'a>, StoreError> {
         let temporary = self.store.session.file()?;
-        let file = File::create(&temporary).at("create", &temporary)?;
+        let file = File::create(temporary.path()).at("create", temporary.path())?;
         Ok(BlobWriter { store: self.store, temporary, file, hasher: Hasher::new(), size: 0 })
     }
 }
@@ -85,23 +86,17 @@ impl<'a> BlobWriter<'a> {
 
     /// Gives the blob its name.
     pub fn complete(self) -> Result<(Digest, u64), StoreError> {
-        let digest = self.hasher.finish();
-        let path = self.store.blobs().path(&digest);
-        self.store.pins.pin(&[pins::name(BlobRecord::KIND, &digest.hex())])?;
-        std::fs::rename(&self.temporary, &path).at("rename to", &path)?;
-        self.store.put_record(&digest.hex(), &BlobRecord { size: self.size })?;
-        Ok((digest, self.size))
+        let nameless = self.finish();
+        let (digest, size) = (nameless.digest, nameless.size);
+        nameless.keep()?;
+        Ok((digest, size))
     }
 
     /// As [`BlobWriter::complete`], if it is what was expected.
     pub fn complete_as(self, expected: &Digest) -> Result<u64, StoreError> {
         match self.hasher.clone().finish() {
             found if found == *expected => Ok(self.complete()?.1),
-            found => {
-                // The session's directory is removed at the end; this only frees the space earlier.
-                let _ = std::fs::remove_file(&self.temporary);
-                Err(StoreError::Digest { expected: *expected, found })
-            }
+            found => Err(StoreError::Digest { expected: *expected, found }),
         }
     }
 }
@@ -110,7 +105,7 @@ impl<'a> BlobWriter<'a> {
 #[derive(Debug)]
 pub struct NamelessBlob<'a> {
     store: &'a Store,
-    temporary: PathBuf,
+    temporary: Temporary,
     digest: Digest,
     size: u64,
 }
@@ -125,22 +120,18 @@ impl NamelessBlob<'_> {
     }
 
     pub fn open(&self) -> Result<File, StoreError> {
-        Ok(File::open(&self.temporary).at("open", &self.temporary)?)
+        Ok(File::open(self.temporary.path()).at("open", self.temporary.path())?)
     }
 
     /// Gives the blob its name.
-    pub fn keep(self) -> Result<(), StoreError> {
-        let path = self.store.blobs().path(&self.digest);
-        self.store.pins.pin(&[pins::name(BlobRecord::KIND, &self.digest.hex())])?;
-        std::fs::rename(&self.temporary, &path).at("rename to", &path)?;
-        self.store.put_record(&self.digest.hex(), &BlobRecord { size: self.size })
-    }
-}
-
-impl Drop for NamelessBlob<'_> {
-    fn drop(&mut self) {
-        // Gone already when it was kept; the session's directory is removed in any case.
-        let _ = std::fs::remove_file(&self.temporary);
+    pub fn keep(mut self) -> Result<(), StoreError> {
+        let (store, hex) = (self.store, self.digest.hex());
+        let path = store.blobs().path(&self.digest);
+        store.pins.pin(&[pins::name(BlobRecord::KIND, &hex)])?;
+        // Written before the blob has its name: when there is no room for it there is no blob either.
+        let record = store.records.prepare(&store.session, &hex, &BlobRecord { size: self.size })?;
+        self.temporary.rename(&path).at("rename to", &path)?;
+        record.commit(&store.records)
     }
 }
 

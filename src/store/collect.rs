@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::inventory::{Inventory, Item};
-use super::lock::Lock;
-use super::pins::{COLLECT, Closed};
+use super::lock;
+use super::pins::Closed;
 use super::session::Trash;
 use super::{BlobRecord, Record as _, Store};
 use crate::sys::At;
+use crate::sys::disk::Refusal;
 use crate::sys::link_owners::LinkOwners;
 
 /// For how long a bite keeps others waiting, about.
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Collection<'a> {
     store: &'a Store,
     trash: Trash,
-    _lock: Lock,
+    _right: lock::Right,
 }
 
 /// What became of a choice.
@@ -39,12 +40,12 @@ pub struct Removed {
 impl Store {
     /// Begins a collection, after the one that may be going on.
     pub fn collect(&self) -> Result<Collection<'_>, StoreError> {
-        Collection::begin(self, self.lock(COLLECT)?)
+        Collection::begin(self, lock::Right::wait(self.root())?)
     }
 
     /// Begins a collection unless one is going on.
     pub fn try_collect(&self) -> Result<Option<Collection<'_>>, StoreError> {
-        self.try_lock(COLLECT)?.map(|lock| Collection::begin(self, lock)).transpose()
+        lock::Right::unless_taken(self.root())?.map(|right| Collection::begin(self, right)).transpose()
     }
 
     /// What the store's file system has left for this user.
@@ -55,10 +56,13 @@ impl Store {
 }
 
 impl<'a> Collection<'a> {
-    fn begin(store: &'a Store, lock: Lock) -> Result<Self, StoreError> {
-        Closed::wait(store.root())?.forget_the_gone()?;
-        let trash = Trash::begin(&store.root().join("tmp"))?;
-        Ok(Self { store, trash, _lock: lock })
+    fn begin(store: &'a Store, right: lock::Right) -> Result<Self, StoreError> {
+        match Closed::wait(store.root())?.forget_the_gone() {
+            // Who can remove nothing may look, and pins that are not needed any more only hide what could go.
+            Err(error) if error.refusal() == Some(Refusal::ReadOnly) => {}
+            answer => answer?,
+        }
+        Ok(Self { store, trash: Trash::begin(&store.root().join("tmp")), _right: right })
     }
 
     /// Takes stock; only what was taken stock of within a collection may be removed in it.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::image::Digest;
 use crate::sys::IoError;
+use crate::sys::disk::Refusal;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,14 +21,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Why the file system has refused, if that is it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Io(error) => error.refusal(),
+            Self::Version { .. } | Self::Foreign { .. } | Self::Digest { .. } | Self::NoBlob(_) => None,
+        }
+    }
+
+    /// Whether there was no room, by whatever count.
+    pub(super) fn is_want_of_room(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_want_of_room)
+    }
+
     /// What would help.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Io(error) => match error.errno() {
-                Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
-                    Some("free some space, or choose another place with --root or RBUILD_ROOT".to_owned())
-                }
-                Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {
+                Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
                     Some("choose a writable place with --root or RBUILD_ROOT".to_owned())
                 }
                 _ => None,

@@ -174,6 +174,14 @@ impl Store {
         Ok(assemble::assemble(self, &stock, &measured))
     }
 
+    /// Notes a size for the next who asks, unless there is no place for it: to take stock is the way out of a full disk.
+    fn note_size(&self, id: &SnapshotId, bytes: u64) -> Result<(), StoreError> {
+        match self.put_record(&id.to_string(), &SizeRecord { bytes }) {
+            Err(error) if error.refusal().is_some() => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// The sizes of snapshots. What has not been measured before is measured and noted.
     fn measure(&self, stock: &Stock) -> Result<HashMap<SnapshotId, u64>, StoreError> {
         let mut measured: HashMap<SnapshotId, u64> = HashMap::new();
@@ -184,20 +192,21 @@ impl Store {
         }
         // Merged layers are links to the files of the layers, where they are counted.
         let merged: HashSet<&SnapshotId> = stock.merged.iter().filter_map(Listed::snapshot).collect();
-        for id in stock.snapshots.iter().filter(|id| self.is_readable(id)) {
+        let is_new = |id: &&SnapshotId| self.is_readable(id) && !measured.contains_key(id);
+        let new: Vec<&SnapshotId> = stock.snapshots.iter().filter(is_new).collect();
+        let place = |id: &&SnapshotId| {
             let links = if merged.contains(id) { Links::Skipped } else { Links::Once };
-            if !measured.contains_key(id)
-                && let Some(bytes) = measure::tree_size(&self.snapshot_path(id), links)
-            {
-                self.put_record(&id.to_string(), &SizeRecord { bytes })?;
-                measured.insert(id.clone(), bytes);
-            }
+            (self.snapshot_path(id), links)
+        };
+        let sizes = measure::tree_sizes(&new.iter().map(place).collect::<Vec<_>>());
+        for (id, bytes) in new.into_iter().zip(sizes).filter_map(|(id, size)| Some((id, size?))) {
+            self.note_size(id, bytes)?;
+            measured.insert(id.clone(), bytes);
         }
         Ok(measured)
     }
 }
 
-/// The names in a directory of the store.
 /// The snapshots. Owners of links that are recorded beside one belong to it; what is left of them without one is taken for
 /// a snapshot that nothing leads to, unless that is just being made.
 fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
@@ -212,6 +221,7 @@ fn snapshots_in(store: &Store) -> Result<Vec<SnapshotId>, StoreError> {
     Ok(known.into_iter().map(SnapshotId::named).collect())
 }
 
+/// The names in a directory of the store.
 fn names_in(store: &Store, directory: &str) -> Result<Vec<String>, StoreError> {
     let path = store.root().join(directory);
     let mut names = Vec::new();

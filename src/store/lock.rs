@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Store;
 use super::error::StoreError;
-use crate::sys::At;
+use crate::sys::{At, IoError};
 
 /// Held until dropped, or until the process ends in whatever way.
 #[derive(Debug)]
@@ -46,6 +46,43 @@ impl Store {
         let file =
             OpenOptions::new().create(true).write(true).truncate(false).open(&path).at("open", &path)?;
         Ok((path, file))
+    }
+}
+
+/// The right to collect: the directory of the locks, itself locked. It needs no file, for which a full disk has no room.
+#[derive(Debug)]
+pub(super) struct Right {
+    /// Locked as long as it is open.
+    _directory: File,
+}
+
+impl Right {
+    /// Waits for whoever collects.
+    pub(super) fn wait(root: &Path) -> Result<Self, StoreError> {
+        let (path, directory) = Self::open(root)?;
+        directory.lock().at("lock", &path)?;
+        Ok(Self { _directory: directory })
+    }
+
+    /// None if somebody collects.
+    pub(super) fn unless_taken(root: &Path) -> Result<Option<Self>, StoreError> {
+        let (path, directory) = Self::open(root)?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Some(Self { _directory: directory })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).at("lock", &path)?,
+        }
+    }
+
+    /// Whether a collector is at work.
+    pub(super) fn is_taken(root: &Path) -> bool {
+        Self::open(root).is_ok_and(|(_, directory)| directory.try_lock_shared().is_err())
+    }
+
+    fn open(root: &Path) -> Result<(PathBuf, File), IoError> {
+        let path = root.join("locks");
+        let directory = File::open(&path).at("open", &path)?;
+        Ok((path, directory))
     }
 }
 

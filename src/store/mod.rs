@@ -87,7 +87,7 @@ impl Store {
             make_directory(&root.join(directory))?;
         }
         check_format(root)?;
-        let session = Session::begin(&root.join("tmp"))?;
+        let session = Session::begin(&root.join("tmp"));
         let records = Records::open(root)?;
         let pins = Pins::open(root)?;
         Ok(Self { root: root.to_owned(), session, records, pins, id_map: id_map() })
@@ -235,8 +235,13 @@ fn check_format(root: &Path) -> Result<(), StoreError> {
             let text = serde_json::to_vec(&Format { version: VERSION }).expect("a number serialises");
             // Two processes may both find it missing; they write the same.
             let temporary = root.join("tmp").join(format!("format.{}", session::random_name()?));
-            std::fs::write(&temporary, text).at("write", &temporary)?;
-            Ok(std::fs::rename(&temporary, &path).at("rename to", &path)?)
+            let written = std::fs::write(&temporary, text).at("write", &temporary);
+            let named = written.and_then(|()| std::fs::rename(&temporary, &path).at("rename to", &path));
+            if named.is_err() {
+                // It would be taken for something that is just being set up.
+                let _ = std::fs::remove_file(&temporary);
+            }
+            Ok(named?)
         }
         Err(error) => Err(error).at("read", &path)?,
     }

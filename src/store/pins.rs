@@ -8,8 +8,8 @@
 //!    through the shared gate.
 //! 2. **Making.** A name is pinned before a thing is renamed to it, and before a record is written that leads to it.
 //! 3. **Ending.** A process removes its file in a passage through the shared gate, unless a collection is going on
-//!    (`locks/collect` is held): then it leaves the file, unlocked.
-//! 4. **Collecting.** A collector holds `locks/collect` all the time. It begins with a passage through the exclusive gate
+//!    (the directory `locks/` is locked): then it leaves the file, unlocked.
+//! 4. **Collecting.** A collector keeps the directory `locks/` locked all the time. It begins with a passage through the exclusive gate
 //!    that removes the files of processes that are gone. Then it takes stock, and decides what could go. Then it takes
 //!    things away in small bites: each is one passage through the exclusive gate, in which it reads every file again,
 //!    whether its process lives or not, and takes only what no line names and nothing leads to that stays. Within a bite
@@ -32,11 +32,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
+use super::lock::Right;
 use super::session::random_name;
+use crate::sys::disk::Refusal;
 use crate::sys::{At, IoError};
-
-/// The lock that a collector holds.
-pub(super) const COLLECT: &str = "collect";
 
 /// This process's pins.
 #[derive(Debug)]
@@ -88,7 +87,12 @@ impl Pins {
         let mut own = self.own();
         let _passage = Passage::begin(&self.gate, &self.root)?;
         let Some((found, names)) = look()? else { return Ok(None) };
-        self.write(&mut own, &names)?;
+        match self.write(&mut own, &names) {
+            // Who can write nothing may read all the same. Should it be taken away by another way into the store, it will be
+            // missing, which is told as that.
+            Err(error) if error.refusal() == Some(Refusal::ReadOnly) => {}
+            answer => answer?,
+        }
         Ok(Some(found))
     }
 
@@ -123,7 +127,7 @@ impl Drop for Pins {
         let Some((path, _)) = &own.file else { return };
         let Ok(_passage) = Passage::begin(&self.gate, &self.root) else { return };
         // What stays is removed when the next collection begins, or by a sweep.
-        if !is_collecting(&self.root) {
+        if !Right::is_taken(&self.root) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -163,7 +167,7 @@ pub(super) fn sweep(root: &Path) -> Result<(), StoreError> {
     }
     let gate = open_gate(root)?;
     match gate.try_lock() {
-        Ok(()) if is_collecting(root) => Ok(()),
+        Ok(()) if Right::is_taken(root) => Ok(()),
         Ok(()) => Closed { directory: directory(root), _gate: gate }.forget_the_gone(),
         Err(TryLockError::WouldBlock) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error).at("lock", directory(root))?,
@@ -193,12 +197,6 @@ fn directory(root: &Path) -> PathBuf {
 
 fn open_gate(root: &Path) -> Result<File, IoError> {
     File::open(directory(root)).at("open", directory(root))
-}
-
-/// Whether a collector is at work. A file alone says nothing: a killed one has left it.
-fn is_collecting(root: &Path) -> bool {
-    let Ok(file) = File::open(root.join("locks").join(COLLECT)) else { return false };
-    file.try_lock_shared().is_err()
 }
 
 fn pinned(directory: &Path) -> Result<HashSet<String>, StoreError> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::record::Record;
-use super::session::Session;
+use super::session::{Session, Temporary};
 use super::snapshots::SnapshotId;
 use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError};
@@ -159,9 +159,11 @@ impl Records {
     /// Whether there was one to remove.
     pub(super) fn remove(&self, kind: &str, key: &str) -> Result<bool, StoreError> {
         let path = self.root.join(kind).join(key);
-        self.written.store(true, Ordering::Relaxed);
         match std::fs::remove_file(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.written.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error).at("remove", &path)?,
         }
@@ -179,21 +181,26 @@ impl Records {
     }
 
     pub(super) fn write<T: Record>(&self, session: &Session, key: &str, value: &T) -> Result<(), StoreError> {
+        self.prepare(session, key, value)?.commit(self)
+    }
+
+    /// Writes a record that does not count yet.
+    pub(super) fn prepare<T: Record>(
+        &self,
+        session: &Session,
+        key: &str,
+        value: &T,
+    ) -> Result<Prepared, StoreError> {
         let envelope = Envelope { boot: self.boot.clone(), at: since_boot(), value };
         let text = serde_json::to_vec(&envelope).expect("records have only string keys");
-        let directory = self.root.join(T::KIND);
-        let temporary = session.file()?;
-        std::fs::write(&temporary, text).at("write", &temporary)?;
-        self.written.store(true, Ordering::Relaxed);
-        self.ever_written.store(true, Ordering::Relaxed);
-        let path = directory.join(key);
-        match std::fs::rename(&temporary, &path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-                Ok(std::fs::rename(&temporary, &path).at("rename to", &path)?)
-            }
-            answer => Ok(answer.at("rename to", &path)?),
+        let path = self.path(T::KIND, key);
+        let directory = path.parent().unwrap_or(&self.root);
+        if !directory.is_dir() {
+            std::fs::create_dir_all(directory).at("create directory", directory)?;
         }
+        let file = session.file()?;
+        std::fs::write(file.path(), text).at("write", file.path())?;
+        Ok(Prepared { file, path })
     }
 
     pub(super) fn ever_written(&self) -> bool {
@@ -215,7 +222,23 @@ impl Records {
             .unwrap_or_default();
         let entry = synced.entry(self.boot.clone()).or_default();
         *entry = until.max(*entry);
-        Ok(write_durably(&session.file()?, &path, &serde_json::to_vec(&synced).expect("string keys"))?)
+        Ok(write_durably(session.file()?, &path, &serde_json::to_vec(&synced).expect("string keys"))?)
+    }
+}
+
+/// A record that is whole and that nobody can find yet. The disk may fill up while it is written, but hardly when it gets
+/// its name.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    file: Temporary,
+    path: PathBuf,
+}
+
+impl Prepared {
+    pub(super) fn commit(mut self, records: &Records) -> Result<(), StoreError> {
+        records.written.store(true, Ordering::Relaxed);
+        records.ever_written.store(true, Ordering::Relaxed);
+        Ok(self.file.rename(&self.path).at("rename to", &self.path)?)
     }
 }
 
@@ -226,10 +249,10 @@ fn read_whole(file: &mut File) -> io::Result<(Vec<u8>, SystemTime)> {
     Ok((bytes, metadata.modified()?))
 }
 
-fn write_durably(temporary: &Path, path: &Path, text: &[u8]) -> Result<(), IoError> {
-    let mut file = File::create(temporary).at("create", temporary)?;
-    file.write_all(text).and_then(|()| file.sync_data()).at("write", temporary)?;
-    std::fs::rename(temporary, path).at("rename to", path)
+fn write_durably(mut temporary: Temporary, path: &Path, text: &[u8]) -> Result<(), IoError> {
+    let mut file = File::create(temporary.path()).at("create", temporary.path())?;
+    file.write_all(text).and_then(|()| file.sync_data()).at("write", temporary.path())?;
+    temporary.rename(path).at("rename to", path)
 }
 
 fn since_boot() -> u64 {

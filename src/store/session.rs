@@ -3,61 +3,111 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
 use super::error::StoreError;
 use crate::sys::{At, IoError, remove_tree};
 
-/// This process's part of `tmp/`, removed at the end.
+/// A locked directory in `tmp/` that is made when it is first needed: who only looks, or removes, needs none, and so can do
+/// its work where nothing can be written.
 #[derive(Debug)]
-pub struct Session {
-    path: PathBuf,
+struct Place {
+    tmp: PathBuf,
     /// Locked as long as the process lives, however it ends.
-    _lock: File,
+    made: Mutex<Option<(PathBuf, File)>>,
 }
 
+impl Place {
+    fn within(tmp: &Path) -> Self {
+        Self { tmp: tmp.to_owned(), made: Mutex::new(None) }
+    }
+
+    fn path(&self) -> Result<PathBuf, StoreError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.is_none() {
+            *made = Some(locked_directory(&self.tmp)?);
+        }
+        Ok(made.as_ref().map(|(path, _)| path.clone()).expect("it was made just now"))
+    }
+
+    fn made(&mut self) -> Option<&Path> {
+        let made = self.made.get_mut().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().map(|(path, _)| &**path)
+    }
+}
+
+/// This process's part of `tmp/`, removed at the end.
+#[derive(Debug)]
+pub struct Session(Place);
+
 impl Session {
-    pub(super) fn begin(tmp: &Path) -> Result<Self, StoreError> {
-        let (path, lock) = locked_directory(tmp)?;
-        Ok(Self { path, _lock: lock })
+    pub(super) fn begin(tmp: &Path) -> Self {
+        Self(Place::within(tmp))
     }
 
     pub(super) fn workspace(&self) -> Result<Workspace, StoreError> {
-        let path = self.path.join(random_name()?);
+        let path = self.0.path()?.join(random_name()?);
         std::fs::create_dir(&path).at("create directory", &path)?;
         Ok(Workspace { path })
     }
 
     /// A name for a file that is about to be written and renamed.
-    pub(super) fn file(&self) -> Result<PathBuf, StoreError> {
-        Ok(self.path.join(random_name()?))
+    pub(super) fn file(&self) -> Result<Temporary, StoreError> {
+        Ok(Temporary(self.0.path()?.join(random_name()?)))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         // What cannot be removed now is swept by a later process.
-        let _ = remove_tree(&self.path);
+        self.0.made().map(remove_tree);
+    }
+}
+
+/// A file that has not got its name yet; gone with the value.
+#[derive(Debug)]
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn rename(&mut self, to: &Path) -> io::Result<()> {
+        std::fs::rename(&self.0, to)?;
+        self.0 = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // The session's directory is removed at the end; this frees the space earlier.
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
 /// A directory that takes in what is to be removed. When the value is dropped it is a left-over like those of killed
 /// processes: whoever sweeps next removes it.
 #[derive(Debug)]
-pub(super) struct Trash {
-    path: PathBuf,
-    _lock: File,
-}
+pub(super) struct Trash(Place);
 
 impl Trash {
-    pub(super) fn begin(tmp: &Path) -> Result<Self, StoreError> {
-        let (path, lock) = locked_directory(tmp)?;
-        Ok(Self { path, _lock: lock })
+    pub(super) fn begin(tmp: &Path) -> Self {
+        Self(Place::within(tmp))
     }
 
     pub(super) fn take(&self, path: &Path) -> Result<(), StoreError> {
-        let aside = self.path.join(random_name()?);
+        let into = match self.0.path() {
+            // On a full disk there is no room for a directory; what is put beside it is a left-over, too.
+            Err(error) if error.is_want_of_room() => self.0.tmp.clone(),
+            answer => answer?,
+        };
+        let aside = into.join(random_name()?);
         let moved = std::fs::rename(path, &aside).or_else(|error| match error.kind() {
             // A directory that may not be written to cannot be moved, except by root.
             io::ErrorKind::PermissionDenied => {
@@ -76,7 +126,7 @@ impl Trash {
 impl Drop for Trash {
     fn drop(&mut self) {
         // Only if there is nothing to remove behind.
-        let _ = std::fs::remove_dir(&self.path);
+        self.0.made().map(std::fs::remove_dir);
     }
 }
 

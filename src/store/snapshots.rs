@@ -9,9 +9,9 @@ use super::Store;
 use super::error::StoreError;
 use super::pins;
 use super::session::random_name;
-use crate::sys::At;
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::settlement::{self, Understood};
+use crate::sys::{At, remove_tree};
 
 /// The name of a snapshot; means nothing outside its store. It begins with the id map that the snapshot was made under:
 /// under another one its files have other owners.
@@ -60,8 +60,15 @@ impl Store {
         }
         std::fs::rename(directory, &path).at("rename to", &path)?;
         // Nobody knows of it yet.
-        settlement::settle_top(&path)?;
+        settlement::settle_top(&path).inspect_err(|_| self.discard_snapshot(&id))?;
         Ok(id)
+    }
+
+    /// Removes a snapshot that nothing leads to, because the record that was to lead to it could not be written.
+    pub fn discard_snapshot(&self, id: &SnapshotId) {
+        let path = self.snapshot_path(id);
+        // What stays is found as what it is, and collected.
+        let _ = remove_tree(&path).and_then(|()| remove_tree(&LinkOwners::file(&path)));
     }
 
     pub fn snapshot_path(&self, id: &SnapshotId) -> PathBuf {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::Refusal;
+
 /// A failed system operation: what was tried, on what, and the kernel's answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {}: {source}", .path.display())]
@@ -16,6 +18,11 @@ impl IoError {
     /// The errno, where there is one.
     pub fn errno(&self) -> Option<rustix::io::Errno> {
         self.source.raw_os_error().map(rustix::io::Errno::from_raw_os_error)
+    }
+
+    /// Why the file system has refused, if that is it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        Refusal::of(&self.source)
     }
 }
 

@@ -41,10 +41,20 @@ fn an_archive_is_the_same_each_time_and_loads_as_the_same_image() {
 fn an_archive_goes_through_pipes() {
     let env = TestEnv::new();
     small_image(&env, "a", &["app:1"]);
-    let pipe = "\"$0\" save -q app:1 | gzip | \"$0\" --root \"$1\" load -q";
+    let pipe = "\"$0\" save -q app:1 | eval \"$2\" | \"$0\" --root \"$1\" load -q";
     let binary = crate::support::binary();
-    let piped = env.program("sh", &["-c", pipe, text(&binary), &other_store(&env, "other")]);
-    piped.run().success().prints("Loaded image: app:1\n");
+    let through = |program: &str| {
+        let other = other_store(&env, &format!("other-{program}"));
+        env.program("sh", &["-c", pipe, text(&binary), &other, program]).run()
+    };
+    for program in ["gzip", "bzip2", "xz", "cat"] {
+        require_tool!(program);
+        through(program).success().prints("Loaded image: app:1\n");
+    }
+    // Cut off in the middle.
+    for program in ["gzip", "bzip2", "xz"] {
+        through(&format!("{program} | head -c 400")).code(3).says(&["cannot be read"]);
+    }
 }
 
 #[test]

@@ -7,8 +7,10 @@ mod support;
 mod check;
 mod crowd;
 mod du;
+mod full;
 mod kill;
 mod prune;
+mod read_only;
 
 use std::time::{Duration, Instant};
 

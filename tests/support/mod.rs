@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and says so on stderr")]
 
 mod base;
+mod disk;
 mod env;
 mod handmade;
 mod host;
@@ -22,6 +23,7 @@ mod registry;
 pub(crate) mod skip;
 
 pub(crate) use base::BaseImage;
+pub(crate) use disk::Disk;
 pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};

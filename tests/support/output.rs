@@ -31,6 +31,11 @@ impl Output {
         self.status.success()
     }
 
+    /// None if a signal ended it.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     #[track_caller]
     pub(crate) fn code(self, expected: i32) -> Finished {
         assert_eq!(self.status.code(), Some(expected), "unexpected exit code\n{self}");

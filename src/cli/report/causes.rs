@@ -1,6 +1,6 @@
 //! What is said of each error: the exit code it means, and what would help.
 
-use super::{Code, Report, underlined};
+use super::{Code, Report, state_of, underlined};
 use crate::build::{BuildError, FindError, PullError};
 use crate::catalog;
 use crate::container::ContainerError;
@@ -73,6 +73,9 @@ impl From<ExecError> for Report {
             ExecError::Command { ref hint, .. } => Self::new(Code::StepFailed, &error).hint(hint.clone()),
             ExecError::Lost { .. } => Self::new(Code::StepFailed, &error),
             ExecError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
+            ExecError::Start { failure: Failure::Step { refusal, .. }, .. } if refusal.is_some() => {
+                Self { refusal, ..Self::new(Code::Store, &error) }
+            }
             ExecError::Start { failure: Failure::Step { .. }, .. } => Self::new(Code::Isolation, &error),
             ExecError::Start { ref failure, .. } => {
                 Self::new(Code::StepFailed, &error).hint(failure.hint().map(str::to_owned))
@@ -108,7 +111,12 @@ impl From<ExportError> for Report {
             ExportError::Layer(error) => Self::from(error),
             ExportError::Store(error) => Self::from(error),
             // The file is the caller's, and not a thing of the store.
-            ExportError::Write(error) => Self::new(Code::Store, &error),
+            ExportError::Write(error) => {
+                Self::new(Code::Store, &error).hint(error.refusal().map(|refusal| {
+                    let state = state_of(&error.path.display().to_string(), &error.path, refusal);
+                    format!("{state}: make room there, or write to another place")
+                }))
+            }
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
             ExportError::Changed(_) | ExportError::Damaged { .. } => Self::new(Code::Store, &error),
         }
@@ -197,7 +205,11 @@ impl From<LayerError> for Report {
 
 impl From<SnapshotError> for Report {
     fn from(error: SnapshotError) -> Self {
+        let refusal = error.refusal();
         match error {
+            SnapshotError::Mount(error) if refusal.is_some() => {
+                Self { refusal, ..Self::new(Code::Store, &error) }
+            }
             SnapshotError::Mount(error) => Self::new(Code::Isolation, &error)
                 .hint(Some("overlays in a user namespace need Linux 5.11 or later".to_owned())),
             SnapshotError::Io(error) => Self::from(error),
@@ -233,6 +245,9 @@ impl From<NetworkError> for Report {
 impl From<ContainerError> for Report {
     fn from(error: ContainerError) -> Self {
         match error {
+            ContainerError::Start(Failure::Step { refusal, .. }) if refusal.is_some() => {
+                Self { refusal, ..Self::new(Code::ContainerFailed, &error) }
+            }
             ContainerError::Start(Failure::NotFound { .. }) => Self::new(Code::NotFound, &error),
             ContainerError::Start(Failure::NotExecutable { .. }) => Self::new(Code::NotExecutable, &error),
             ContainerError::TimedOut { .. } => Self::new(Code::TimedOut, &error),
@@ -262,7 +277,7 @@ impl From<RegistryError> for Report {
 
 impl From<StoreError> for Report {
     fn from(error: StoreError) -> Self {
-        Self::new(Code::Store, &error).hint(error.hint())
+        Self { refusal: error.refusal(), ..Self::new(Code::Store, &error).hint(error.hint()) }
     }
 }
 
