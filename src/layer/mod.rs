@@ -11,6 +11,7 @@ mod chain;
 mod compress;
 pub(crate) mod decompress;
 mod error;
+mod hard_links;
 mod merge;
 mod pack;
 mod receive;
@@ -18,8 +19,10 @@ mod recompress;
 mod seal;
 pub(crate) mod tar_reader;
 pub(crate) mod tar_writer;
+mod unchanged;
 mod unpack;
 mod writing;
+mod xattrs;
 
 pub use chain::{Chain, LayerRef, Layers};
 pub use error::LayerError;

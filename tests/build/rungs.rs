@@ -216,7 +216,7 @@ fn what_an_image_brings_keeps_its_owner_and_kind() {
             "symlink 0777 1000:50 d/moved -> nowhere",
             "other 0604 11:12 d/pipe type 6",
             "symlink 0777 0:0 d/roots -> x",
-            "symlink 0777 1000:50 d/third -> nowhere",
+            "hardlink 0777 1000:50 d/third = d/moved",
         ];
         assert_eq!(lines, expected, "on the rung {rung}");
     }
