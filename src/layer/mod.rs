@@ -14,6 +14,7 @@ mod error;
 mod hard_links;
 mod merge;
 mod pack;
+mod pax;
 mod receive;
 mod recompress;
 mod seal;

@@ -31,7 +31,7 @@ pub fn unpack(from: impl Read, directory: &Path) -> Result<(), LayerError> {
     while let Some(entry) = archive.next().map_err(LayerError::Tar)? {
         unpacker.entry(&entry, &mut archive)?;
     }
-    unpacker.set_directory_times()?;
+    unpacker.finish_directories()?;
     unpacker.link_owners.retain_those_in(directory)?;
     Ok(unpacker.link_owners.write(directory)?)
 }
@@ -40,10 +40,19 @@ struct Unpacker {
     root: Root,
     /// The directory that the last entry went to: entries mostly come directory by directory.
     parent: Option<(PathBuf, OwnedFd)>,
-    /// Their times are set last, because making entries changes them.
-    directories: Vec<(PathBuf, Timestamps)>,
+    /// What they get when everything is in them.
+    directories: Vec<Late>,
     link_owners: LinkOwners,
 }
+
+/// What a directory gets last: making entries changes its times, and they would inherit its default access list.
+struct Late {
+    path: PathBuf,
+    times: Timestamps,
+    default_access: Option<Vec<u8>>,
+}
+
+const DEFAULT_ACCESS: &[u8] = b"system.posix_acl_default";
 
 impl Unpacker {
     fn entry(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), LayerError> {
@@ -114,7 +123,12 @@ impl Unpacker {
         let fd =
             self.root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         self.finish(&fd, path, entry)?;
-        self.directories.push((path.to_owned(), times(entry)));
+        let default_access = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACCESS);
+        self.directories.push(Late {
+            path: path.to_owned(),
+            times: times(entry),
+            default_access: default_access.map(|(_, value)| value.clone()),
+        });
         Ok(())
     }
 
@@ -232,7 +246,10 @@ impl Unpacker {
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
         let foreign = |name: &[u8]| {
-            name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(OWN)
+            name.starts_with(b"user.overlay.")
+                || name.starts_with(b"trusted.")
+                || name.starts_with(OWN)
+                || name == DEFAULT_ACCESS
         };
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
             attributes::set(fd, name, value).at("set attribute of", path)?;
@@ -254,15 +271,22 @@ impl Unpacker {
         Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?)
     }
 
-    fn set_directory_times(&self) -> Result<(), LayerError> {
-        for (path, times) in self.directories.iter().rev() {
+    /// Of several entries for a directory the last one counts.
+    fn finish_directories(&self) -> Result<(), LayerError> {
+        for Late { path, times, default_access } in &self.directories {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            match self.root.open_at(path, flags, Mode::empty()) {
-                Ok(fd) => futimens(&fd, times).at("set times of", path)?,
+            let fd = match self.root.open_at(path, flags, Mode::empty()) {
+                Ok(fd) => fd,
                 // Replaced by a later entry.
-                Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {}
+                Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
+            };
+            if let Some(value) = default_access {
+                attributes::set(&fd, DEFAULT_ACCESS, value).at("set attribute of", path)?;
             }
+            futimens(&fd, times).at("set times of", path)?;
         }
         Ok(())
     }
