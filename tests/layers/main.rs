@@ -5,7 +5,13 @@
 mod support;
 
 mod change;
+mod damaged;
+
+mod foreign;
+mod handmade;
 mod inside;
 mod listing;
 mod round_trip;
+mod tools;
 mod tree;
+mod world;

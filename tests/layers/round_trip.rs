@@ -11,35 +11,14 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rbuild::layer::{pack, unpack};
 use rbuild::snapshot::{Draft, Writable, flatten};
 use rbuild::sys::mount::{self, Overlay};
-use rbuild::sys::{ownership, remove_tree};
+use rbuild::sys::ownership;
 
 use crate::change::{Change, apply, changes};
 use crate::inside::is_inside;
 use crate::listing::{assert_alike, assert_same, list};
 use crate::support::require_tool;
 use crate::tree::{self, Kind, Plan};
-
-/// Directories for one case.
-struct World(PathBuf);
-
-impl World {
-    fn new() -> Self {
-        let parent = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
-        Self(tempfile::Builder::new().prefix("rbuild-layers-").tempdir_in(parent).unwrap().keep())
-    }
-
-    fn directory(&self, name: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir(&path).unwrap();
-        path
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = remove_tree(&self.0);
-    }
-}
+use crate::world::World;
 
 fn runner(usual: u32) -> TestRunner {
     let cases = std::env::var("PROPTEST_CASES").ok().map_or(usual, |cases| cases.parse().unwrap());
@@ -85,7 +64,7 @@ fn gnu_tar_finds_the_same() {
         let (first, second) = (world.directory("first"), world.directory("second"));
         restrict(&world, &mut plans);
         tree::make(&first, &plans);
-        let archive = world.0.join("layer.tar");
+        let archive = world.path("layer.tar");
         fs::write(&archive, packed(&first, &[], None)).unwrap();
         let flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"];
         let ran = Command::new("tar").args(flags).arg(&archive).arg("-C").arg(&second).output().unwrap();
@@ -98,7 +77,7 @@ fn gnu_tar_finds_the_same() {
 
 /// Tar knows nothing of records: leaves out what it could not make for real here, and the lists that it keeps in another form.
 fn restrict(world: &World, plans: &mut Vec<Plan>) {
-    let probe = fs::File::create(world.0.join("probe")).unwrap();
+    let probe = fs::File::create(world.path("probe")).unwrap();
     let may_have = |id: u32| {
         ownership::chown(&probe, id, id).unwrap();
         ownership::read(&probe).is_none()
