@@ -25,7 +25,7 @@ impl Tar {
         self.entry_with(name, kind, target, content, |_| ())
     }
 
-    /// `change` may do to the header whatever it wants; its checksum is set afterwards.
+    /// Names that are too long go in GNU's way. `change` may do to the header whatever it wants; its checksum is set afterwards.
     pub(crate) fn entry_with(
         mut self,
         name: &str,
@@ -34,9 +34,18 @@ impl Tar {
         content: &[u8],
         change: impl FnOnce(&mut tar::Header),
     ) -> Self {
+        for (long, text) in [(b'L', name), (b'K', target)] {
+            if text.len() > 100 {
+                self = self.entry("././@LongLink", long, "", format!("{text}\0").as_bytes());
+            }
+        }
         let mut header = tar::Header::new_gnu();
-        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        let put = |field: &mut [u8; 100], text: &str| {
+            let length = text.len().min(100);
+            field[..length].copy_from_slice(&text.as_bytes()[..length]);
+        };
+        put(&mut header.as_old_mut().name, name);
+        put(&mut header.as_old_mut().linkname, target);
         header.set_entry_type(tar::EntryType::new(kind));
         header.set_mode(if kind == b'5' { 0o755 } else { 0o644 });
         header.set_uid(0);
