@@ -27,11 +27,14 @@ impl Unpacker {
         self.finish_directories()
     }
 
-    /// What had no target when it came; something of the same name that came later stays.
+    /// What had no target when it came. Something of the same name that came later stays.
     fn make_late_links(&mut self) -> Result<(), LayerError> {
         for (path, target) in std::mem::take(&mut self.late_links) {
-            if let Some(name) = path.file_name().filter(|_| self.root.lstat(&path).is_err()) {
-                self.hard_link(&path, name, &target)?;
+            let is_there = |path: &Path| self.root.lstat(path).is_ok();
+            match path.file_name() {
+                Some(name) if !is_there(&path) => self.hard_link(&path, name, &target)?,
+                _ if is_there(&target) => {}
+                _ => return Err(LayerError::DeadLink { path, target }),
             }
         }
         Ok(())
