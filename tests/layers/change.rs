@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -98,7 +99,7 @@ pub(crate) fn apply(root: &Path, changes: &[Change]) {
             }
             Change::Write(which, content) => {
                 if let Some(place) = pick(*which).filter(is_plain_file) {
-                    content.write(&mut OpenOptions::new().write(true).open(place).unwrap());
+                    keeping_mode(&place, |file| content.write(file));
                 }
             }
             Change::Rewrite(which) => {
@@ -144,8 +145,18 @@ fn remove(place: &Path) {
 
 fn rewrite(place: &Path) {
     let (bytes, stat) = (fs::read(place).unwrap(), rustix::fs::lstat(place).unwrap());
-    let file = File::create(place).unwrap();
-    std::io::Write::write_all(&mut &file, &bytes).unwrap();
+    keeping_mode(place, |file| {
+        file.set_len(0).unwrap();
+        file.write_all(&bytes).unwrap();
+    });
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap();
     tree::set_time(place, (stat.st_mtime, nanoseconds));
+}
+
+/// Whose writing takes the setgid bit away, an overlay and the file system below it do not always agree about.
+fn keeping_mode(place: &Path, write: impl FnOnce(&mut File)) {
+    let mut file = OpenOptions::new().write(true).open(place).unwrap();
+    let mode = rustix::fs::fstat(&file).unwrap().st_mode;
+    write(&mut file);
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777)).unwrap();
 }
