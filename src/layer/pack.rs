@@ -1,21 +1,24 @@
 //! A directory of changes as a tar.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::error::LayerError;
+use super::hard_links::HardLinks;
 use super::tar_writer::{Entry, Kind, TarWriter};
+use super::unchanged::{Upper, cut, is_unchanged};
+use super::xattrs::read_xattrs;
 use super::{OPAQUE_XATTR, WHITEOUT_PREFIX};
-use crate::snapshot::{Below, is_whiteout_at};
+use crate::snapshot::{Below, Level, is_whiteout_at};
 use crate::sys::link_owners::{self, LinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
-use crate::sys::{At, IoError, attributes, ownership};
+use crate::sys::{At, IoError, ownership};
 
 /// Writes the tar of `directory`, whose changes apply to the chain `below`; nothing in it is newer than `latest`, in seconds
 /// since 1970. Returns how many sockets were left out.
@@ -35,11 +38,14 @@ pub fn pack(
         latest,
         writer,
         link_owners,
-        links: HashMap::new(),
+        links: HardLinks::default(),
+        unchanged: Vec::new(),
         sockets: 0,
     };
     let top = root.open_at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-    packer.directory_content(&top, Path::new(""), BelowShows::Through)?;
+    let level = packer.below.top();
+    let ground = Ground { level: &level, shows: BelowShows::Through };
+    packer.directory_content(&top, Path::new(""), ground)?;
     packer.writer.finish().map_err(|error| packer_io(directory, error))?;
     Ok(packer.sockets)
 }
@@ -51,13 +57,21 @@ struct Packer<'a, W> {
     writer: TarWriter<W>,
     /// Whose the links and pipes are that could not be given away.
     link_owners: LinkOwners,
-    /// Where a file with several names was written first.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    links: HardLinks,
+    /// The directories that the current entry is in and that are as they were: written when something inside is.
+    unchanged: Vec<Unchanged>,
     sockets: u64,
 }
 
 /// As long as paths can be; it also bounds how deep directories are gone into.
-const LONGEST_PATH: usize = 4096;
+pub(super) const LONGEST_PATH: usize = 4096;
+
+/// What lies below a directory.
+#[derive(Debug, Clone, Copy)]
+struct Ground<'a> {
+    level: &'a Level,
+    shows: BelowShows,
+}
 
 /// Whether what lower layers have in a directory would show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +79,13 @@ enum BelowShows {
     Through,
     /// The directory, or one that it is in, took the place of a deleted one; only the uppermost of them has the mark.
     Not,
+}
+
+/// A directory that has no changes of its own.
+struct Unchanged {
+    tar_path: Vec<u8>,
+    stat: Stat,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What became of a name.
@@ -79,7 +100,7 @@ impl<W: Write> Packer<'_, W> {
         &mut self,
         directory: &OwnedFd,
         path: &Path,
-        below: BelowShows,
+        below: Ground<'_>,
     ) -> Result<(), LayerError> {
         if path.as_os_str().len() > LONGEST_PATH {
             return Err(LayerError::Unrepresentable {
@@ -90,10 +111,11 @@ impl<W: Write> Packer<'_, W> {
         let entries = read_entries(directory).at("read directory", self.shown(path))?;
         let mut names: BTreeMap<OsString, Change> =
             entries.into_iter().map(|entry| (entry.name, Change::There)).collect();
-        let below = if is_opaque(directory) { BelowShows::Not } else { below };
-        if below == BelowShows::Not {
+        let shows = if is_opaque(directory) { BelowShows::Not } else { below.shows };
+        let below = Ground { shows, ..below };
+        if shows == BelowShows::Not {
             // Said one by one: everybody understands that, and it says what is gone.
-            for name in self.below.names(path)? {
+            for name in self.below.names(below.level, path)? {
                 names.entry(name).or_insert(Change::Gone);
             }
         }
@@ -111,7 +133,7 @@ impl<W: Write> Packer<'_, W> {
         directory: &OwnedFd,
         name: &OsStr,
         path: &Path,
-        below: BelowShows,
+        below: Ground<'_>,
     ) -> Result<(), LayerError> {
         let mut stat = ownership::stat_at(directory, name).at("stat", self.shown(path))?;
         if is_special(FileType::from_raw_mode(stat.st_mode))
@@ -127,14 +149,32 @@ impl<W: Write> Packer<'_, W> {
             let reason = "names that start with .wh. mean a deletion there";
             return Err(LayerError::Unrepresentable { path: Path::new("/").join(path), reason });
         }
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.directory(directory, name, path, &stat, below),
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let lower = self.below.find(below.level, path)?;
+        let is_unchanged = match &lower {
+            None => false,
+            Some(lower) => {
+                let shown = self.shown(path);
+                let upper = Upper { directory, name, stat: &stat, path: &shown };
+                is_unchanged(&upper, lower, self.latest)?
+                    && (kind == FileType::Directory || !self.links.has_other_names(self.root_path, &stat)?)
+            }
+        };
+        let is_replaced = lower.is_some();
+        if is_unchanged && kind != FileType::Directory {
+            return Ok(());
+        }
+        match kind {
+            FileType::Directory => {
+                let level = self.below.inside(below.level, path)?;
+                let inside = Ground { level: &level, ..below };
+                self.directory(directory, name, path, &stat, is_unchanged, inside)
+            }
             FileType::RegularFile => self.file(directory, name, path, &stat),
             FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(directory, name, Vec::new()).at("read link", self.shown(path))?;
-                let kind = Kind::Symlink { target: target.as_bytes() };
-                self.header(path.as_os_str().as_bytes(), kind, &stat, &[])
+                self.linkable(path, Kind::Symlink { target: target.as_bytes() }, &stat)
             }
             FileType::Fifo => self.linkable(path, Kind::Fifo, &stat),
             FileType::CharacterDevice => {
@@ -147,7 +187,9 @@ impl<W: Write> Packer<'_, W> {
             }
             FileType::Socket | FileType::Unknown => {
                 self.sockets += 1;
-                Ok(())
+                // What it took the place of is gone all the same.
+                let parent = path.parent().unwrap_or(Path::new(""));
+                if is_replaced { self.whiteout(parent, name) } else { Ok(()) }
             }
         }
     }
@@ -158,14 +200,22 @@ impl<W: Write> Packer<'_, W> {
         name: &OsStr,
         path: &Path,
         stat: &Stat,
-        below: BelowShows,
+        is_unchanged: bool,
+        below: Ground<'_>,
     ) -> Result<(), LayerError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).at("open", self.shown(path))?;
         let xattrs = read_xattrs(&fd).at("read attributes of", self.shown(path))?;
         let tar_path = [path.as_os_str().as_bytes(), b"/"].concat();
-        self.header(&tar_path, Kind::Directory, stat, &xattrs)?;
-        self.directory_content(&fd, path, below)
+        let depth = self.unchanged.len();
+        if is_unchanged {
+            self.unchanged.push(Unchanged { tar_path, stat: *stat, xattrs });
+        } else {
+            self.header(&tar_path, Kind::Directory, stat, &xattrs)?;
+        }
+        self.directory_content(&fd, path, below)?;
+        self.unchanged.truncate(depth);
+        Ok(())
     }
 
     fn file(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, stat: &Stat) -> Result<(), LayerError> {
@@ -191,19 +241,10 @@ impl<W: Write> Packer<'_, W> {
 
     /// Writes a hard link, if the file was written under another name already.
     fn first_name(&mut self, path: &Path, stat: &Stat) -> Result<Option<()>, LayerError> {
-        if stat.st_nlink < 2 {
-            return Ok(None);
-        }
         let bytes = path.as_os_str().as_bytes();
-        match self.links.entry((stat.st_dev, stat.st_ino)) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(bytes.to_owned());
-                Ok(None)
-            }
-            std::collections::hash_map::Entry::Occupied(first) => {
-                let target = first.get().clone();
-                self.header(bytes, Kind::HardLink { target: &target }, stat, &[]).map(Some)
-            }
+        match self.links.first_name(bytes, stat) {
+            None => Ok(None),
+            Some(target) => self.header(bytes, Kind::HardLink { target: &target }, stat, &[]).map(Some),
         }
     }
 
@@ -223,7 +264,7 @@ impl<W: Write> Packer<'_, W> {
             mtime: 0,
             xattrs: &[],
         };
-        self.writer.entry(&entry).map_err(|error| packer_io(&self.shown(parent), error))
+        self.write(&entry)
     }
 
     fn header(
@@ -233,10 +274,17 @@ impl<W: Write> Packer<'_, W> {
         stat: &Stat,
         xattrs: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<(), LayerError> {
-        let mtime = self.latest.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest));
+        let mtime = cut(stat.st_mtime, self.latest);
         let mode = stat.st_mode & 0o7777;
-        let entry = Entry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs };
-        self.writer.entry(&entry).map_err(|error| packer_io(self.root_path, error))
+        self.write(&Entry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs })
+    }
+
+    /// Writes an entry, and before it the directories that it is in.
+    fn write(&mut self, entry: &Entry<'_>) -> Result<(), LayerError> {
+        for Unchanged { tar_path, stat, xattrs } in std::mem::take(&mut self.unchanged) {
+            self.header(&tar_path, Kind::Directory, &stat, &xattrs)?;
+        }
+        self.writer.entry(entry).map_err(|error| packer_io(self.root_path, error))
     }
 
     fn shown(&self, path: &Path) -> PathBuf {
@@ -255,50 +303,4 @@ fn device(stat: &Stat) -> (u32, u32) {
 fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 1];
     rustix::fs::fgetxattr(directory, OPAQUE_XATTR, &mut value).is_ok_and(|length| value[..length] == *b"y")
-}
-
-/// The extended attributes that belong to a layer, sorted: capabilities, users' own, and access lists. Those of the
-/// overlay and of the host's security modules stay behind.
-fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut list = Vec::with_capacity(64 << 10);
-    match rustix::fs::flistxattr(&fd, rustix::buffer::spare_capacity(&mut list)) {
-        Ok(_) => {}
-        Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    }
-    let mut xattrs = Vec::new();
-    for name in list.split(|byte| *byte == 0).filter(|name| belongs_to_layer(name)) {
-        let mut value = Vec::with_capacity(64 << 10);
-        match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => {
-                let real = real_name(name);
-                let is_capability = real == ownership::REAL_CAPABILITY.as_bytes();
-                let value =
-                    if is_capability { attributes::without_namespace(&value).into_owned() } else { value };
-                xattrs.push((real.to_owned(), value));
-            }
-            // Gone since it was listed.
-            Err(rustix::io::Errno::NODATA) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    xattrs.sort_unstable();
-    Ok(xattrs)
-}
-
-/// What a record says stands in the header.
-const OWN: &[u8] = ownership::PREFIX.as_bytes();
-const CAPABILITY: &[u8] = ownership::CAPABILITY.as_bytes();
-
-/// What an attribute is called in a layer.
-fn real_name(name: &[u8]) -> &[u8] {
-    if name == CAPABILITY { ownership::REAL_CAPABILITY.as_bytes() } else { name }
-}
-
-fn belongs_to_layer(name: &[u8]) -> bool {
-    match name {
-        b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
-        CAPABILITY => true,
-        name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.starts_with(OWN),
-    }
 }

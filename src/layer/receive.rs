@@ -55,8 +55,13 @@ fn arrive<R: Read, T>(
         return Err(IoError { operation: "write", path: "layer blob".into(), source }.into());
     }
     rest.map_err(LayerError::Tar)?;
-    arriving.blob.complete_as(&layer.digest)?;
-    result
+    let blob = arriving.blob.finish();
+    if blob.digest() != layer.digest {
+        return Err(StoreError::Digest { expected: layer.digest, found: blob.digest() }.into());
+    }
+    let value = result?;
+    blob.keep()?;
+    Ok(value)
 }
 
 /// Unpacks a layer that is in the store already.

@@ -4,8 +4,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use tar_core::EntryType;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, PaxExtensions};
+
+use super::pax;
 
 /// One entry, with everything that PAX and GNU extensions say about it.
 #[derive(Debug)]
@@ -61,7 +63,10 @@ impl<R: Read> TarReader<R> {
     pub(crate) fn new(from: R) -> Self {
         // As long as paths can be; the other limits are generous for layers that people have made, and bounded.
         let limits = Limits { max_path_len: Some(4096), ..Limits::default() };
-        Self { from, parser: Parser::new(limits), buffer: Vec::new(), start: 0, content: 0, padding: 0 }
+        let mut parser = Parser::new(limits);
+        // It takes times before 1970 for errors; what is one, `pax` says.
+        parser.set_ignore_pax_errors(true);
+        Self { from, parser, buffer: Vec::new(), start: 0, content: 0, padding: 0 }
     }
 
     /// The next entry; what is left of the current one is skipped.
@@ -179,34 +184,20 @@ fn resolve(entry: &ParsedEntry<'_>, size: u64, sparse: Option<Vec<(u64, u64)>>) 
         EntryType::Block => Kind::BlockDevice { major, minor },
         _ => Kind::Unknown,
     };
-    let seconds = i64::try_from(entry.mtime).unwrap_or(0);
+    let records = pax::Records::read(entry.pax.unwrap_or_default())?;
+    // A time before 1970 in a binary field comes as its complement.
+    let mtime = records.mtime.unwrap_or((entry.mtime.cast_signed(), 0));
     Ok(Entry {
         path: path(&entry.path),
         kind,
         mode: entry.mode & 0o7777,
         uid: id(entry.uid)?,
         gid: id(entry.gid)?,
-        mtime: precise_mtime(entry.pax).unwrap_or((seconds, 0)),
-        xattrs: entry.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+        mtime,
+        xattrs: records.xattrs,
     })
 }
 
 fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
-}
-
-/// The time as PAX has it: with a fraction, perhaps before 1970.
-fn precise_mtime(pax: Option<&[u8]>) -> Option<(i64, i64)> {
-    let record =
-        PaxExtensions::new(pax?).filter_map(Result::ok).find(|record| record.key_bytes() == b"mtime")?;
-    let text = std::str::from_utf8(record.value_bytes()).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let (seconds, nanoseconds): (i64, i64) = (whole.parse().ok()?, digits.parse().ok()?);
-    // -1.25 lies a quarter before -1.
-    Some(if whole.starts_with('-') && nanoseconds > 0 {
-        (seconds - 1, 1_000_000_000 - nanoseconds)
-    } else {
-        (seconds, nanoseconds)
-    })
 }

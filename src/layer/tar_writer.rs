@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use super::pax;
+
 /// One entry's metadata.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
@@ -163,11 +165,11 @@ fn pax_records(entry: &Entry<'_>) -> Vec<u8> {
             pax_record(&mut records, name, id.to_string().as_bytes());
         }
     }
-    if entry.mtime < 0 {
+    if u64::try_from(entry.mtime).is_ok_and(|mtime| mtime > MAX_SIZE) || entry.mtime < 0 {
         pax_record(&mut records, b"mtime", entry.mtime.to_string().as_bytes());
     }
     for (name, value) in entry.xattrs {
-        pax_record(&mut records, &[b"SCHILY.xattr.", &name[..]].concat(), value);
+        pax_record(&mut records, &[pax::ATTRIBUTE, &pax::encode_name(name)].concat(), value);
     }
     records
 }

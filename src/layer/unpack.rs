@@ -1,5 +1,7 @@
 //! A tar that nobody has to trust, as a directory of changes.
 
+mod finish;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,6 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use self::finish::{DEFAULT_ACCESS, Late};
 use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
@@ -26,12 +29,13 @@ use crate::sys::{At, attributes};
 pub fn unpack(from: impl Read, directory: &Path) -> Result<(), LayerError> {
     let root = Root::open(directory)?;
     let link_owners = LinkOwners::default();
-    let mut unpacker = Unpacker { root, parent: None, directories: Vec::new(), link_owners };
+    let mut unpacker =
+        Unpacker { root, parent: None, directories: Vec::new(), late_links: Vec::new(), link_owners };
     let mut archive = TarReader::new(from);
     while let Some(entry) = archive.next().map_err(LayerError::Tar)? {
         unpacker.entry(&entry, &mut archive)?;
     }
-    unpacker.set_directory_times()?;
+    unpacker.finish_all()?;
     unpacker.link_owners.retain_those_in(directory)?;
     Ok(unpacker.link_owners.write(directory)?)
 }
@@ -40,8 +44,10 @@ struct Unpacker {
     root: Root,
     /// The directory that the last entry went to: entries mostly come directory by directory.
     parent: Option<(PathBuf, OwnedFd)>,
-    /// Their times are set last, because making entries changes them.
-    directories: Vec<(PathBuf, Timestamps)>,
+    /// What they get when everything is in them.
+    directories: Vec<Late>,
+    /// Names of files that were not there yet.
+    late_links: Vec<(PathBuf, PathBuf)>,
     link_owners: LinkOwners,
 }
 
@@ -52,6 +58,11 @@ impl Unpacker {
             // The root directory itself.
             return if entry.kind == Kind::Directory { self.directory(&path, entry) } else { Ok(()) };
         };
+        let above = path.parent().unwrap_or(Path::new(""));
+        if above.iter().skip(1).any(|name| name.as_bytes().starts_with(WHITEOUT_PREFIX)) {
+            // Inside something that means a deletion: nothing that anybody could see.
+            return Ok(());
+        }
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX) {
             return self.whiteout(&path, name, OsStr::from_bytes(hidden));
         }
@@ -76,7 +87,13 @@ impl Unpacker {
                 symlinkat(target, parent, name).at("create link", &path)?;
                 self.finish_special(&path, name, entry)
             }
-            Kind::HardLink(target) => self.hard_link(&path, name, target),
+            Kind::HardLink(target) => match self.hard_link(&path, name, target) {
+                Err(LayerError::DeadLink { path, target }) => {
+                    self.late_links.push((path, target));
+                    Ok(())
+                }
+                answer => answer,
+            },
             Kind::Fifo => self.fifo(&path, name, entry),
             Kind::CharacterDevice { major, minor } => {
                 let number = rustix::fs::makedev(*major, *minor);
@@ -114,7 +131,12 @@ impl Unpacker {
         let fd =
             self.root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         self.finish(&fd, path, entry)?;
-        self.directories.push((path.to_owned(), times(entry)));
+        let default_access = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACCESS);
+        self.directories.push(Late {
+            path: path.to_owned(),
+            times: times(entry),
+            default_access: default_access.map(|(_, value)| value.clone()),
+        });
         Ok(())
     }
 
@@ -210,29 +232,38 @@ impl Unpacker {
         Ok(self.parent.as_ref().map(|(_, fd)| fd).expect("set above"))
     }
 
+    /// A loop, because foreign paths have as many names as they like.
     fn open_directory(&self, path: &Path) -> Result<OwnedFd, LayerError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        match self.root.open_at(path, flags, Mode::empty()) {
-            Err(error) if error.errno() == Some(Errno::NOENT) => {
-                let (parent, Some(name)) = (path.parent().unwrap_or(Path::new("")), path.file_name()) else {
-                    return Err(error.into());
-                };
-                let above = self.open_directory(parent)?;
-                match mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => Err(error).at("create directory", path)?,
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (mut place, mut missing) = (path, Vec::new());
+        let mut directory = loop {
+            match (self.root.open_at(place, flags, Mode::empty()), place.parent(), place.file_name()) {
+                (Err(error), Some(parent), Some(name)) if error.errno() == Some(Errno::NOENT) => {
+                    missing.push(name);
+                    place = parent;
                 }
-                Ok(self.root.open_at(path, flags, Mode::empty())?)
+                (answer, _, _) => break answer?,
             }
-            answer => Ok(answer?),
+        };
+        while let Some(name) = missing.pop() {
+            match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+                // A link to nowhere, which is not followed.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => Err(error).at("create directory", path)?,
+            }
+            directory = openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty()).at("open", path)?;
         }
+        Ok(directory)
     }
 
     /// Owner, then attributes, then mode: a change of owner clears both later ones, and a mode may forbid the others.
     fn finish(&mut self, fd: &OwnedFd, path: &Path, entry: &Entry) -> Result<(), LayerError> {
         ownership::chown(fd, entry.uid, entry.gid).at("change owner of", path)?;
         let foreign = |name: &[u8]| {
-            name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") || name.starts_with(OWN)
+            name.starts_with(b"user.overlay.")
+                || name.starts_with(b"trusted.")
+                || name.starts_with(OWN)
+                || name == DEFAULT_ACCESS
         };
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !foreign(name)) {
             attributes::set(fd, name, value).at("set attribute of", path)?;
@@ -252,19 +283,6 @@ impl Unpacker {
             ownership::chmod_at(parent, name, entry.mode).at("change mode of", path)?;
         }
         Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW).at("set times of", path)?)
-    }
-
-    fn set_directory_times(&self) -> Result<(), LayerError> {
-        for (path, times) in self.directories.iter().rev() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            match self.root.open_at(path, flags, Mode::empty()) {
-                Ok(fd) => futimens(&fd, times).at("set times of", path)?,
-                // Replaced by a later entry.
-                Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ mod writable;
 
 use std::path::{Path, PathBuf};
 
-pub use below::{Below, is_opaque, is_whiteout_at};
+pub use below::{Below, Level, Lower, is_opaque, is_whiteout_at};
 pub use flatten::flatten;
 pub use merged::Merged;
 pub use whiteout::make_whiteout;

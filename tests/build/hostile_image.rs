@@ -63,6 +63,8 @@ fn a_layer_that_is_not_what_it_says_is_refused() {
     unpack(&env, &push("no-tar", Layer::gzip(&[b'x'; 4096])), 5);
     env.has_no_leftovers();
     assert_eq!(fs::read_dir(env.store().join("snapshots")).unwrap().count(), 0, "a refused layer was kept");
+    let checked = env.rbuild(&["store", "check"]).run().success();
+    assert!(checked.stdout().contains("the store is sound"), "{checked}");
 }
 
 #[test]

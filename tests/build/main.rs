@@ -34,5 +34,6 @@ mod rungs;
 mod shared_store;
 mod skeleton;
 mod stages;
+mod unchanged;
 mod users;
 mod warnings;

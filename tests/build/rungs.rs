@@ -147,7 +147,7 @@ symlink 0777 4000000:7 c/d/hard-n -> far
 symlink 0777 3:4 c/d/m -> far
 file 0600 4000000:4000001 c/d/moved 2
 symlink 0777 4000000:7 c/d/moved-l -> far
-symlink 0777 4000000:7 c/d/n -> far
+hardlink 0777 4000000:7 c/d/n = c/d/hard-n
 file 0644 7:4000009 c/d/native 2
 other 0604 4000000:0 c/d/p type 6
 ";
@@ -216,7 +216,7 @@ fn what_an_image_brings_keeps_its_owner_and_kind() {
             "symlink 0777 1000:50 d/moved -> nowhere",
             "other 0604 11:12 d/pipe type 6",
             "symlink 0777 0:0 d/roots -> x",
-            "symlink 0777 1000:50 d/third -> nowhere",
+            "hardlink 0777 1000:50 d/third = d/moved",
         ];
         assert_eq!(lines, expected, "on the rung {rung}");
     }
