@@ -17,7 +17,10 @@ pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
     assert!(!namespaces.contains(Namespaces::FILES), "descriptor tables are not unshared");
     // SAFETY: without CLONE_FILES the call changes no descriptor that other code could rely on.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }?;
-    here::moved();
+    // The others change no ids; and inside a sandbox nothing could be found out again.
+    if namespaces.contains(Namespaces::NEWUSER) {
+        here::moved();
+    }
     Ok(())
 }
 
