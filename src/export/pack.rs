@@ -43,6 +43,8 @@ impl Packer<'_> {
                 let known = self.preferred(&record)?.ok_or(ExportError::Changed(diff_id))?;
                 self.packed(diff_id, known).await
             }
+            // Nobody here can make the blob that is asked for.
+            (None, []) if self.packing.is_some() => Err(self.layers.lost(diff_id, &record).into()),
             (_, _) => Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() }),
         }
     }

@@ -142,7 +142,7 @@ impl Layers {
     }
 
     /// Why nobody has a layer.
-    fn lost(&self, diff_id: DiffId, record: &LayerRecord) -> LayerError {
+    pub fn lost(&self, diff_id: DiffId, record: &LayerRecord) -> LayerError {
         let layer = diff_id.to_string();
         match &record.snapshot {
             Some(snapshot) if self.store.has_foreign_snapshot(snapshot) => LayerError::Foreign { layer },

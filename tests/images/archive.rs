@@ -275,3 +275,23 @@ fn the_store_is_whole_after_loading_and_empty_after_collecting() {
     assert_eq!(fs::read_dir(format!("{other}/blobs/sha256")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(format!("{other}/snapshots")).unwrap().count(), 0);
 }
+
+#[test]
+fn an_image_that_another_rung_made_is_not_taken_for_damaged() {
+    use crate::support::{has_subuid_range, is_root};
+    let made_on = match (is_root(), has_subuid_range()) {
+        (true, _) => "root",
+        (false, true) => "range",
+        // Whoever has a single id has rungs that understand each other.
+        (false, false) => return,
+    };
+    let env = TestEnv::new();
+    env.write("a.txt", "a").dockerfile("FROM scratch\nCOPY a.txt .\n");
+    env.rbuild(&["--isolation", made_on, "-t", "app:1", "."]).run().success();
+    let save = |rung: &str| {
+        env.rbuild(&["--isolation", rung, "save", "-o", text(&env.path("app.tar")), "app:1"]).run()
+    };
+    save("single").code(4).says(&["another rung of isolation", "--isolation"]);
+    assert!(!env.path("app.tar").exists());
+    save(made_on).success();
+}
