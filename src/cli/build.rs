@@ -13,6 +13,7 @@ use super::limits::LimitArgs;
 use super::network::NamesArgs;
 use super::output::{DEFAULT_PACKING, Output};
 use super::quantity::Bytes;
+use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
 use super::{Global, behind, signals};
 use crate::build::{self, Built, Request, Tools};
@@ -89,6 +90,10 @@ pub(super) struct BuildArgs {
     jobs: Option<u16>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    creds: CredsArgs,
     /// How progress is shown, on standard error.
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: ProgressStyle,
@@ -143,6 +148,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let dump = args.dump;
     let call = if args.check { Call::check() } else { args.call };
     let limits = args.limits.limits()?;
+    let (from_registries, creds) = (args.registry.clone(), args.creds.clone());
     let max_used_space =
         args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
     let (request, network) = request(args)?;
@@ -154,8 +160,10 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         let (file, _) = build::read_dockerfile(&request).map_err(Report::from)?;
         return Ok(print(&file.dump()));
     }
+    let mut registries = registry::settings(global, &from_registries)?;
+    creds.add_to(&mut registries, &request.tags)?;
     // Before the first thread: only then can the process move into a namespace.
-    let Session { store, entered, settings: registries } = environment::enter(global)?;
+    let Session { store, entered, settings: registries } = environment::enter(global, registries)?;
     let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })?;
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());

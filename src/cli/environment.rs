@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Global;
 use super::quantity::Bytes;
 use super::report::{Code, Report};
-use crate::registry::{Proxies, Secret, Settings};
+use crate::registry::Settings;
 use crate::sandbox::{self, Entered, Host};
 use crate::store::Store;
 
@@ -23,10 +23,9 @@ pub(super) struct Session {
     pub settings: Settings,
 }
 
-/// Moves this process, which has one thread, into a namespace and opens the store there.
-pub(super) fn enter(global: &Global) -> Result<Session, Report> {
-    // The files of the user are read as the user.
-    let settings = registry_settings(global)?;
+/// Moves this process, which has one thread, into a namespace and opens the store there. The files of the user, which
+/// the settings come from, have been read as the user.
+pub(super) fn enter(global: &Global, settings: Settings) -> Result<Session, Report> {
     let (root, entered) = enter_namespace(global)?;
     let store = Arc::new(Store::ensure(&root).map_err(Report::from)?);
     Ok(Session { store, entered, settings })
@@ -85,7 +84,7 @@ pub(super) fn with_host<T>(work: impl FnOnce(&Host<'_>) -> T) -> T {
     work(&Host { search_path: &search_path, user: &user, uid, gid })
 }
 
-fn own_id() -> u32 {
+pub(super) fn own_id() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
@@ -107,74 +106,7 @@ pub(super) fn store_root(global: &Global) -> Result<PathBuf, Report> {
     std::path::absolute(&root).map_err(|error| Report::usage(format!("{}: {error}", root.display())))
 }
 
-pub(super) fn registry_settings(global: &Global) -> Result<Settings, Report> {
-    let uid = own_id();
-    let mut settings = Settings::default();
-    for path in registries_files(global) {
-        if let Some(text) = read_if_there(&path)? {
-            settings.registries.add(&path, &text).map_err(Report::usage)?;
-        }
-    }
-    for path in auth_files(uid) {
-        if let Some(text) = read_if_there(&path)? {
-            settings.credentials.add(&path, &text).map_err(Report::usage)?;
-        }
-    }
-    let proxy =
-        |upper: &str, lower: &str| text(upper).or_else(|| text(lower)).filter(|value| !value.is_empty());
-    settings.proxies = Proxies {
-        http: proxy("http_proxy", "HTTP_PROXY").map(Secret::new),
-        https: proxy("HTTPS_PROXY", "https_proxy").map(Secret::new),
-        no_proxy: proxy("NO_PROXY", "no_proxy"),
-    };
-    settings.trust.file = variable("SSL_CERT_FILE").map(PathBuf::from);
-    settings.trust.directory = variable("SSL_CERT_DIR").map(PathBuf::from);
-    Ok(settings)
-}
-
-/// Later ones win.
-fn registries_files(global: &Global) -> Vec<PathBuf> {
-    if let Some(file) = &global.registries_conf {
-        return vec![file.clone()];
-    }
-    if let Some(file) = variable("CONTAINERS_REGISTRIES_CONF") {
-        return vec![PathBuf::from(file)];
-    }
-    let mut files = vec![PathBuf::from("/etc/containers/registries.conf")];
-    files.extend(fragments(Path::new("/etc/containers/registries.conf.d")));
-    if let Some(config) = config_home() {
-        files.push(config.join("containers/registries.conf"));
-        files.extend(fragments(&config.join("containers/registries.conf.d")));
-    }
-    files
-}
-
-/// The `*.conf` files of a directory, in order of their names.
-fn fragments(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
-    files.sort();
-    files
-}
-
-/// Earlier ones win.
-fn auth_files(uid: u32) -> Vec<PathBuf> {
-    if let Some(file) = variable("REGISTRY_AUTH_FILE") {
-        return vec![PathBuf::from(file)];
-    }
-    let mut files = Vec::new();
-    let runtime =
-        variable("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from);
-    files.push(runtime.join("containers/auth.json"));
-    files.extend(config_home().map(|config| config.join("containers/auth.json")));
-    let docker =
-        variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home().map(|home| home.join(".docker")));
-    files.extend(docker.map(|docker| docker.join("config.json")));
-    files
-}
-
-fn read_if_there(path: &Path) -> Result<Option<String>, Report> {
+pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, Report> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error)
@@ -189,11 +121,11 @@ fn read_if_there(path: &Path) -> Result<Option<String>, Report> {
     }
 }
 
-fn config_home() -> Option<PathBuf> {
+pub(super) fn config_home() -> Option<PathBuf> {
     variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home().map(|home| home.join(".config")))
 }
 
-fn home() -> Option<PathBuf> {
+pub(super) fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
 }
 

@@ -12,6 +12,7 @@ use super::text::print;
 use super::{Global, transfer};
 use crate::image::{Platform, Reference};
 use crate::import::{self, ImportError, Loaded};
+use crate::registry::Settings;
 use crate::store::Store;
 use crate::sys::{At, blocking};
 
@@ -34,7 +35,7 @@ pub(super) fn main(global: &Global, args: LoadArgs) -> Result<i32, Report> {
             "no archive comes from a terminal: add -i FILE, or send one through a pipe",
         ));
     }
-    let opened = transfer::open(global)?;
+    let opened = transfer::open(global, Settings::default())?;
     let loaded = transfer::run(opened, args.quiet, |tools| async move {
         let shown =
             args.input.as_ref().map_or("standard input".to_owned(), |path| path.display().to_string());

@@ -15,12 +15,16 @@ mod images;
 mod inspect;
 mod limits;
 mod load;
+mod login;
+mod logout;
 mod network;
 mod output;
+mod prompt;
 mod prune;
 mod pull;
 mod push;
 mod quantity;
+mod registry;
 mod report;
 mod rmi;
 mod run;
@@ -77,6 +81,8 @@ enum Verb {
     Load(load::LoadArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
     Unshare(unshare::UnshareArgs),
     Doctor(doctor::DoctorArgs),
     Du(du::DuArgs),
@@ -173,6 +179,8 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Load(args) => load::main(&global, args),
         Verb::Pull(args) => pull::main(&global, args),
         Verb::Push(args) => push::main(&global, args),
+        Verb::Login(args) => login::main(&global, args),
+        Verb::Logout(args) => logout::main(&global, args),
         Verb::Unshare(args) => unshare::main(&global, args),
         Verb::Doctor(args) => doctor::main(&global, args),
         Verb::Du(args) => du::main(&global, args),
@@ -185,9 +193,9 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     })
 }
 
-const VERBS: [&str; 17] = [
-    "build", "run", "images", "tag", "rmi", "inspect", "history", "save", "load", "pull", "push", "unshare",
-    "doctor", "du", "prune", "store", "help",
+const VERBS: [&str; 19] = [
+    "build", "run", "images", "tag", "rmi", "inspect", "history", "save", "load", "pull", "push", "login",
+    "logout", "unshare", "doctor", "du", "prune", "store", "help",
 ];
 /// The options that may stand before a verb and take a value.
 const GLOBAL_OPTIONS: [&str; 4] = ["--root", "--registries-conf", "--isolation", "--overlay"];

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
 use super::{Global, transfer};
 use crate::build::{self, BaseSource, Pulled};
@@ -19,6 +20,10 @@ pub(super) struct PullArgs {
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    creds: CredsArgs,
     /// Names of images; without a tag, `latest` is meant.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Reference>,
@@ -30,7 +35,9 @@ pub(super) fn main(global: &Global, args: PullArgs) -> Result<i32, Report> {
         let message = format!("pulling for {platform} on {} is not supported yet", Platform::host());
         return Err(Report::usage(message));
     }
-    let opened = transfer::open(global)?;
+    let mut settings = registry::settings(global, &args.registry)?;
+    args.creds.add_to(&mut settings, &args.names)?;
+    let opened = transfer::open(global, settings)?;
     let pulled = transfer::run(opened, args.quiet, |tools| async move {
         let base = BaseSource {
             store: tools.store.clone(),

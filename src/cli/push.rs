@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::{Code, Report};
 use super::{Global, transfer};
 use crate::catalog::{self, Catalog};
@@ -20,15 +21,22 @@ pub(super) struct PushArgs {
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    creds: CredsArgs,
     /// Names of images; without a tag, `latest` is meant. `rbuild tag` gives an image the name to push it under.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
 pub(super) fn main(global: &Global, args: PushArgs) -> Result<i32, Report> {
+    let names: Result<Vec<Reference>, _> = args.names.iter().map(|name| name.parse()).collect();
+    let mut settings = registry::settings(global, &args.registry)?;
+    args.creds.add_to(&mut settings, &names.map_err(Report::usage)?)?;
     let which = |catalog: &Catalog| wanted(catalog, &args.names, args.all_tags);
     let ids = |catalog: &Catalog| Ok(which(catalog)?.into_iter().map(|(_, id)| id).collect());
-    let opened = transfer::open_for_sending(global, ids)?;
+    let opened = transfer::open_for_sending(global, settings, ids)?;
     let catalog = Catalog::read(&opened.0).map_err(Report::from)?;
     let wanted = which(&catalog)?;
     let pushed = transfer::run(opened, args.quiet, |tools| async move {

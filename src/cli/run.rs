@@ -8,13 +8,14 @@ use super::confinement::{self, SecurityOption};
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
 use super::network::NamesArgs;
+use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::{Code, Report};
 use super::{Global, signals};
 use crate::build::{BaseSource, FindError, ImageName};
 use crate::catalog::{self, Catalog, Pointed};
 use crate::container::{self, ContainerError, Request, Tools};
 use crate::event;
-use crate::image::Platform;
+use crate::image::{Platform, Reference};
 use crate::registry::Client;
 use crate::sandbox::{Reach, Sandboxing, Settings};
 use crate::store::Store;
@@ -63,6 +64,10 @@ pub(super) struct RunArgs {
     network: Option<Network>,
     #[command(flatten)]
     names: NamesArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    creds: CredsArgs,
     /// The image's name or id, and what to run instead of its command.
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
@@ -102,8 +107,11 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let limits = args.limits.limits()?;
     // Before the first thread: only then can the process move into a namespace.
     let network = args.names.settings();
+    let mut registries = registry::settings(global, &args.registry)?;
+    let named: Vec<Reference> = image.parse().into_iter().collect();
+    args.creds.add_to(&mut registries, &named)?;
     let Session { store, entered, settings: registries } =
-        environment::enter(global).map_err(Report::of_run)?;
+        environment::enter(global, registries).map_err(Report::of_run)?;
     let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })
         .map_err(|error| Report::from(error).of_run())?;
     let endings = sandboxing.endings.clone();

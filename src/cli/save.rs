@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::registry::{self, RegistryArgs};
 use super::report::Report;
 use super::{Global, transfer};
 use crate::catalog::{self, Catalog};
@@ -29,6 +30,8 @@ pub(super) struct SaveArgs {
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// Names, ids, or beginnings of ids. An image that is given by its id has no name in the archive.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -55,7 +58,7 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
     check_output(&args)?;
     let which = |catalog: &Catalog| wanted(catalog, &args.images);
     let ids = |catalog: &Catalog| Ok(which(catalog)?.into_iter().map(|(id, _)| id).collect());
-    let opened = transfer::open_for_sending(global, ids)?;
+    let opened = transfer::open_for_sending(global, registry::settings(global, &args.registry)?, ids)?;
     let wanted = which(&Catalog::read(&opened.0).map_err(Report::from)?)?;
     let saved = transfer::run(opened, args.quiet, |tools| async move {
         let mut images = Vec::with_capacity(wanted.len());

@@ -11,6 +11,11 @@ pub(super) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// A word to the person, on standard error; whoever closed that does not want to know.
+pub(super) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Columns parted by blanks. What would make a terminal do things is escaped: cells may be foreign.
 pub(super) fn table(rows: &[Vec<&str>]) -> String {
     let rows: Vec<Vec<String>> =

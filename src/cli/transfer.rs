@@ -25,22 +25,22 @@ pub(super) struct Tools {
 }
 
 /// Opens the store without a namespace: nothing of these verbs looks into directories of layers.
-pub(super) fn open(global: &Global) -> Result<(Arc<Store>, Settings), Report> {
-    let settings = environment::registry_settings(global)?;
+pub(super) fn open(global: &Global, settings: Settings) -> Result<(Arc<Store>, Settings), Report> {
     Ok((environment::open(global)?, settings))
 }
 
 /// Opens the store for sending images, and says which are meant: in a namespace if a layer of one has to be packed first.
 pub(super) fn open_for_sending(
     global: &Global,
+    settings: Settings,
     which: impl Fn(&Catalog) -> Result<Vec<ImageId>, Report>,
 ) -> Result<(Arc<Store>, Settings), Report> {
-    let (store, settings) = open(global)?;
+    let (store, settings) = open(global, settings)?;
     let catalog = Catalog::read(&store).map_err(Report::from)?;
     for id in which(&catalog)? {
         if !is_packed(&store, id).map_err(Report::from)? {
             drop(store);
-            let Session { store, settings, .. } = environment::enter(global)?;
+            let Session { store, settings, .. } = environment::enter(global, settings)?;
             return Ok((store, settings));
         }
     }

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use super::call::{Call, Outgoing, Target};
 use super::challenge::Challenge;
 use super::client::Client;
-use super::credentials::Credential;
+use super::credentials::{Credential, Login, Origin};
+use super::endpoint::{Security, is_loopback};
 use super::error::RegistryError;
-use super::registries::{Security, is_loopback};
+use super::login::Answers;
 use super::settings::Secret;
 
 /// What is known about hosts and what they have granted. Shared by all clones of a client.
@@ -25,6 +26,7 @@ pub(super) struct Auth {
     challenges: Mutex<HashMap<String, Challenge>>,
     /// By host and scopes. The lock around a token lets one request fetch it while others wait for it.
     tokens: Mutex<HashMap<(String, Vec<String>), Slot>>,
+    pub(super) answers: Answers,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
@@ -39,13 +41,9 @@ const MOST_READ: usize = 1 << 20;
 
 impl Client {
     /// The header for a host that has challenged us before; none for one that has not.
-    pub(super) async fn authorization(
-        &self,
-        call: &Call<'_>,
-        credential: &Credential,
-    ) -> Result<Option<HeaderValue>, RegistryError> {
+    pub(super) async fn authorization(&self, call: &Call<'_>) -> Result<Option<HeaderValue>, RegistryError> {
         match self.auth().challenge(&call.endpoint.registry) {
-            Some(challenge) => self.authorize(call, credential, &challenge, None).await,
+            Some(challenge) => self.authorize(call, &challenge, None).await,
             None => Ok(None),
         }
     }
@@ -54,23 +52,22 @@ impl Client {
     pub(super) async fn renewed_authorization(
         &self,
         call: &Call<'_>,
-        credential: &Credential,
         challenge: Challenge,
         refused: Option<HeaderValue>,
     ) -> Result<Option<HeaderValue>, RegistryError> {
         self.auth().remember(&call.endpoint.registry, &challenge);
-        let header = self.authorize(call, credential, &challenge, refused.as_ref()).await?;
+        let header = self.authorize(call, &challenge, refused.as_ref()).await?;
         Ok(header.filter(|header| Some(header) != refused.as_ref()))
     }
 
     async fn authorize(
         &self,
         call: &Call<'_>,
-        credential: &Credential,
         challenge: &Challenge,
         refused: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, RegistryError> {
-        match (challenge, credential) {
+        let login = self.login(call).await?;
+        match (challenge, &login.credential) {
             (Challenge::Basic, Credential::Password { user, password }) => Ok(Some(basic(user, password))),
             (Challenge::Basic, _) => Ok(None),
             (Challenge::Bearer { .. }, Credential::Bearer(token)) => Ok(Some(
@@ -89,10 +86,35 @@ impl Client {
                 // What the registry asks for comes first: some services honour only the first scope.
                 let mut wanted = scopes.clone();
                 wanted.extend(call.scopes.iter().filter(|scope| !scopes.contains(scope)).cloned());
-                let fetched = self.fetch_token(call, credential, realm, service.as_deref(), &wanted).await?;
+                let fetched = self.grant(call, &login, realm, service.as_deref(), &wanted).await?;
                 Ok(Some(token.insert(fetched).header.clone()))
             }
         }
+    }
+
+    /// A token for a login; for nobody's where one that nobody chose is refused and reading is all that is wanted.
+    async fn grant(
+        &self,
+        call: &Call<'_>,
+        login: &Login,
+        realm: &str,
+        service: Option<&str>,
+        scopes: &[String],
+    ) -> Result<Token, RegistryError> {
+        let error = match self.fetch_token(call, &login.credential, realm, service, scopes).await {
+            Err(error @ RegistryError::Denied { .. }) => error,
+            other => return other,
+        };
+        let Origin::Environment(variable) = login.origin else { return Err(error) };
+        if scopes.is_empty() || scopes.iter().any(|scope| !scope.ends_with(":pull")) {
+            return Err(error);
+        }
+        let token = self.fetch_token(call, &Credential::Anonymous, realm, service, scopes).await;
+        let token = token.map_err(|_| error)?;
+        let host = &call.endpoint.registry;
+        self.events()
+            .warn_once(&format!("{host} refuses the login that {variable} gives: going on without one"));
+        Ok(token)
     }
 
     async fn fetch_token(
@@ -126,10 +148,7 @@ impl Client {
                 url.query_pairs_mut().extend_pairs(pairs);
                 header = match credential {
                     Credential::Password { user, password } => Some(basic(user, password)),
-                    Credential::Anonymous
-                    | Credential::Identity(_)
-                    | Credential::Bearer(_)
-                    | Credential::Helper(_) => None,
+                    Credential::Anonymous | Credential::Identity(_) | Credential::Bearer(_) => None,
                 };
                 (Method::GET, None)
             };
@@ -158,7 +177,7 @@ impl Client {
 }
 
 impl Auth {
-    fn challenge(&self, host: &str) -> Option<Challenge> {
+    pub(super) fn challenge(&self, host: &str) -> Option<Challenge> {
         self.challenges.lock().expect("nobody panics while holding it").get(host).cloned()
     }
 

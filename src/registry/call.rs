@@ -8,9 +8,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderName;
 use reqwest::{Method, Url};
 
-use super::credentials::Credential;
+use super::credentials::Login;
+use super::endpoint::Endpoint;
 use super::error::{Answer, Asked, RegistryError};
-use super::registries::Endpoint;
 
 /// A request to an endpoint.
 pub(super) struct Call<'a> {
@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
 }
 
 pub(super) enum Target {
+    /// `/v2/`, which says who is there.
+    Root,
     /// Below `/v2/NAME/`.
     Path(String),
     /// Where an earlier answer said.
@@ -62,17 +64,10 @@ impl Call<'_> {
         RegistryError::Protocol { asked: self.asked(), problem }
     }
 
-    pub(super) fn refused(&self, answer: Answer, credential: &Credential) -> RegistryError {
+    pub(super) fn refused(&self, answer: Answer, login: &Login) -> RegistryError {
         let asked = self.asked();
-        let logged_in = match credential {
-            Credential::Helper(helper) if matches!(answer.status, 401 | 403) => {
-                return RegistryError::CredentialHelper { asked, answer, helper: helper.clone() };
-            }
-            Credential::Anonymous | Credential::Helper(_) => false,
-            Credential::Password { .. } | Credential::Identity(_) | Credential::Bearer(_) => true,
-        };
         match answer.status {
-            401 | 403 => RegistryError::Denied { asked, answer, logged_in },
+            401 | 403 => RegistryError::Denied { asked, answer, login: login.origin.clone() },
             404 => RegistryError::NotFound { asked, answer },
             _ => RegistryError::Status { asked, answer },
         }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 
 use super::auth::Auth;
+use super::certificates::Certificates;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::registries::{Access, Endpoint};
+use super::registries::Access;
 use super::retry::Attempts;
 use super::settings::{Retries, Settings};
 use super::tls::{HttpClients, Tls};
@@ -111,12 +113,20 @@ impl Client {
         &self.inner.settings
     }
 
+    pub(super) fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
     pub(super) fn auth(&self) -> &Auth {
         &self.inner.auth
     }
 
-    pub(super) fn http(&self, tls: Tls) -> Result<&reqwest::Client, RegistryError> {
-        self.inner.http.get(tls, &self.inner.settings)
+    pub(super) fn http(
+        &self,
+        tls: Tls,
+        certificates: Option<&Certificates>,
+    ) -> Result<reqwest::Client, RegistryError> {
+        self.inner.http.get(tls, certificates, &self.inner.settings)
     }
 
     pub(super) fn scheme_of(&self, host: &str) -> Arc<OnceCell<Tls>> {

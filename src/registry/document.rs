@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::call::{Call, Target};
 use super::client::Client;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::registries::Endpoint;
 use super::retry::Attempts;
 use crate::image::{Digest, Document, MAX_DOCUMENT, ManifestError, Reference, media_type};
 

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::call::{Call, Target};
 use super::client::Client;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::registries::Endpoint;
 use super::retry::Attempts;
 use crate::image::{Descriptor, Hasher, MAX_DOCUMENT, Reference};
 

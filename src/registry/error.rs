@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::registries::is_loopback;
+use super::credentials::Origin;
+use super::endpoint::is_loopback;
 use crate::image::{Digest, ManifestError};
 
 /// What was asked of whom; the head of every message.
@@ -44,11 +45,12 @@ pub enum Reason {
 pub enum RegistryError {
     #[error("{asked}: not found ({answer})")]
     NotFound { asked: Box<Asked>, answer: Answer },
-    /// 401 or 403; `logged_in` says whether credentials were sent.
+    /// 401 or 403; `login` says whose credentials were sent.
     #[error("{asked}: access denied ({answer})")]
-    Denied { asked: Box<Asked>, answer: Answer, logged_in: bool },
-    #[error("{asked}: access denied ({answer}), and credential helper {helper:?} is not supported yet")]
-    CredentialHelper { asked: Box<Asked>, answer: Answer, helper: String },
+    Denied { asked: Box<Asked>, answer: Answer, login: Origin },
+    /// Who keeps the credentials does not give them out.
+    #[error("{asked}: {problem}")]
+    Login { asked: Box<Asked>, problem: String },
     #[error("{asked}: the registry answered {answer}")]
     Status { asked: Box<Asked>, answer: Answer },
     #[error("{asked}: {}", .reason.text())]
@@ -99,7 +101,7 @@ impl RegistryError {
             Self::Stalled { .. } | Self::Cut { .. } => true,
             Self::NotFound { .. }
             | Self::Denied { .. }
-            | Self::CredentialHelper { .. }
+            | Self::Login { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
             | Self::TooLarge { .. }
@@ -122,18 +124,28 @@ impl RegistryError {
                  (registry {})",
                 asked.registry
             )),
-            Self::Denied { asked, logged_in: false, .. } => Some(format!(
-                "put credentials for {} in an auth file (see REGISTRY_AUTH_FILE); or check the name",
+            Self::Denied { asked, login: Origin::Nobody, .. } => Some(format!(
+                "log in with `rbuild login {}`, if this is the right name; a login can also come from an auth file \
+                 (--authfile, REGISTRY_AUTH_FILE) or --creds",
                 asked.registry
             )),
-            Self::Denied { asked, logged_in: true, .. } => Some(format!(
-                "the stored credentials for {} were used; check that they are current and may access {}",
-                asked.registry, asked.repository
-            )),
-            Self::CredentialHelper { asked, helper, .. } => Some(format!(
-                "docker-credential-{helper} holds the credentials; it is not asked: store those of {} in an auth file",
-                asked.registry
-            )),
+            Self::Denied { asked, answer, login } => {
+                let (registry, repository) = (&asked.registry, &asked.repository);
+                Some(if repository.is_empty() {
+                    format!(
+                        "{registry} does not take this user and password; some registries want a token as the password"
+                    )
+                } else if answer.status == 401 {
+                    format!(
+                        "the login from {login} was used; if it is no longer valid, `rbuild login {registry}` renews it"
+                    )
+                } else {
+                    format!("the login from {login} was used: it has no permission for this in {repository}")
+                })
+            }
+            Self::Login { asked, .. } => {
+                Some(format!("`rbuild login {}` keeps a login in an auth file instead", asked.registry))
+            }
             Self::Status { answer, .. } if answer.status == 429 => {
                 Some("the registry limits how often it may be asked; log in or wait".to_owned())
             }
@@ -175,10 +187,9 @@ impl RegistryError {
     /// The registry's refusal, where it is one.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::NotFound { answer, .. }
-            | Self::Denied { answer, .. }
-            | Self::CredentialHelper { answer, .. }
-            | Self::Status { answer, .. } => Some(answer),
+            Self::NotFound { answer, .. } | Self::Denied { answer, .. } | Self::Status { answer, .. } => {
+                Some(answer)
+            }
             _ => None,
         }
     }
@@ -198,7 +209,8 @@ impl Reason {
 
 impl fmt::Display for Asked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}: {}", self.registry, self.repository, self.what)
+        let slash = if self.repository.is_empty() { "" } else { "/" };
+        write!(out, "{}{slash}{}: {}", self.registry, self.repository, self.what)
     }
 }
 

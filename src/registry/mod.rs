@@ -1,7 +1,7 @@
 //! Registries: pulling and pushing over the OCI distribution protocol.
 //!
 //! Flow: a [`Client`] turns a name into endpoints (`registries`: mirrors, then the origin), sends requests to one of
-//! them (`transport`: scheme, redirects; `auth`: challenges and tokens), tries again what is temporary (`retry`), and
+//! them (`transport`: scheme, redirects; `auth`: challenges and tokens, `login`: who we are), tries again what is temporary (`retry`), and
 //! verifies every byte against its digest (`document`, `download`). `upload` pushes, `pull` chooses a platform.
 //!
 //! Invariants: credentials go to the host they are for and nowhere else; neither they nor the queries of signed
@@ -12,12 +12,16 @@
 mod answer;
 mod auth;
 mod call;
+mod certificates;
 mod challenge;
 mod client;
 mod credentials;
 mod document;
 mod download;
+mod endpoint;
 mod error;
+mod login;
+mod mirror;
 mod pull;
 mod registries;
 mod retry;
@@ -30,10 +34,14 @@ mod upload;
 mod tests;
 
 pub use client::Client;
-pub use credentials::Credentials;
+pub use credentials::{
+    AuthDocument, Credentials, EnvironmentLogins, HelperError, Holder, Origin, erase, normal_key, store,
+    written_key,
+};
 pub use document::Fetched;
 pub use download::{BlobReader, BlobSender, Progress, blob_channel};
 pub use error::{Answer, Asked, Reason, RegistryError};
+pub use mirror::MirrorAddress;
 pub use pull::{ResolvedImage, resolve};
 pub use registries::Registries;
 pub use settings::{Proxies, Retries, Secret, Settings, SettingsError, Timeouts, Trust};

@@ -1,37 +1,29 @@
 //! registries.conf, version 2: where names lead, which mirrors stand in, what is insecure or blocked.
 
-use std::net::IpAddr;
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 
+use super::certificates::Certificates;
+use super::endpoint::{Endpoint, Security};
 use super::error::RegistryError;
+use super::mirror::MirrorAddress;
 use super::settings::SettingsError;
 use crate::image::{DEFAULT_REGISTRY, Reference};
 
-/// The `[[registry]]` tables of all files.
+/// The `[[registry]]` tables of all files, and what the command line adds to them.
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
     entries: Vec<Entry>,
-}
-
-/// One place that may serve a name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Endpoint {
-    /// Host with port, as names and auth files spell it.
-    pub(super) registry: String,
-    pub(super) repository: String,
-    pub(super) security: Security,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Security {
-    /// HTTPS with a trusted certificate.
-    Verified,
-    /// HTTPS with any certificate, else plain HTTP.
-    Insecure,
-    /// As insecure, but plain HTTP is likelier, and nobody can listen in.
-    Loopback,
+    /// Asked for images of docker.io before all others.
+    hub_mirrors: Vec<MirrorAddress>,
+    tls_verify: Option<bool>,
+    /// Where directories with the certificates of single hosts are.
+    certificate_directories: Vec<PathBuf>,
+    /// What was found there, by host.
+    certificates: Arc<Mutex<HashMap<String, Option<Arc<Certificates>>>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +98,32 @@ impl Registries {
         Ok(())
     }
 
+    /// Adds a mirror of docker.io.
+    pub fn add_hub_mirror(&mut self, mirror: MirrorAddress) {
+        self.hub_mirrors.push(mirror);
+    }
+
+    /// Says of all registries whether they must have a trusted certificate, whatever the files say.
+    pub fn verify_tls(&mut self, verify: Option<bool>) {
+        self.tls_verify = verify;
+    }
+
+    /// Whether everything may be insecure, because somebody said so for this command.
+    pub(super) fn is_anything_allowed(&self) -> bool {
+        self.tls_verify == Some(false)
+    }
+
+    /// Adds a directory that may have directories of certificates, each for one host.
+    pub fn add_certificate_directory(&mut self, directory: PathBuf) {
+        self.certificate_directories.push(directory);
+    }
+
+    /// A host itself, without any repository.
+    pub(super) fn host(&self, host: &str) -> Result<Endpoint, RegistryError> {
+        let insecure = self.find(host).is_some_and(|(entry, _)| entry.insecure);
+        self.endpoint(host, insecure)
+    }
+
     /// Where to ask for a name, in order: mirrors, then the origin.
     pub(super) fn endpoints(
         &self,
@@ -113,12 +131,22 @@ impl Registries {
         access: Access,
     ) -> Result<Vec<Endpoint>, RegistryError> {
         let name = reference.name();
-        let Some((entry, matched)) = self.find(&reference.to_string()) else {
-            return Ok(vec![Endpoint::new(&name, false)]);
-        };
-        if entry.blocked {
+        let found = self.find(&reference.to_string());
+        if let Some((entry, _)) = found
+            && entry.blocked
+        {
             return Err(RegistryError::Blocked { name, prefix: entry.prefix.clone() });
         }
+        let mut endpoints = Vec::new();
+        if access == Access::Read && reference.registry == DEFAULT_REGISTRY {
+            for mirror in &self.hub_mirrors {
+                endpoints.push(self.hub_mirror(mirror, &reference.repository)?);
+            }
+        }
+        let Some((entry, matched)) = found else {
+            endpoints.push(self.endpoint(&name, false)?);
+            return Ok(endpoints);
+        };
         // A prefix may reach into the tag, which is no part of a location.
         let rest = name.get(matched..).unwrap_or_default();
         let by_digest = reference.digest.is_some();
@@ -127,17 +155,56 @@ impl Registries {
             PullFromMirror::DigestOnly => by_digest,
             PullFromMirror::TagOnly => !by_digest,
         };
-        let mut endpoints = Vec::new();
         if access == Access::Read {
-            let mirrors = entry.mirror.iter().filter(serves);
-            endpoints.extend(
-                mirrors.map(|mirror| Endpoint::new(&format!("{}{rest}", mirror.location), mirror.insecure)),
-            );
+            for mirror in entry.mirror.iter().filter(serves) {
+                endpoints.push(self.endpoint(&format!("{}{rest}", mirror.location), mirror.insecure)?);
+            }
         }
         let origin =
             if entry.location.is_empty() { name.clone() } else { format!("{}{rest}", entry.location) };
-        endpoints.push(Endpoint::new(&origin, entry.insecure));
+        endpoints.push(self.endpoint(&origin, entry.insecure)?);
         Ok(endpoints)
+    }
+
+    fn hub_mirror(&self, mirror: &MirrorAddress, repository: &str) -> Result<Endpoint, RegistryError> {
+        let mut endpoint = self.endpoint(&format!("{}/{repository}", mirror.location), false)?;
+        if mirror.plain {
+            endpoint.security = Security::Plain;
+        }
+        Ok(endpoint)
+    }
+
+    fn endpoint(&self, name: &str, insecure: bool) -> Result<Endpoint, RegistryError> {
+        let (registry, repository) = name.split_once('/').unwrap_or((name, ""));
+        let security = match self.tls_verify {
+            Some(true) => Security::Verified,
+            Some(false) => Security::of(registry, true),
+            None => Security::of(registry, insecure),
+        };
+        let mut endpoint = Endpoint {
+            registry: registry.to_owned(),
+            repository: repository.to_owned(),
+            security,
+            base: "/v2".to_owned(),
+            namespace: None,
+            certificates: None,
+        };
+        endpoint.certificates = self.certificates_of(&endpoint)?;
+        Ok(endpoint)
+    }
+
+    fn certificates_of(&self, endpoint: &Endpoint) -> Result<Option<Arc<Certificates>>, RegistryError> {
+        let mut known = self.certificates.lock().expect("nobody panics while holding it");
+        if let Some(found) = known.get(&endpoint.registry) {
+            return Ok(found.clone());
+        }
+        let mut hosts = vec![endpoint.registry.as_str()];
+        if endpoint.authority() != endpoint.registry {
+            hosts.push(endpoint.authority());
+        }
+        let found = Certificates::find(&self.certificate_directories, &hosts)?.map(Arc::new);
+        known.insert(endpoint.registry.clone(), found.clone());
+        Ok(found)
     }
 
     /// The entry with the longest matching prefix, and how much of the name it covers.
@@ -155,48 +222,6 @@ impl Registries {
         let matching = self.entries.iter().filter_map(|entry| Some((entry, covers(entry)?)));
         matching.max_by_key(|(entry, _)| entry.prefix.len())
     }
-}
-
-impl Endpoint {
-    fn new(name: &str, insecure: bool) -> Self {
-        let (registry, repository) = name.split_once('/').unwrap_or((name, ""));
-        let security = match (is_loopback(registry), insecure) {
-            (true, _) => Security::Loopback,
-            (false, true) => Security::Insecure,
-            (false, false) => Security::Verified,
-        };
-        Self { registry: registry.to_owned(), repository: repository.to_owned(), security }
-    }
-
-    pub(super) fn name(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
-    }
-
-    /// What a token must allow for reading.
-    pub(super) fn pull_scope(&self) -> String {
-        format!("repository:{}:pull", self.repository)
-    }
-
-    /// What a token must allow for writing.
-    pub(super) fn push_scope(&self) -> String {
-        format!("repository:{}:pull,push", self.repository)
-    }
-
-    /// Where connections go.
-    pub(super) fn authority(&self) -> &str {
-        match self.registry.as_str() {
-            DEFAULT_REGISTRY => "registry-1.docker.io",
-            other => other,
-        }
-    }
-}
-
-pub(super) fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -266,15 +291,5 @@ mod tests {
             error.to_string(),
             "bad.example/x: blocked by the entry for \"bad.example\" in registries.conf"
         );
-    }
-
-    #[test]
-    fn loopback_is_recognised() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:80", "[::1]:5000"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example", "128.0.0.1", "[::2]", "docker.io"] {
-            assert!(!is_loopback(host), "{host}");
-        }
     }
 }

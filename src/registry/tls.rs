@@ -3,13 +3,18 @@
 //! Each is made when it is first needed: loading the host's certificates takes longer than a small request, and who
 //! talks only to a registry on loopback shall not pay for it.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::certificates::Certificates;
 use super::error::RegistryError;
 use super::settings::{Settings, Trust};
 
@@ -26,27 +31,58 @@ pub(super) struct HttpClients {
     plain: OnceLock<Made>,
     verified: OnceLock<Made>,
     unverified: OnceLock<Made>,
+    /// For hosts with certificates of their own.
+    special: Mutex<HashMap<(Tls, Certificates), Made>>,
 }
 
 type Made = Result<reqwest::Client, (&'static str, String)>;
 
 impl HttpClients {
-    pub(super) fn get(&self, tls: Tls, settings: &Settings) -> Result<&reqwest::Client, RegistryError> {
-        let cell = match tls {
-            Tls::None => &self.plain,
-            Tls::Verified => &self.verified,
-            Tls::Unverified => &self.unverified,
+    pub(super) fn get(
+        &self,
+        tls: Tls,
+        certificates: Option<&Certificates>,
+        settings: &Settings,
+    ) -> Result<reqwest::Client, RegistryError> {
+        let made = match (tls, certificates) {
+            (Tls::None, _) => self.plain.get_or_init(|| made(tls, None, settings)).clone(),
+            (Tls::Verified, None) => self.verified.get_or_init(|| made(tls, None, settings)).clone(),
+            (Tls::Unverified, None) => self.unverified.get_or_init(|| made(tls, None, settings)).clone(),
+            (Tls::Verified | Tls::Unverified, Some(certificates)) => {
+                let mut special = self.special.lock().expect("nobody panics while holding it");
+                let made = || made(tls, Some(certificates), settings);
+                special.entry((tls, certificates.clone())).or_insert_with(made).clone()
+            }
         };
-        let made = cell.get_or_init(|| {
-            let config = match tls {
-                Tls::None => trusting(RootCertStore::empty()),
-                Tls::Verified => trusting(roots(&settings.trust)),
-                Tls::Unverified => trusting_anybody(),
-            };
-            make(config.map_err(|error| ("TLS", error.to_string()))?, settings)
-        });
-        made.as_ref().map_err(|(what, problem)| RegistryError::Setup { what, problem: problem.clone() })
+        made.map_err(|(what, problem)| RegistryError::Setup { what, problem })
     }
+}
+
+fn made(tls: Tls, certificates: Option<&Certificates>, settings: &Settings) -> Made {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ("TLS", error.to_string()))?;
+    let builder = match tls {
+        Tls::None => builder.with_root_certificates(RootCertStore::empty()),
+        Tls::Verified => builder.with_root_certificates(roots(&settings.trust, certificates)?),
+        Tls::Unverified => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider())))
+        }
+    };
+    let config = match certificates.and_then(|certificates| certificates.client.as_ref()) {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let unusable = |path: &Path, error: &dyn Display| {
+                ("the client certificate", format!("{}: {error}", path.display()))
+            };
+            let chain = CertificateDer::pem_file_iter(certificate)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| unusable(certificate, &error))?;
+            let key_bytes = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            builder.with_client_auth_cert(chain, key_bytes).map_err(|error| unusable(certificate, &error))?
+        }
+    };
+    make(config, settings)
 }
 
 fn make(config: ClientConfig, settings: &Settings) -> Made {
@@ -84,7 +120,7 @@ enum Scheme {
     Https,
 }
 
-fn roots(trust: &Trust) -> RootCertStore {
+fn roots(trust: &Trust, own: Option<&Certificates>) -> Result<RootCertStore, (&'static str, String)> {
     let found = if trust.file.is_some() || trust.directory.is_some() {
         rustls_native_certs::load_certs_from_paths(trust.file.as_deref(), trust.directory.as_deref())
     } else {
@@ -96,19 +132,20 @@ fn roots(trust: &Trust) -> RootCertStore {
         // An image `FROM scratch` has no certificates; registries shall be reachable from there too.
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    store
-}
-
-fn trusting(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn trusting_anybody() -> Result<ClientConfig, rustls::Error> {
-    let provider = provider();
-    let verifier = Arc::new(Anybody(provider.clone()));
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    for path in own.map(|own| own.authorities.as_slice()).unwrap_or_default() {
+        let unusable =
+            |error: &dyn Display| ("the certificate authority", format!("{}: {error}", path.display()));
+        let found = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| unusable(&error))?;
+        if found.is_empty() {
+            return Err(unusable(&"there is no certificate in it"));
+        }
+        for certificate in found {
+            store.add(certificate).map_err(|error| unusable(&error))?;
+        }
+    }
+    Ok(store)
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -10,10 +10,12 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use super::answer;
 use super::call::{Activity, Call, Target};
+use super::certificates::Certificates;
 use super::challenge::Challenge;
 use super::client::Client;
+use super::credentials::Login;
+use super::endpoint::{Endpoint, Security, is_loopback};
 use super::error::{Reason, RegistryError};
-use super::registries::{Endpoint, Security, is_loopback};
 use super::tls::Tls;
 
 const MOST_REDIRECTS: usize = 10;
@@ -23,13 +25,8 @@ impl Client {
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
         let url = match &call.target {
             Target::Url(url) => url.clone(),
-            Target::Path(path) => {
-                let tls = self.tls(call).await?;
-                let scheme = if tls == Tls::None { "http" } else { "https" };
-                let (authority, repository) = (call.endpoint.authority(), &call.endpoint.repository);
-                let text = format!("{scheme}://{authority}/v2/{repository}/{path}");
-                Url::parse(&text).map_err(|_| call.protocol("the registry's address is malformed"))?
-            }
+            Target::Root => self.address(call, "").await?,
+            Target::Path(path) => self.address(call, &format!("{}/{path}", call.endpoint.repository)).await?,
         };
         // An upload may have been sent elsewhere, where credentials must not follow.
         if !is_at(&url, call.endpoint) {
@@ -38,8 +35,7 @@ impl Client {
             }
             return self.follow(call, url, None).await;
         }
-        let credential = self.settings().credentials.find(&call.endpoint.registry, &call.endpoint.repository);
-        let known = self.authorization(call, &credential).await?;
+        let known = self.authorization(call).await?;
         let response = self.follow(call, url.clone(), known.clone()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -49,18 +45,30 @@ impl Client {
             .flatten();
         let answer = answer::read(response, self.settings().timeouts.stall).await;
         let renewed = match challenge {
-            Some(challenge) => self.renewed_authorization(call, &credential, challenge, known).await?,
+            Some(challenge) => self.renewed_authorization(call, challenge, known).await?,
             None => None,
         };
         let Some(renewed) = renewed else {
-            return Err(call.refused(answer, &credential));
+            return Err(call.refused(answer, &self.used_login(call).await));
         };
         let response = self.follow(call, url, Some(renewed)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let answer = answer::read(response, self.settings().timeouts.stall).await;
-            return Err(call.refused(answer, &credential));
+            return Err(call.refused(answer, &self.used_login(call).await));
         }
         Ok(response)
+    }
+
+    /// A path of the endpoint, over the scheme that it speaks.
+    async fn address(&self, call: &Call<'_>, path: &str) -> Result<Url, RegistryError> {
+        let scheme = if self.tls(call).await? == Tls::None { "http" } else { "https" };
+        let (authority, base) = (call.endpoint.authority(), &call.endpoint.base);
+        let mut url = Url::parse(&format!("{scheme}://{authority}{base}/{path}"))
+            .map_err(|_| call.protocol("the registry's address is malformed"))?;
+        if let Some(namespace) = &call.endpoint.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
     }
 
     /// Sends a call once and demands one of the given answers.
@@ -79,8 +87,16 @@ impl Client {
 
     /// Turns an unwanted answer into an error.
     pub(super) async fn refusal(&self, call: &Call<'_>, response: Response) -> RegistryError {
-        let credential = self.settings().credentials.find(&call.endpoint.registry, &call.endpoint.repository);
-        call.refused(answer::read(response, self.settings().timeouts.stall).await, &credential)
+        let login = self.used_login(call).await;
+        call.refused(answer::read(response, self.settings().timeouts.stall).await, &login)
+    }
+
+    /// The login that requests like this one carry: none where no registry has asked for one.
+    async fn used_login(&self, call: &Call<'_>) -> Login {
+        match self.auth().challenge(&call.endpoint.registry) {
+            Some(_) => self.login(call).await.unwrap_or_else(|_| Login::none()),
+            None => Login::none(),
+        }
     }
 
     /// The next piece of an answer's body.
@@ -119,18 +135,30 @@ impl Client {
         Err(call.protocol("too many redirects"))
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         call: &Call<'_>,
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, RegistryError> {
+        let is_own = is_host_of(url, call.endpoint);
         let tls = match (url.scheme(), call.endpoint.security) {
             ("http", _) => Tls::None,
-            (_, Security::Insecure | Security::Loopback) if is_host_of(url, call.endpoint) => Tls::Unverified,
-            _ => Tls::Verified,
+            (_, Security::Verified) => Tls::Verified,
+            (_, Security::Unverified | Security::Insecure | Security::Loopback | Security::Plain) => {
+                if is_own { Tls::Unverified } else { Tls::Verified }
+            }
         };
-        let http = self.http(tls)?;
+        let own = call.endpoint.certificates.as_deref();
+        let authorities;
+        let certificates = if is_own {
+            own
+        } else {
+            // Its token service and its storage are trusted as the registry is, but need not know who we are.
+            authorities = own.map(Certificates::of_authorities);
+            authorities.as_ref()
+        };
+        let http = self.http(tls, certificates)?;
         let mut request = http.request(call.method.clone(), url.clone());
         for (name, value) in &call.headers {
             request = request.header(name, value);
@@ -182,6 +210,8 @@ impl Client {
     async fn tls(&self, call: &Call<'_>) -> Result<Tls, RegistryError> {
         let candidates = match call.endpoint.security {
             Security::Verified => return Ok(Tls::Verified),
+            Security::Unverified => return Ok(Tls::Unverified),
+            Security::Plain => return Ok(Tls::None),
             // A registry here rarely has a certificate, and a server that wants TLS says so at once; a plain server
             // that is greeted in TLS may wait for more.
             Security::Loopback => [Tls::None, Tls::Unverified],
@@ -189,17 +219,28 @@ impl Client {
             Security::Insecure => [Tls::Unverified, Tls::None],
         };
         let found = self.scheme_of(&call.endpoint.registry);
-        found.get_or_try_init(|| self.probe(call, candidates)).await.copied()
+        let tls = *found.get_or_try_init(|| self.probe(call, candidates)).await?;
+        if call.endpoint.security == Security::Insecure && self.settings().registries.is_anything_allowed() {
+            let host = &call.endpoint.registry;
+            let what = if tls == Tls::None {
+                "has no TLS: who is in between can read and change everything, logins too"
+            } else {
+                "is not asked for a trusted certificate: who is in between could be anybody"
+            };
+            self.events().warn_once(&format!("{host} {what} (--tls-verify=false)"));
+        }
+        Ok(tls)
     }
 
     async fn probe(&self, call: &Call<'_>, candidates: [Tls; 2]) -> Result<Tls, RegistryError> {
         let mut first_error = None;
         for tls in candidates {
             let scheme = if tls == Tls::None { "http" } else { "https" };
-            let url = Url::parse(&format!("{scheme}://{}/v2/", call.endpoint.authority()))
+            let url = Url::parse(&format!("{scheme}://{}{}/", call.endpoint.authority(), call.endpoint.base))
                 .map_err(|_| call.protocol("the registry's address is malformed"))?;
             let after = self.settings().timeouts.stall.min(Duration::from_secs(10));
-            let error = match tokio::time::timeout(after, self.http(tls)?.get(url.clone()).send()).await {
+            let http = self.http(tls, call.endpoint.certificates.as_deref())?;
+            let error = match tokio::time::timeout(after, http.get(url.clone()).send()).await {
                 // What a TLS server says to who does not speak TLS; no registry answers its root like this.
                 Ok(Ok(response)) if tls == Tls::None && response.status() == StatusCode::BAD_REQUEST => {
                     call.protocol("the registry wants https, which did not work either")

@@ -15,8 +15,8 @@ use super::call::{Activity, Call, Outgoing, Target};
 use super::client::Client;
 use super::document::claimed_digest;
 use super::download::{Progress, blob_call};
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::registries::Endpoint;
 use super::transport::location;
 use crate::image::{Descriptor, Digest, Reference};
 

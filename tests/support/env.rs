@@ -181,6 +181,28 @@ impl Rbuild {
         self.command
     }
 
+    /// Runs it as somebody at a terminal would, who answers each question when it comes; everything that was shown.
+    pub(crate) fn typing(mut self, answers: &[(&str, &str)]) -> String {
+        use std::io::Read as _;
+        let mut child = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (mut shown, mut from) = (Vec::new(), 0);
+        let mut answers = answers.iter().peekable();
+        let mut bytes = [0; 1024];
+        while let Ok(count @ 1..) = stdout.read(&mut bytes) {
+            shown.extend_from_slice(&bytes[..count]);
+            if let Some((question, answer)) = answers.peek()
+                && String::from_utf8_lossy(&shown[from..]).contains(question)
+            {
+                from = shown.len();
+                stdin.write_all(answer.as_bytes()).unwrap();
+                answers.next();
+            }
+        }
+        child.wait().unwrap();
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
     /// Runs it to its end and collects what it wrote. What still holds its output open past the limit is a failure.
     pub(crate) fn run(mut self) -> Output {
         let line = describe(&self.command);

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and says so on stderr")]
 
 mod base;
+pub(crate) mod certificates;
 mod disk;
 mod env;
 mod handmade;
@@ -30,5 +31,5 @@ pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
 pub(crate) use output::Output;
 pub(crate) use processes::{is_gone, mark, processes, started};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{Demands, PASSWORD, Registry, USER};
 pub(crate) use skip::{require_busybox, require_tool, skip};

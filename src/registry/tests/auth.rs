@@ -122,25 +122,55 @@ async fn denials_say_what_the_registry_said_and_what_to_do() {
     server.instead("GET", "/token", ALWAYS, |_, _| Some(Reply::body(401, r#"{"details":"bad password"}"#)));
     let error = client(quick()).fetch_document(&server.reference("app:1")).await.unwrap_err();
     assert!(error.to_string().ends_with("access denied (401 Unauthorized: bad password)"), "{error}");
-    assert!(error.hint().unwrap().starts_with("put credentials for 127.0.0.1:"), "{error:?}");
+    assert!(error.hint().unwrap().starts_with("log in with `rbuild login 127.0.0.1:"), "{error:?}");
     let error = client(login(&server)).fetch_document(&server.reference("app:1")).await.unwrap_err();
-    assert!(error.hint().unwrap().contains("were used"), "{error:?}");
+    assert!(error.hint().unwrap().contains("from the command line was used"), "{error:?}");
     assert_eq!(server.count("GET", "/token"), 2, "a denial is not tried again");
 }
 
 #[tokio::test]
-async fn a_needed_credential_helper_is_named() {
+async fn a_missing_helper_is_told_about_and_an_open_image_had_without_it() {
     let server = Server::start().await;
+    server.add_manifest("app", "1", media_type::OCI_MANIFEST, MANIFEST);
     demand_token(&server);
-    server.instead("GET", "/token", ALWAYS, |_, _| Some(Reply::status(403)));
+    give_token(&server, "GET");
     let mut settings = quick();
-    let text = format!(r#"{{"credHelpers":{{"{}":"gcloud"}}}}"#, server.address);
+    let text = format!(r#"{{"credHelpers":{{"{}":"no-such-helper"}}}}"#, server.address);
     settings.credentials.add(Path::new("config.json"), &text).unwrap();
-    let error = client(settings).fetch_document(&server.reference("app:1")).await.unwrap_err();
-    assert!(
-        matches!(&error, RegistryError::CredentialHelper { helper, .. } if helper == "gcloud"),
-        "{error}"
-    );
+    let (events, receiver) = event::channel();
+    let client = Client::new(settings, events);
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    drop(client);
+    let said: Vec<String> = receiver.into_iter().map(|event| format!("{event:?}")).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("docker-credential-no-such-helper"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_login_of_the_environment_that_is_refused_gives_way_for_reading_alone() {
+    let server = Server::start().await;
+    server.add_manifest("app", "1", media_type::OCI_MANIFEST, MANIFEST);
+    demand_token(&server);
+    server.instead("GET", "/token", ALWAYS, |request, _| {
+        let refused = !request.header("authorization").is_empty() || request.path.contains("push");
+        Some(if refused { Reply::status(401) } else { Reply::body(200, r#"{"token":"good"}"#) })
+    });
+    let mut settings = quick();
+    let host = server.address.to_string();
+    let variable = |name: &str| match name {
+        "CI_REGISTRY" => Some(host.clone()),
+        "CI_JOB_TOKEN" => Some("stale".to_owned()),
+        _ => None,
+    };
+    settings.credentials.set_environment(EnvironmentLogins::from_variables(variable, |_| None));
+    let client = client(settings);
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    assert_eq!(server.count("GET", "/token"), 2);
+    let error = client
+        .push_manifest(&server.reference("app:2"), media_type::OCI_MANIFEST, MANIFEST)
+        .await
+        .unwrap_err();
+    assert!(error.hint().unwrap().contains("CI_JOB_TOKEN"), "{error:?}");
 }
 
 #[tokio::test]

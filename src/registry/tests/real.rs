@@ -120,10 +120,12 @@ async fn tls_is_found_out_on_loopback_and_verified_elsewhere() {
 
     // What a registry elsewhere would have to show.
     let url = format!("https://{}/v2/", registry.address);
-    let error = client.http(Tls::Verified).unwrap().get(&url).send().await.unwrap_err();
+    let error = client.http(Tls::Verified, None).unwrap().get(&url).send().await.unwrap_err();
     assert_eq!(reason(&error), Reason::Tls);
     let mut settings = Settings::default();
     settings.trust.file = Some(registry.directory.path().join("certificate.pem"));
     let trusting = self::client(settings);
-    assert!(trusting.http(Tls::Verified).unwrap().get(&url).send().await.unwrap().status().is_success());
+    assert!(
+        trusting.http(Tls::Verified, None).unwrap().get(&url).send().await.unwrap().status().is_success()
+    );
 }
