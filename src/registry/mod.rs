@@ -20,6 +20,8 @@ mod document;
 mod download;
 mod endpoint;
 mod error;
+mod exceptions;
+mod hosts_toml;
 mod login;
 mod mirror;
 mod pull;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::certificates::Certificates;
 use super::endpoint::{Endpoint, Security};
 use super::error::RegistryError;
+use super::hosts_toml::{Host, Hosts};
 use super::mirror::MirrorAddress;
 use super::settings::SettingsError;
 use crate::image::{DEFAULT_REGISTRY, Reference};
@@ -22,8 +23,16 @@ pub struct Registries {
     tls_verify: Option<bool>,
     /// Where directories with the certificates of single hosts are.
     certificate_directories: Vec<PathBuf>,
+    /// Where directories with the hosts.toml of single registries are.
+    hosts_directories: Vec<PathBuf>,
     /// What was found there, by host.
-    certificates: Arc<Mutex<HashMap<String, Option<Arc<Certificates>>>>>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    certificates: HashMap<String, Option<Arc<Certificates>>>,
+    hosts: HashMap<String, Option<Arc<Hosts>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,10 +127,20 @@ impl Registries {
         self.certificate_directories.push(directory);
     }
 
+    /// Adds a directory that may have directories with a hosts.toml, each for one registry.
+    pub fn add_hosts_directory(&mut self, directory: PathBuf) {
+        self.hosts_directories.push(directory);
+    }
+
     /// A host itself, without any repository.
     pub(super) fn host(&self, host: &str) -> Result<Endpoint, RegistryError> {
         let insecure = self.find(host).is_some_and(|(entry, _)| entry.insecure);
-        self.endpoint(host, insecure)
+        let origin = self.endpoint(host, insecure)?;
+        match self.hosts_of(host)? {
+            // Another host that stands in does not take this one's login.
+            Some(hosts) if hosts.server.address.is_none() => self.served_by(&hosts.server, &origin),
+            Some(_) | None => Ok(origin),
+        }
     }
 
     /// Where to ask for a name, in order: mirrors, then the origin.
@@ -144,8 +163,8 @@ impl Registries {
             }
         }
         let Some((entry, matched)) = found else {
-            endpoints.push(self.endpoint(&name, false)?);
-            return Ok(endpoints);
+            let origin = self.endpoint(&name, false)?;
+            return self.with_hosts(endpoints, origin, reference, access);
         };
         // A prefix may reach into the tag, which is no part of a location.
         let rest = name.get(matched..).unwrap_or_default();
@@ -162,8 +181,82 @@ impl Registries {
         }
         let origin =
             if entry.location.is_empty() { name.clone() } else { format!("{}{rest}", entry.location) };
-        endpoints.push(self.endpoint(&origin, entry.insecure)?);
+        let origin = self.endpoint(&origin, entry.insecure)?;
+        self.with_hosts(endpoints, origin, reference, access)
+    }
+
+    /// Adds the origin, or what a hosts.toml names for it. For writing one place is enough.
+    fn with_hosts(
+        &self,
+        mut endpoints: Vec<Endpoint>,
+        origin: Endpoint,
+        reference: &Reference,
+        access: Access,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
+        let Some(hosts) = self.hosts_of(&origin.registry)? else {
+            endpoints.push(origin);
+            return Ok(endpoints);
+        };
+        let by_digest = reference.digest.is_some();
+        let serves = |host: &&Host| match access {
+            Access::Read => host.pull && (host.resolve || by_digest),
+            Access::Write => host.push,
+        };
+        for host in hosts.hosts.iter().chain([&hosts.server]).filter(serves) {
+            endpoints.push(self.served_by(host, &origin)?);
+        }
+        if access == Access::Write {
+            endpoints.truncate(1);
+        }
+        if endpoints.is_empty() {
+            let problem = format!("no host may serve this for {}", origin.registry);
+            return Err(RegistryError::Setup { what: "hosts.toml", problem });
+        }
         Ok(endpoints)
+    }
+
+    /// The place of a hosts.toml that stands in for an origin, or the origin as the file has it.
+    fn served_by(&self, host: &Host, origin: &Endpoint) -> Result<Endpoint, RegistryError> {
+        let mut endpoint = match &host.address {
+            None => origin.clone(),
+            Some(address) => {
+                let mut endpoint =
+                    self.endpoint(&format!("{}/{}", address.authority, origin.repository), false)?;
+                endpoint.base.clone_from(&address.base);
+                if endpoint.authority() == origin.authority() {
+                    // The same host by another of its names: logins go by the one that people know.
+                    endpoint.registry.clone_from(&origin.registry);
+                } else {
+                    endpoint.namespace = Some(origin.registry.clone());
+                }
+                match address.is_plain {
+                    Some(true) => endpoint.security = Security::Plain,
+                    Some(false) if self.tls_verify != Some(false) => endpoint.security = Security::Verified,
+                    Some(false) | None => {}
+                }
+                endpoint
+            }
+        };
+        if host.skip_verify && endpoint.security == Security::Verified && self.tls_verify != Some(true) {
+            endpoint.security = Security::Unverified;
+        }
+        if let Some(certificates) = &host.certificates {
+            endpoint.certificates = Some(Arc::new(certificates.clone()));
+        }
+        Ok(endpoint)
+    }
+
+    fn hosts_of(&self, registry: &str) -> Result<Option<Arc<Hosts>>, RegistryError> {
+        let mut known = self.found.lock().expect("nobody panics while holding it");
+        if let Some(found) = known.hosts.get(registry) {
+            return Ok(found.clone());
+        }
+        let found = Hosts::find(&self.hosts_directories, registry);
+        let found =
+            found.map_err(|error| RegistryError::Setup { what: "the hosts", problem: error.to_string() })?;
+        let found = found.map(Arc::new);
+        known.hosts.insert(registry.to_owned(), found.clone());
+        Ok(found)
     }
 
     fn hub_mirror(&self, mirror: &MirrorAddress, repository: &str) -> Result<Endpoint, RegistryError> {
@@ -194,7 +287,8 @@ impl Registries {
     }
 
     fn certificates_of(&self, endpoint: &Endpoint) -> Result<Option<Arc<Certificates>>, RegistryError> {
-        let mut known = self.certificates.lock().expect("nobody panics while holding it");
+        let mut known = self.found.lock().expect("nobody panics while holding it");
+        let known = &mut known.certificates;
         if let Some(found) = known.get(&endpoint.registry) {
             return Ok(found.clone());
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::credentials::Credentials;
+use super::exceptions::Exceptions;
 use super::registries::Registries;
 
 #[derive(Clone, Debug, Default)]
@@ -92,6 +93,13 @@ impl Secret {
     /// The value itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl Proxies {
+    /// The hosts that are reached without a proxy.
+    pub(super) fn exceptions(&self) -> Exceptions {
+        Exceptions::parse(self.no_proxy.as_deref().unwrap_or_default())
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use reqwest::Url;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -96,28 +97,27 @@ fn make(config: ClientConfig, settings: &Settings) -> Made {
         .referer(false)
         .no_proxy()
         .connect_timeout(settings.timeouts.connect);
-    let exceptions =
-        format!("localhost,127.0.0.0/8,::1,{}", settings.proxies.no_proxy.as_deref().unwrap_or_default());
-    let wanted = [
-        (&settings.proxies.http, "the proxy for http", Scheme::Http),
-        (&settings.proxies.https, "the proxy for https", Scheme::Https),
-    ];
-    for (url, what, scheme) in wanted {
-        let Some(url) = url else { continue };
-        let proxy = match scheme {
-            Scheme::Http => reqwest::Proxy::http(url.reveal()),
-            Scheme::Https => reqwest::Proxy::https(url.reveal()),
-        };
+    let exceptions = settings.proxies.exceptions();
+    for (proxy, what, scheme) in [
+        (&settings.proxies.http, "the proxy for http", "http"),
+        (&settings.proxies.https, "the proxy for https", "https"),
+    ] {
+        let Some(proxy) = proxy else { continue };
         // The library's message could repeat the address, which may hold a password.
-        let proxy = proxy.map_err(|_| (what, "not a valid address".to_owned()))?;
-        builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&exceptions)));
+        let address = proxy_address(proxy.reveal())
+            .ok_or((what, "not the address of an http proxy, the only kind that is supported".to_owned()))?;
+        let exceptions = exceptions.clone();
+        builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+            (url.scheme() == scheme && !exceptions.cover(url)).then(|| address.clone())
+        }));
     }
     builder.build().map_err(|error| ("HTTP", error.without_url().to_string()))
 }
 
-enum Scheme {
-    Http,
-    Https,
+/// Without a scheme, http is meant.
+fn proxy_address(text: &str) -> Option<Url> {
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+    url.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
 }
 
 fn roots(trust: &Trust, own: Option<&Certificates>) -> Result<RootCertStore, (&'static str, String)> {

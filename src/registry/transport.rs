@@ -14,7 +14,7 @@ use super::certificates::Certificates;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::credentials::Login;
-use super::endpoint::{Endpoint, Security, is_loopback};
+use super::endpoint::{Endpoint, Security};
 use super::error::{Reason, RegistryError};
 use super::tls::Tls;
 
@@ -257,7 +257,7 @@ impl Client {
     fn unreachable(&self, call: &Call<'_>, url: Url, error: reqwest::Error) -> RegistryError {
         let proxies = &self.settings().proxies;
         let proxy = if url.scheme() == "http" { &proxies.http } else { &proxies.https };
-        let proxied = proxy.is_some() && !url.host_str().is_some_and(is_loopback);
+        let proxied = proxy.is_some() && !proxies.exceptions().cover(&url);
         let reason = reason(&error);
         // The address may be a signed one.
         RegistryError::Unreachable { asked: call.asked(), reason, proxied, source: error.without_url() }

@@ -84,6 +84,10 @@ pub(super) fn reached_by(global: &Global, args: &AccessArgs) -> Result<Settings,
     for directory in certificate_directories() {
         settings.registries.add_certificate_directory(directory);
     }
+    let hosts_directories = config_home().map(|config| config.join("containerd/certs.d"));
+    for directory in hosts_directories.into_iter().chain([PathBuf::from("/etc/containerd/certs.d")]) {
+        settings.registries.add_hosts_directory(directory);
+    }
     let proxy = |first: &str, second: &str| {
         let said = |name: &str| text(name).filter(|value| !value.is_empty());
         said(first).or_else(|| said(second)).or_else(|| said("ALL_PROXY")).or_else(|| said("all_proxy"))
