@@ -161,8 +161,8 @@ impl RegistryError {
                     format!("is a registry running at {}?", asked.registry)
                 }
                 Reason::Tls => format!(
-                    "if {} has a certificate of its own authority, name that in SSL_CERT_FILE; if it has none, set \
-                     insecure = true for it in registries.conf",
+                    "if {0} has a certificate of its own authority, put that into ~/.config/containers/certs.d/{0}/ as \
+                     ca.crt or name it in SSL_CERT_FILE; if it has none to be trusted, --tls-verify=false does without",
                     asked.registry
                 ),
                 Reason::Timeout | Reason::Cut => "check the network; is a proxy needed?".to_owned(),

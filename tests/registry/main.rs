@@ -5,6 +5,9 @@
 mod support;
 
 mod login;
+mod recorder;
+mod sources;
+mod tls;
 
 use support::TestEnv;
 
