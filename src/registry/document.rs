@@ -29,15 +29,26 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 impl Client {
     /// Fetches a manifest or an index by the reference's digest, else by its tag. Mirrors are asked first.
     pub async fn fetch_document(&self, reference: &Reference) -> Result<Fetched, RegistryError> {
-        self.ask_in_turn(reference, |endpoint, mut attempts| async move {
+        let fetched = self.ask_in_turn(reference, |endpoint, mut attempts| async move {
             loop {
                 match self.fetch_document_from(&endpoint, reference).await {
                     Ok(fetched) => return Ok(fetched),
                     Err(error) => attempts.pause(error).await?,
                 }
             }
-        })
-        .await
+        });
+        fetched.await.inspect_err(|_| self.tell_other_meaning(reference))
+    }
+
+    /// Names mean the same everywhere, whatever a machine's registries.conf says. Whom that may have misled is told.
+    fn tell_other_meaning(&self, reference: &Reference) {
+        if let Some(other) = self.settings().registries.other_meaning(reference) {
+            let short = reference.familiar();
+            self.events().warn_once(&format!(
+                "{short} means {reference}: names without a registry are docker.io's. podman would ask for {other}, by the \
+                 registries.conf here; if that is meant, give it in full"
+            ));
+        }
     }
 
     /// The digest a name stands for; none if there is no such thing. Registries do not count this as a pull.

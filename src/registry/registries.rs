@@ -21,6 +21,9 @@ pub struct Registries {
     /// Asked for images of docker.io before all others.
     hub_mirrors: Vec<MirrorAddress>,
     tls_verify: Option<bool>,
+    /// What files say that short names mean, which is not followed: registries to search, and other names for some.
+    search: Vec<String>,
+    aliases: HashMap<String, String>,
     /// Where directories with the certificates of single hosts are.
     certificate_directories: Vec<PathBuf>,
     /// Where directories with the hosts.toml of single registries are.
@@ -43,7 +46,11 @@ pub(super) enum Access {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Toml {
+    unqualified_search_registries: Option<Vec<String>>,
+    #[serde(default)]
+    aliases: HashMap<String, String>,
     #[serde(default)]
     registry: Vec<Entry>,
     /// The tables of version 1 of the format.
@@ -94,6 +101,10 @@ impl Registries {
         if file.registries.is_some() {
             return Err(refuse("written in version 1 of the format; use [[registry]] tables".to_owned()));
         }
+        if let Some(search) = file.unqualified_search_registries {
+            self.search = search;
+        }
+        self.aliases.extend(file.aliases);
         for mut entry in file.registry {
             if entry.prefix.is_empty() {
                 entry.prefix.clone_from(&entry.location);
@@ -105,6 +116,19 @@ impl Registries {
             self.entries.push(entry);
         }
         Ok(())
+    }
+
+    /// What podman would have taken a short name for, by the files, if that is something else than an image of docker.io.
+    pub(super) fn other_meaning(&self, reference: &Reference) -> Option<String> {
+        let short = reference.repository.strip_prefix("library/")?;
+        if reference.registry != DEFAULT_REGISTRY {
+            return None;
+        }
+        if let Some(alias) = self.aliases.get(short) {
+            return (alias != &reference.name()).then(|| alias.clone());
+        }
+        let first = self.search.first().filter(|first| *first != DEFAULT_REGISTRY)?;
+        Some(format!("{first}/{short}"))
     }
 
     /// Adds a mirror of docker.io.

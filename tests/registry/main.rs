@@ -5,6 +5,7 @@
 mod support;
 
 mod login;
+mod names;
 mod recorder;
 mod sources;
 mod tls;

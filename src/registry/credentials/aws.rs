@@ -158,7 +158,8 @@ mod tests {
             date,
         ];
         let list = "Action=ListUsers&Version=2010-05-08";
-        let cases: [(&str, &str, &[(&'static str, String)], &str, &str, &str); 5] = [
+        type Case<'a> = (&'a str, &'a str, &'a [(&'static str, String)], &'a str, &'a str, &'a str);
+        let cases: [Case<'_>; 5] = [
             (
                 "GET",
                 "",

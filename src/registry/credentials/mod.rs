@@ -9,18 +9,18 @@ mod aws;
 mod document;
 mod environment;
 mod file;
-mod helper;
+mod keychain;
 
 use std::fmt;
 use std::path::Path;
 
-pub(super) use aws::EcrHost;
+pub(super) use aws::{EcrHost, authorization as ecr_authorization};
 pub use document::{AuthDocument, Holder};
 pub use environment::EnvironmentLogins;
 use file::AuthFile;
-pub use helper::HelperError;
-pub(super) use helper::ask;
-pub use helper::{erase, store};
+pub use keychain::HelperError;
+pub(super) use keychain::ask;
+pub use keychain::{erase, store};
 
 use super::settings::{Secret, SettingsError};
 use crate::image::DEFAULT_REGISTRY;
@@ -113,8 +113,6 @@ impl Credentials {
         found
     }
 }
-
-pub(super) use aws::authorization as ecr_authorization;
 
 impl Login {
     pub(super) fn none() -> Self {
