@@ -137,10 +137,11 @@ impl RegistryError {
                     )
                 } else if answer.status == 401 {
                     format!(
-                        "the login from {login} was used; if it is no longer valid, `rbuild login {registry}` renews it"
+                        "the login from {login} was used: either it may not do this in {repository}, or it is no longer \
+                         valid, and `rbuild login {registry}` renews it"
                     )
                 } else {
-                    format!("the login from {login} was used: it has no permission for this in {repository}")
+                    format!("the login from {login} was used: it may not do this in {repository}")
                 })
             }
             Self::Login { asked, .. } => {

@@ -9,6 +9,7 @@ mod names;
 mod recorder;
 mod sources;
 mod tls;
+mod tokens;
 
 use support::TestEnv;
 
