@@ -15,7 +15,7 @@ use super::call::{Call, Outgoing, Target};
 use super::challenge::Challenge;
 use super::client::Client;
 use super::credentials::{Credential, Login, Origin};
-use super::endpoint::{Security, is_loopback};
+use super::endpoint::is_loopback;
 use super::error::RegistryError;
 use super::login::Answers;
 use super::settings::Secret;
@@ -238,7 +238,7 @@ fn encoded(pairs: &[(&str, &str)]) -> String {
 /// registry on the outside names, such as a cloud's metadata service.
 fn is_trustworthy(realm: &Url, call: &Call<'_>) -> bool {
     let own = Url::parse(&format!("https://{}/", call.endpoint.authority()));
-    if call.endpoint.security != Security::Verified {
+    if call.endpoint.security.allows_plain() {
         return matches!(realm.scheme(), "http" | "https");
     }
     if realm.scheme() != "https" {

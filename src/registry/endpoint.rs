@@ -59,6 +59,14 @@ impl Endpoint {
 }
 
 impl Security {
+    /// Whether plain HTTP may be spoken, and whether what comes over it is believed.
+    pub(super) fn allows_plain(self) -> bool {
+        match self {
+            Self::Verified | Self::Unverified => false,
+            Self::Insecure | Self::Loopback | Self::Plain => true,
+        }
+    }
+
     /// What holds for a host that nothing more is known of.
     pub(super) fn of(registry: &str, insecure: bool) -> Self {
         match (is_loopback(registry), insecure) {

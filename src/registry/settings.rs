@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::credentials::Credentials;
+use super::error::RegistryError;
 use super::exceptions::Exceptions;
 use super::registries::Registries;
 
@@ -97,10 +100,38 @@ impl Secret {
 }
 
 impl Proxies {
+    /// The proxy through which an address is reached, if there is one.
+    pub(super) fn of(&self, url: &Url) -> Option<&Secret> {
+        let proxy = if url.scheme() == "http" { &self.http } else { &self.https };
+        proxy.as_ref().filter(|_| !self.exceptions().cover(url))
+    }
+
+    /// Whether the proxy for an address can be used. One that is not needed may be of any kind.
+    pub(super) fn check(&self, url: &Url) -> Result<(), RegistryError> {
+        match self.of(url) {
+            Some(proxy) if proxy_address(proxy).is_none() => Err(RegistryError::Setup {
+                what: "the proxy",
+                // The address may hold a password.
+                problem: format!(
+                    "what is set for {} is not the address of an http proxy, the only kind supported",
+                    url.scheme()
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The hosts that are reached without a proxy.
     pub(super) fn exceptions(&self) -> Exceptions {
         Exceptions::parse(self.no_proxy.as_deref().unwrap_or_default())
     }
+}
+
+/// Without a scheme, http is meant.
+pub(super) fn proxy_address(proxy: &Secret) -> Option<Url> {
+    let text = proxy.reveal();
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+    url.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
 }
 
 impl fmt::Debug for Secret {

@@ -8,7 +8,6 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use reqwest::Url;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -17,7 +16,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::certificates::Certificates;
 use super::error::RegistryError;
-use super::settings::{Settings, Trust};
+use super::settings::{Settings, Trust, proxy_address};
 
 /// What a connection demands of the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,26 +97,15 @@ fn make(config: ClientConfig, settings: &Settings) -> Made {
         .no_proxy()
         .connect_timeout(settings.timeouts.connect);
     let exceptions = settings.proxies.exceptions();
-    for (proxy, what, scheme) in [
-        (&settings.proxies.http, "the proxy for http", "http"),
-        (&settings.proxies.https, "the proxy for https", "https"),
-    ] {
-        let Some(proxy) = proxy else { continue };
-        // The library's message could repeat the address, which may hold a password.
-        let address = proxy_address(proxy.reveal())
-            .ok_or((what, "not the address of an http proxy, the only kind that is supported".to_owned()))?;
+    for (proxy, scheme) in [(&settings.proxies.http, "http"), (&settings.proxies.https, "https")] {
+        // One that cannot be used is complained about when it is needed.
+        let Some(address) = proxy.as_ref().and_then(proxy_address) else { continue };
         let exceptions = exceptions.clone();
         builder = builder.proxy(reqwest::Proxy::custom(move |url| {
             (url.scheme() == scheme && !exceptions.cover(url)).then(|| address.clone())
         }));
     }
     builder.build().map_err(|error| ("HTTP", error.without_url().to_string()))
-}
-
-/// Without a scheme, http is meant.
-fn proxy_address(text: &str) -> Option<Url> {
-    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
-    url.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
 }
 
 fn roots(trust: &Trust, own: Option<&Certificates>) -> Result<RootCertStore, (&'static str, String)> {
@@ -128,6 +116,11 @@ fn roots(trust: &Trust, own: Option<&Certificates>) -> Result<RootCertStore, (&'
     };
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(found.certs);
+    if store.is_empty() && (trust.file.is_some() || trust.directory.is_some()) {
+        let why = found.errors.first().map_or("there are none in it".to_owned(), ToString::to_string);
+        let problem = format!("none can be read from where SSL_CERT_FILE or SSL_CERT_DIR says: {why}");
+        return Err(("the certificate authorities", problem));
+    }
     if store.is_empty() {
         // An image `FROM scratch` has no certificates; registries shall be reachable from there too.
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

@@ -30,7 +30,7 @@ impl Client {
         };
         // An upload may have been sent elsewhere, where credentials must not follow.
         if !is_at(&url, call.endpoint) {
-            if url.scheme() != "https" && call.endpoint.security == Security::Verified {
+            if url.scheme() != "https" && !call.endpoint.security.allows_plain() {
                 return Err(call.protocol("the registry sends an upload to an insecure address"));
             }
             return self.follow(call, url, None).await;
@@ -127,7 +127,7 @@ impl Client {
                 return Ok(response);
             }
             let next = location(&response).ok_or_else(|| call.protocol("a redirect leads nowhere"))?;
-            if next.scheme() != "https" && call.endpoint.security == Security::Verified {
+            if next.scheme() != "https" && !call.endpoint.security.allows_plain() {
                 return Err(call.protocol("a redirect leads from https to an insecure address"));
             }
             url = next;
@@ -158,6 +158,7 @@ impl Client {
             authorities = own.map(Certificates::of_authorities);
             authorities.as_ref()
         };
+        self.settings().proxies.check(url)?;
         let http = self.http(tls, certificates)?;
         let mut request = http.request(call.method.clone(), url.clone());
         for (name, value) in &call.headers {
@@ -239,6 +240,7 @@ impl Client {
             let url = Url::parse(&format!("{scheme}://{}{}/", call.endpoint.authority(), call.endpoint.base))
                 .map_err(|_| call.protocol("the registry's address is malformed"))?;
             let after = self.settings().timeouts.stall.min(Duration::from_secs(10));
+            self.settings().proxies.check(&url)?;
             let http = self.http(tls, call.endpoint.certificates.as_deref())?;
             let error = match tokio::time::timeout(after, http.get(url.clone()).send()).await {
                 // What a TLS server says to who does not speak TLS; no registry answers its root like this.
@@ -255,9 +257,7 @@ impl Client {
     }
 
     fn unreachable(&self, call: &Call<'_>, url: Url, error: reqwest::Error) -> RegistryError {
-        let proxies = &self.settings().proxies;
-        let proxy = if url.scheme() == "http" { &proxies.http } else { &proxies.https };
-        let proxied = proxy.is_some() && !proxies.exceptions().cover(&url);
+        let proxied = self.settings().proxies.of(&url).is_some();
         let reason = reason(&error);
         // The address may be a signed one.
         RegistryError::Unreachable { asked: call.asked(), reason, proxied, source: error.without_url() }
@@ -288,7 +288,7 @@ fn leads_on(call: &Call<'_>, status: StatusCode) -> bool {
 fn is_at(url: &Url, endpoint: &Endpoint) -> bool {
     let own = Url::parse(&format!("{}://{}/", url.scheme(), endpoint.authority()));
     // Plain where the endpoint wants TLS is another place.
-    (url.scheme() == "https" || endpoint.security != Security::Verified)
+    (url.scheme() == "https" || endpoint.security.allows_plain())
         && own.is_ok_and(|own| own.origin() == url.origin())
 }
 

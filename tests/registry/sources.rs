@@ -169,4 +169,11 @@ fn a_proxy_gets_its_own_login_and_is_left_out_where_it_should_be() {
     pull(".example").run().code(5).omits(&["hunter2"]);
     pull("reg.example:81").run().code(5);
     assert_eq!(proxy.requests().len(), before);
+
+    let socks =
+        env.rbuild(&["pull", "reg.example/app:1"]).env("ALL_PROXY", "socks5://who:hunter2@127.0.0.1:1");
+    socks.run().code(5).says(&["http proxy, the only kind supported"]).omits(&["hunter2"]);
+    let own =
+        env.rbuild(&["pull", &format!("{}/app:1", proxy.address)]).env("ALL_PROXY", "socks5://127.0.0.1:1");
+    own.run().code(5).says(&["not found"]);
 }

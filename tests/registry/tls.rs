@@ -50,6 +50,11 @@ fn an_authority_is_trusted_where_it_is_named_and_nowhere_else() {
         env.rbuild(&login).input(PASSWORD).run().success();
         fs::remove_dir_all(directory).unwrap();
     }
+    env.rbuild(&push)
+        .env("SSL_CERT_FILE", "/no/such.pem")
+        .run()
+        .code(5)
+        .says(&["SSL_CERT_FILE", "/no/such.pem"]);
     // Another port is another host.
     let elsewhere = env.path("home/.config/docker/certs.d/127.0.0.1");
     fs::create_dir_all(&elsewhere).unwrap();
