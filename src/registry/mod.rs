@@ -26,6 +26,7 @@ mod login;
 mod mirror;
 mod pull;
 mod registries;
+mod registries_conf;
 mod retry;
 mod settings;
 mod tls;

@@ -1,16 +1,15 @@
-//! registries.conf, version 2: where names lead, which mirrors stand in, what is insecure or blocked.
+//! Where names lead: to which places, in which order, and how each is reached.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
-use serde::Deserialize;
 
 use super::certificates::Certificates;
 use super::endpoint::{Endpoint, Security};
 use super::error::RegistryError;
 use super::hosts_toml::{Host, Hosts};
 use super::mirror::MirrorAddress;
+use super::registries_conf::{self, Entry};
 use super::settings::SettingsError;
 use crate::image::{DEFAULT_REGISTRY, Reference};
 
@@ -45,73 +44,15 @@ pub(super) enum Access {
     Write,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Toml {
-    unqualified_search_registries: Option<Vec<String>>,
-    #[serde(default)]
-    aliases: HashMap<String, String>,
-    #[serde(default)]
-    registry: Vec<Entry>,
-    /// The tables of version 1 of the format.
-    registries: Option<toml::Value>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Entry {
-    #[serde(default)]
-    prefix: String,
-    #[serde(default)]
-    location: String,
-    #[serde(default)]
-    insecure: bool,
-    #[serde(default)]
-    blocked: bool,
-    #[serde(default)]
-    mirror_by_digest_only: bool,
-    #[serde(default)]
-    mirror: Vec<Mirror>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Mirror {
-    location: String,
-    #[serde(default)]
-    insecure: bool,
-    #[serde(default)]
-    pull_from_mirror: PullFromMirror,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum PullFromMirror {
-    #[default]
-    All,
-    DigestOnly,
-    TagOnly,
-}
-
 impl Registries {
     /// Adds the text of a file; an entry replaces an earlier one with the same prefix.
     pub fn add(&mut self, path: &Path, text: &str) -> Result<(), SettingsError> {
-        let refuse = |problem: String| SettingsError { path: path.to_owned(), problem };
-        let file: Toml = toml::from_str(text).map_err(|error| refuse(error.to_string().trim().to_owned()))?;
-        if file.registries.is_some() {
-            return Err(refuse("written in version 1 of the format; use [[registry]] tables".to_owned()));
-        }
+        let file = registries_conf::parse(path, text)?;
         if let Some(search) = file.unqualified_search_registries {
             self.search = search;
         }
         self.aliases.extend(file.aliases);
-        for mut entry in file.registry {
-            if entry.prefix.is_empty() {
-                entry.prefix.clone_from(&entry.location);
-            }
-            if entry.prefix.is_empty() {
-                return Err(refuse("a [[registry]] has neither a prefix nor a location".to_owned()));
-            }
+        for entry in file.registry {
             self.entries.retain(|old| old.prefix != entry.prefix);
             self.entries.push(entry);
         }
@@ -193,13 +134,8 @@ impl Registries {
         // A prefix may reach into the tag, which is no part of a location.
         let rest = name.get(matched..).unwrap_or_default();
         let by_digest = reference.digest.is_some();
-        let serves = |mirror: &&Mirror| match mirror.pull_from_mirror {
-            PullFromMirror::All => by_digest || !entry.mirror_by_digest_only,
-            PullFromMirror::DigestOnly => by_digest,
-            PullFromMirror::TagOnly => !by_digest,
-        };
         if access == Access::Read {
-            for mirror in entry.mirror.iter().filter(serves) {
+            for mirror in entry.mirrors(by_digest) {
                 endpoints.push(self.endpoint(&format!("{}{rest}", mirror.location), mirror.insecure)?);
             }
         }
@@ -327,17 +263,7 @@ impl Registries {
 
     /// The entry with the longest matching prefix, and how much of the name it covers.
     fn find(&self, name: &str) -> Option<(&Entry, usize)> {
-        let covers = |entry: &Entry| match entry.prefix.strip_prefix('*') {
-            Some(domain) => {
-                let host = &name[..name.find('/').unwrap_or(name.len())];
-                (host.len() > domain.len() && host.ends_with(domain)).then_some(host.len())
-            }
-            None => {
-                let rest = name.strip_prefix(entry.prefix.as_str())?;
-                (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(entry.prefix.len())
-            }
-        };
-        let matching = self.entries.iter().filter_map(|entry| Some((entry, covers(entry)?)));
+        let matching = self.entries.iter().filter_map(|entry| Some((entry, entry.covers(name)?)));
         matching.max_by_key(|(entry, _)| entry.prefix.len())
     }
 }
