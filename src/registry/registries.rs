@@ -101,11 +101,10 @@ impl Registries {
     pub(super) fn host(&self, host: &str) -> Result<Endpoint, RegistryError> {
         let insecure = self.find(host).is_some_and(|(entry, _)| entry.insecure);
         let origin = self.endpoint(host, insecure)?;
-        match self.hosts_of(host)? {
-            // Another host that stands in does not take this one's login.
-            Some(hosts) if hosts.server.address.is_none() => self.served_by(&hosts.server, &origin),
-            Some(_) | None => Ok(origin),
-        }
+        let Some(hosts) = self.hosts_of(host)? else { return Ok(origin) };
+        let server = self.served_by(&hosts.server, &origin)?;
+        // Another host that stands in does not take this one's login.
+        Ok(if server.registry == origin.registry { server } else { origin })
     }
 
     /// Where to ask for a name, in order: mirrors, then the origin.

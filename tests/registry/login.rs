@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use crate::recorder::{Recorder, Reply, Request};
 use crate::small_image;
 use crate::support::{Demands, PASSWORD, Registry, TestEnv, USER, require_tool};
 
@@ -223,6 +224,42 @@ fn a_helper_keeps_gives_and_forgets_logins() {
     rbuild(&["push", &name]).run().code(5).says(&["access denied"]);
     // Without the program, what can be had without a login is had, and the rest says why not.
     env.rbuild(&["push", &name]).run().code(5).says(&["docker-credential-kept", "not on the search path"]);
+}
+
+#[test]
+fn a_token_of_a_helper_is_exchanged_and_the_helper_asked_once() {
+    let (env, config) = (TestEnv::new(), "{}");
+    let path = helper(&env);
+    let registry = Recorder::start(move |request: &Request| match request.header("authorization") {
+        _ if request.target == "/token" => Reply::new(200, r#"{"access_token":"good"}"#),
+        "Bearer good" if request.target.contains("/manifests/") => Reply::new(200, config),
+        "Bearer good" => Reply::new(404, ""),
+        _ => {
+            let realm = format!("http://{}/token", request.header("host"));
+            Reply::new(401, "").header(format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\""))
+        }
+    });
+    let host = registry.address.to_string();
+    fs::write(env.path("kept/login"), r#"{"ServerURL":"x","Username":"<token>","Secret":"refresh-hunter2"}"#)
+        .unwrap();
+    fs::write(env.path("auth.json"), format!(r#"{{"credHelpers":{{"{host}":"kept"}}}}"#)).unwrap();
+    let rbuild = |arguments: &[&str]| {
+        env.rbuild(arguments).env("PATH", &path).env("REGISTRY_AUTH_FILE", env.path("auth.json"))
+    };
+    let (one, two) = (format!("{host}/one:1"), format!("{host}/team/two:1"));
+    rbuild(&["pull", &one]).run().code(5).omits(&["hunter2"]);
+    let tokens: Vec<_> =
+        registry.requests().into_iter().filter(|request| request.target == "/token").collect();
+    let [token] = &tokens[..] else { panic!("{tokens:?}") };
+    assert!(
+        token.body.contains("grant_type=refresh_token")
+            && token.body.contains("refresh_token=refresh-hunter2")
+    );
+    assert_eq!(fs::read_to_string(env.path("kept/asked")).unwrap(), format!("get {host}\n"));
+    small_image(&env, &one);
+    env.rbuild(&["tag", &one, &two]).run().success();
+    rbuild(&["push", &two]).run().code(5).omits(&["hunter2"]);
+    assert_eq!(fs::read_to_string(env.path("kept/asked")).unwrap(), format!("get {host}\n").repeat(2));
 }
 
 #[test]

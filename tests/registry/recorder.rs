@@ -11,6 +11,7 @@ pub(crate) struct Request {
     /// A path, or to a proxy the whole address.
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
     let mut request = Request {
         method: words.next().unwrap_or_default(),
         target: words.next().unwrap_or_default(),
-        headers: Vec::new(),
+        ..Request::default()
     };
     loop {
         let mut line = String::new();
@@ -85,7 +86,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
         request.headers.push((name.to_owned(), value.trim().to_owned()));
     }
     let length = request.header("content-length").parse().unwrap_or(0);
-    let _ = std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink());
+    let _ = reader.by_ref().take(length).read_to_string(&mut request.body);
     seen.lock().unwrap().push(request.clone());
     let Reply { status, headers, body } = answer(&request);
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();

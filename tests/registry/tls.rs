@@ -117,6 +117,8 @@ fn a_hosts_file_says_who_serves_and_how_it_is_trusted() {
     }
     small_image(&env, &mirrored);
     env.rbuild(&["push", "-q", &mirrored]).run().success();
+    let login = ["login", "--tls-verify", "-u", USER, "--password-stdin", &mirror.address()];
+    env.rbuild(&login).input(PASSWORD).run().success();
     env.rbuild(&["rmi", &mirrored]).run().success();
 
     write(
