@@ -35,6 +35,17 @@ pub(super) enum Security {
 }
 
 impl Endpoint {
+    pub(super) fn new(registry: &str, repository: &str, security: Security) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            repository: repository.to_owned(),
+            security,
+            base: "/v2".to_owned(),
+            namespace: None,
+            certificates: None,
+        }
+    }
+
     /// What a token must allow for reading.
     pub(super) fn pull_scope(&self) -> String {
         format!("repository:{}:pull", self.repository)

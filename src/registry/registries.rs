@@ -233,14 +233,7 @@ impl Registries {
             Some(false) => Security::of(registry, true),
             None => Security::of(registry, insecure),
         };
-        let mut endpoint = Endpoint {
-            registry: registry.to_owned(),
-            repository: repository.to_owned(),
-            security,
-            base: "/v2".to_owned(),
-            namespace: None,
-            certificates: None,
-        };
+        let mut endpoint = Endpoint::new(registry, repository, security);
         endpoint.certificates = self.certificates_of(&endpoint)?;
         Ok(endpoint)
     }
