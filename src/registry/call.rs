@@ -67,7 +67,7 @@ impl Call<'_> {
     pub(super) fn refused(&self, answer: Answer, login: &Login) -> RegistryError {
         let asked = self.asked();
         match answer.status {
-            401 | 403 => RegistryError::Denied { asked, answer, login: login.origin.clone() },
+            401 | 403 => RegistryError::Denied { asked, answer, login: Box::new(login.origin.clone()) },
             404 => RegistryError::NotFound { asked, answer },
             _ => RegistryError::Status { asked, answer },
         }

@@ -47,7 +47,7 @@ pub enum RegistryError {
     NotFound { asked: Box<Asked>, answer: Answer },
     /// 401 or 403; `login` says whose credentials were sent.
     #[error("{asked}: access denied ({answer})")]
-    Denied { asked: Box<Asked>, answer: Answer, login: Origin },
+    Denied { asked: Box<Asked>, answer: Answer, login: Box<Origin> },
     /// Who keeps the credentials does not give them out.
     #[error("{asked}: {problem}")]
     Login { asked: Box<Asked>, problem: String },
@@ -124,7 +124,7 @@ impl RegistryError {
                  (registry {})",
                 asked.registry
             )),
-            Self::Denied { asked, login: Origin::Nobody, .. } => Some(format!(
+            Self::Denied { asked, login, .. } if **login == Origin::Nobody => Some(format!(
                 "log in with `rbuild login {}`, if this is the right name; a login can also come from an auth file \
                  (--authfile, REGISTRY_AUTH_FILE) or --creds",
                 asked.registry
