@@ -1,16 +1,18 @@
-//! Into registries: blobs first and at the same time, then config and manifest, tags last.
+//! Into registries: blobs first and at the same time, then the manifest, tags last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
+use tokio::sync::Semaphore;
 
 use super::documents::Documents;
+use super::early::Early;
 use super::{ExportError, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Reference};
+use crate::image::{Descriptor, Digest, Form, Reference};
 use crate::layer::Layers;
-use crate::registry::{Client, FileSource, Progress, Pushed};
+use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
 use crate::store::ImageRecord;
 
 /// Hears what happens to each blob.
@@ -19,32 +21,57 @@ pub trait Watch: Send + Sync {
     fn sent(&self, blob: &str, current: u64, total: u64, done: bool);
 }
 
-/// Pushes an image under every name; returns its manifest's digest.
-pub async fn push(
-    layers: &Layers,
-    client: &Client,
-    image: &Image,
-    names: &[Reference],
-    watch: &Arc<dyn Watch>,
-) -> Result<Digest, ExportError> {
-    let config = Bytes::from(image.config.clone());
-    let Documents { config: config_blob, layers: blobs, manifest, manifest_bytes } = Documents::of(image)?;
-    for names in by_repository(names).values() {
-        let to = names[0];
-        let pairs = image.layers.iter().zip(&blobs);
-        try_join_all(pairs.map(|(layer, blob)| push_layer(layers, client, to, layer, blob, watch))).await?;
-        let silent: Progress = Arc::new(|_| {});
-        client.push_blob(to, &config_blob, &config, &[], &silent).await?;
-        for name in names {
-            client.push_manifest(name, &manifest.media_type, &manifest_bytes).await?;
+/// How many blobs are on their way at the same time.
+const AT_ONCE: usize = 6;
+
+/// Where an image is to be pushed, known before there is an image.
+#[derive(Debug)]
+pub struct Destination {
+    client: Client,
+    names: Vec<Reference>,
+    form: Form,
+    pub(super) early: Early,
+}
+
+impl Destination {
+    pub fn new(client: &Client, names: &[Reference], form: Form) -> Self {
+        let mut first: Vec<Reference> = Vec::new();
+        for names in by_repository(names).values() {
+            if !first.iter().any(|other| other.registry == names[0].registry) {
+                first.push(names[0].clone());
+            }
         }
+        let early = Early::new(client.clone(), first);
+        Self { client: client.clone(), names: names.to_vec(), form, early }
     }
-    layers.store().blobs().put(&manifest_bytes)?;
-    layers.store().update_record(&config_blob.digest.hex(), |record: &mut ImageRecord| {
-        record.manifest = Some(manifest.clone());
-        names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
-    })?;
-    Ok(manifest.digest)
+
+    /// Pushes an image under every name; returns its manifest's digest.
+    pub async fn push(
+        &self,
+        layers: &Layers,
+        image: &Image,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Digest, ExportError> {
+        let documents = Documents::of(image, self.form)?;
+        let mut had: Vec<&Reference> = Vec::new();
+        for names in by_repository(&self.names).values() {
+            let push =
+                Push { layers, client: &self.client, early: &self.early, to: names[0], had: &had, watch };
+            push.blobs(image, &documents).await?;
+            for name in names {
+                let Documents { manifest, manifest_bytes, .. } = &documents;
+                self.client.push_manifest(name, &manifest.media_type, manifest_bytes).await?;
+            }
+            had.push(names[0]);
+        }
+        let Documents { config, manifest, manifest_bytes, .. } = documents;
+        layers.store().blobs().put(&manifest_bytes)?;
+        layers.store().update_record(&config.digest.hex(), |record: &mut ImageRecord| {
+            record.manifest = Some(manifest.clone());
+            self.names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
+        })?;
+        Ok(manifest.digest)
+    }
 }
 
 /// Names of one repository share their blobs.
@@ -56,34 +83,85 @@ fn by_repository(names: &[Reference]) -> BTreeMap<String, Vec<&Reference>> {
     repositories
 }
 
-async fn push_layer(
-    layers: &Layers,
-    client: &Client,
-    to: &Reference,
-    layer: &ImageLayer,
-    blob: &Descriptor,
-    watch: &Arc<dyn Watch>,
-) -> Result<(), ExportError> {
-    let name = blob.digest.to_string();
-    if client.blob_exists(to, blob).await? {
-        watch.sent(&format!("{name} exists"), blob.size, blob.size, true);
-        return Ok(());
+/// The push into one repository.
+struct Push<'a> {
+    layers: &'a Layers,
+    client: &'a Client,
+    early: &'a Early,
+    to: &'a Reference,
+    /// Where all of it has been pushed just now.
+    had: &'a [&'a Reference],
+    watch: &'a Arc<dyn Watch>,
+}
+
+impl Push<'_> {
+    async fn blobs(&self, image: &Image, documents: &Documents) -> Result<(), ExportError> {
+        let config = Bytes::from(image.config.clone());
+        let silent: Progress = Arc::new(|_| {});
+        let config = async {
+            self.client.push_blob(self.to, &documents.config, &config, &silent).await?;
+            Ok::<_, ExportError>(())
+        };
+        let room = Semaphore::new(AT_ONCE);
+        let pairs = image.layers.iter().zip(&documents.layers);
+        let layers = pairs.map(|(layer, blob)| async {
+            let _place = room.acquire().await;
+            let how = self.layer(layer, blob).await?;
+            self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
+            Ok(())
+        });
+        try_join(config, try_join_all(layers)).await.map(drop)
     }
-    let sources: Vec<Reference> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
-    let elsewhere =
-        |source: &&Reference| source.registry == to.registry && source.repository != to.repository;
-    let mount_from: Vec<&str> = sources.iter().filter(elsewhere).map(|source| &*source.repository).collect();
-    layers.ensure_blob(blob, &sources).await?;
-    let file = FileSource(layers.store().blobs().path(&blob.digest));
-    let progress: Progress = {
-        let (watch, name, total) = (Arc::clone(watch), name.clone(), blob.size);
-        Arc::new(move |current| watch.sent(&name, current, total, false))
-    };
-    let how = match client.push_blob(to, blob, &file, &mount_from, &progress).await? {
-        Pushed::Existed => "exists",
-        Pushed::Mounted => "mounted",
-        Pushed::Uploaded => "pushed",
-    };
-    watch.sent(&format!("{name} {how}"), blob.size, blob.size, true);
-    Ok(())
+
+    /// Sees that a layer is there, and says how that came about. Its bytes are fetched only if they have to be sent.
+    async fn layer(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<&'static str, ExportError> {
+        if blob.is_foreign() {
+            // Its publisher wants it to be fetched from nowhere else.
+            return Ok("is not distributed");
+        }
+        let opening = match self.early.take(&blob.digest, self.to).await {
+            Some(opening) => opening,
+            None => match self.placed(layer, blob).await? {
+                Placed::There(Pushed::Mounted) => return Ok("mounted"),
+                Placed::There(Pushed::Existed | Pushed::Uploaded) => return Ok("exists"),
+                Placed::Missing(opening) => opening,
+            },
+        };
+        self.upload(layer, blob, opening).await?;
+        Ok("pushed")
+    }
+
+    async fn placed(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<Placed, ExportError> {
+        let sources: Vec<Reference> = sources(layer);
+        let elsewhere =
+            |other: &&Reference| other.registry == self.to.registry && other.repository != self.to.repository;
+        // The latest source is the likeliest to have it still.
+        let places = self.had.iter().copied().chain(sources.iter().rev()).filter(elsewhere);
+        let mut mount_from: Vec<&str> = Vec::new();
+        for place in places {
+            if !mount_from.contains(&&*place.repository) {
+                mount_from.push(&place.repository);
+            }
+        }
+        Ok(self.client.place_blob(self.to, blob, &mount_from).await?)
+    }
+
+    async fn upload(
+        &self,
+        layer: &ImageLayer,
+        blob: &Descriptor,
+        opening: Opening,
+    ) -> Result<(), ExportError> {
+        self.layers.ensure_blob(blob, &sources(layer)).await?;
+        let file = FileSource(self.layers.store().blobs().path(&blob.digest));
+        let progress: Progress = {
+            let (watch, name, total) = (Arc::clone(self.watch), blob.digest.to_string(), blob.size);
+            Arc::new(move |current| watch.sent(&name, current, total, false))
+        };
+        Ok(self.client.upload_blob(self.to, blob, &file, opening, &progress).await?)
+    }
+}
+
+fn sources(layer: &ImageLayer) -> Vec<Reference> {
+    layer.sources.iter().filter_map(|source| source.parse().ok()).collect()
 }

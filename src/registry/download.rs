@@ -105,24 +105,6 @@ impl Client {
         download.finish(&blob_call(&origin, descriptor, Method::GET)).await.map(drop)
     }
 
-    /// Whether the place to push to has a blob.
-    pub async fn blob_exists(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-    ) -> Result<bool, RegistryError> {
-        let endpoint = self.destination(reference)?;
-        let call = blob_call(&endpoint, descriptor, Method::HEAD);
-        let mut attempts = self.attempts();
-        loop {
-            match self.expect(&call, &[StatusCode::OK]).await {
-                Ok(_) => return Ok(true),
-                Err(RegistryError::NotFound { .. }) => return Ok(false),
-                Err(error) => attempts.pause(error).await?,
-            }
-        }
-    }
-
     /// Brings in what is missing from one place, as often as it breaks off.
     async fn download(
         &self,

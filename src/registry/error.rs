@@ -69,6 +69,9 @@ pub enum RegistryError {
     Document { asked: Box<Asked>, source: ManifestError },
     #[error("{asked}: not an image config: {source}")]
     Config { asked: Box<Asked>, source: serde_json::Error },
+    /// The registry does not let the tag move from what it names.
+    #[error("{asked}: the tag must not change there, and it names {there} ({answer})")]
+    Immutable { asked: Box<Asked>, answer: Answer, there: Digest },
     /// The registry broke the rules of the protocol.
     #[error("{asked}: {problem}")]
     Protocol { asked: Box<Asked>, problem: &'static str },
@@ -106,6 +109,7 @@ impl RegistryError {
             | Self::Schema1 { .. }
             | Self::Document { .. }
             | Self::Config { .. }
+            | Self::Immutable { .. }
             | Self::Protocol { .. }
             | Self::Blocked { .. }
             | Self::Source { .. }
@@ -155,6 +159,7 @@ impl RegistryError {
                 ),
                 Reason::Timeout | Reason::Cut => "check the network; is a proxy needed?".to_owned(),
             }),
+            Self::Immutable { .. } => Some("push under a tag that is not taken".to_owned()),
             Self::Status { .. }
             | Self::Stalled { .. }
             | Self::Cut { .. }
@@ -178,6 +183,7 @@ impl RegistryError {
             Self::NotFound { answer, .. }
             | Self::Denied { answer, .. }
             | Self::CredentialHelper { answer, .. }
+            | Self::Immutable { answer, .. }
             | Self::Status { answer, .. } => Some(answer),
             _ => None,
         }

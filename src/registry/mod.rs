@@ -2,7 +2,8 @@
 //!
 //! Flow: a [`Client`] turns a name into endpoints (`registries`: mirrors, then the origin), sends requests to one of
 //! them (`transport`: scheme, redirects; `auth`: challenges and tokens), tries again what is temporary (`retry`), and
-//! verifies every byte against its digest (`document`, `download`). `upload` pushes, `pull` chooses a platform.
+//! verifies every byte against its digest (`document`, `download`). `push` sees that blobs are there, `upload` and `outgoing`
+//! send what is not, `publish` puts manifests above them. `pull` chooses a platform.
 //!
 //! Invariants: credentials go to the host they are for and nowhere else; neither they nor the queries of signed
 //! addresses appear in a message or a debug print; nothing foreign is read without a limit.
@@ -18,7 +19,10 @@ mod credentials;
 mod document;
 mod download;
 mod error;
+mod outgoing;
+mod publish;
 mod pull;
+mod push;
 mod registries;
 mod retry;
 mod settings;
@@ -34,7 +38,8 @@ pub use credentials::Credentials;
 pub use document::Fetched;
 pub use download::{BlobReader, BlobSender, Progress, blob_channel};
 pub use error::{Answer, Asked, Reason, RegistryError};
+pub use outgoing::{BlobSource, FileSource};
 pub use pull::{ResolvedImage, resolve};
+pub use push::{Opening, Placed, Pushed};
 pub use registries::Registries;
 pub use settings::{Proxies, Retries, Secret, Settings, SettingsError, Timeouts, Trust};
-pub use upload::{BlobSource, FileSource, Pushed};

@@ -193,10 +193,26 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
             None => break,
         };
     }
-    let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") {
+        while read_chunk(stream, &mut body).await? {}
+    } else {
+        body.resize(headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0), 0);
+        stream.read_exact(&mut body).await.ok()?;
+    }
     Some(Request { method, path, headers, body })
+}
+
+/// One piece of a body that does not say how long it is; false after the last.
+async fn read_chunk(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<bool> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    let length = usize::from_str_radix(line.trim(), 16).ok()?;
+    let begin = body.len();
+    body.resize(begin + length, 0);
+    stream.read_exact(&mut body[begin..]).await.ok()?;
+    stream.read_exact(&mut [0; 2]).await.ok()?;
+    Some(length > 0)
 }
 
 impl State {
