@@ -2,16 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
 use super::call::{Call, Target};
 use super::client::Client;
 use super::error::RegistryError;
-use super::registries::Endpoint;
+use super::registries::{Endpoint, Security};
 use super::retry::Attempts;
 use crate::image::{Descriptor, Hasher, MAX_DOCUMENT, Reference};
 
@@ -101,7 +102,15 @@ impl Client {
                 Err(error) => self.mirror_failed(&mirror, error)?,
             }
         }
-        self.download(&origin, &mut download, &mut self.attempts()).await?;
+        let mut fetched = self.download(&origin, &mut download, &mut self.attempts()).await;
+        for address in publishers(&origin, descriptor) {
+            if !matches!(fetched, Err(RegistryError::NotFound { .. })) {
+                break;
+            }
+            download.address = Some(address);
+            fetched = self.download(&origin, &mut download, &mut self.attempts()).await;
+        }
+        fetched?;
         download.finish(&blob_call(&origin, descriptor, Method::GET)).await.map(drop)
     }
 
@@ -130,6 +139,9 @@ impl Client {
         download: &mut Download<'_>,
     ) -> Result<(), RegistryError> {
         let mut call = blob_call(endpoint, download.descriptor, Method::GET);
+        if let Some(address) = &download.address {
+            call.target = Target::Url(address.clone());
+        }
         if download.received > 0 {
             call.headers.push((RANGE, format!("bytes={}-", download.received)));
         }
@@ -146,7 +158,14 @@ impl Client {
         }
         // A registry that ignores ranges sends again what has been delivered already.
         let mut repeated = download.received - start;
-        while let Some(mut chunk) = self.chunk(&call, &mut response).await? {
+        let mut pace = Pace::default();
+        loop {
+            let waiting = Instant::now();
+            let Some(mut chunk) = self.chunk(&call, &mut response).await? else { break };
+            let after = self.settings().timeouts.stall;
+            if pace.is_too_slow(chunk.len(), waiting.elapsed(), after) {
+                return Err(RegistryError::Stalled { asked: call.asked(), after });
+            }
             let again = usize::try_from(repeated).unwrap_or(usize::MAX).min(chunk.len());
             let _ = chunk.split_to(again);
             repeated -= again as u64;
@@ -168,6 +187,8 @@ const MUCH: u64 = 1 << 20;
 struct Download<'a> {
     descriptor: &'a Descriptor,
     received: u64,
+    /// Where the blob is, if not at the endpoint.
+    address: Option<Url>,
     /// Even an empty blob is asked for once.
     unasked: bool,
     hasher: Hasher,
@@ -182,7 +203,7 @@ enum Sink {
 
 impl<'a> Download<'a> {
     fn new(descriptor: &'a Descriptor, sink: Sink, progress: &'a Progress) -> Self {
-        Self { descriptor, received: 0, unasked: true, hasher: Hasher::new(), sink, progress }
+        Self { descriptor, received: 0, address: None, unasked: true, hasher: Hasher::new(), sink, progress }
     }
 
     async fn take(&mut self, call: &Call<'_>, chunk: Bytes) -> Result<(), RegistryError> {
@@ -229,6 +250,41 @@ pub(super) fn blob_call<'a>(endpoint: &'a Endpoint, descriptor: &Descriptor, met
         headers: Vec::new(),
         scopes: vec![scope],
         body: None,
+    }
+}
+
+/// Where the publisher of a layer that is not distributed hands it out. Nobody is told who we are there, and what comes
+/// has to have the digest; yet an image must not lead anybody to plain addresses, where what answers only to neighbours
+/// listens.
+fn publishers(origin: &Endpoint, descriptor: &Descriptor) -> Vec<Url> {
+    let urls = descriptor.urls.iter().filter(|_| descriptor.is_foreign());
+    let safe = |url: &Url| match url.scheme() {
+        "https" => true,
+        "http" => origin.security != Security::Verified,
+        _ => false,
+    };
+    urls.filter_map(|url| Url::parse(url).ok()).filter(safe).collect()
+}
+
+/// Notices a connection that never stands still and never gets anywhere.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Pace {
+    /// What has to come within the time that a transfer may stand still.
+    const LEAST: usize = 16 << 10;
+
+    /// Counts what has come after how much waiting. The time that the reader takes is not the registry's.
+    fn is_too_slow(&mut self, length: usize, waited: Duration, patience: Duration) -> bool {
+        self.bytes += length;
+        self.waited += waited;
+        if self.bytes >= Self::LEAST {
+            *self = Self::default();
+        }
+        self.waited > patience
     }
 }
 

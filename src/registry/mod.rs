@@ -19,6 +19,7 @@ mod credentials;
 mod document;
 mod download;
 mod error;
+mod limits;
 mod outgoing;
 mod publish;
 mod pull;

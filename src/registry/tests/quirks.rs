@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::push::{blob, has};
+use super::push::{blob, has, push};
 use super::server::{ALWAYS, Reply, Server};
 use super::*;
 use crate::image::media_type;
@@ -87,7 +87,7 @@ async fn a_registry_that_forgets_what_it_has_gets_all_of_it_again() {
         });
     });
     server.instead("PATCH", "", ALWAYS, |_, _| Some(error(416, "BLOB_UPLOAD_INVALID")));
-    super::push::push(&server, &blob, &[]).await.unwrap();
+    push(&server, &blob, &[]).await.unwrap();
     assert!(has(&server, &blob));
     assert_eq!((server.count("PATCH", ""), server.count("POST", "")), (1, 2));
 }
@@ -96,14 +96,13 @@ async fn a_registry_that_forgets_what_it_has_gets_all_of_it_again() {
 async fn an_upload_that_came_out_wrong_is_begun_anew_once() {
     for code in ["DIGEST_INVALID", "BLOB_UPLOAD_INVALID"] {
         let server = Server::start().await;
-        let blob = blob(&noise(100_000));
+        let (one, other) = (blob(&noise(100_000)), blob(b"other"));
         server.instead("PUT", "/blobs/", 1, move |_, _| Some(error(400, code)));
-        super::push::push(&server, &blob, &[]).await.unwrap();
-        assert!(has(&server, &blob));
+        push(&server, &one, &[]).await.unwrap();
+        assert!(has(&server, &one));
         assert_eq!(server.count("POST", ""), 2, "{code}: another session");
         server.instead("PUT", "/blobs/", ALWAYS, move |_, _| Some(error(400, code)));
-        let other = super::push::blob(b"other");
-        let failed = super::push::push(&server, &other, &[]).await.unwrap_err();
+        let failed = push(&server, &other, &[]).await.unwrap_err();
         assert!(failed.to_string().contains(code), "{failed}");
         assert_eq!(server.count("POST", ""), 4, "{code}: no third session");
     }
@@ -116,7 +115,7 @@ async fn a_blob_that_a_retried_request_committed_is_found() {
     // The first answer is lost after the commit, and for a moment the blob cannot be seen.
     server.after("PUT", "/blobs/", 1, |_, reply| *reply = Reply::default());
     server.instead("HEAD", "/blobs/", 2, |_, _| Some(Reply::status(404)));
-    super::push::push(&server, &blob, &[]).await.unwrap();
+    push(&server, &blob, &[]).await.unwrap();
     assert!(has(&server, &blob));
 }
 
@@ -160,7 +159,7 @@ async fn a_mount_has_one_token_for_both_repositories() {
         });
     }
     server.instead("GET", "/token", ALWAYS, |_, _| Some(Reply::body(200, r#"{"token":"good"}"#)));
-    let how = super::push::push(&server, &blob(b"shared"), &["base"]).await.unwrap();
+    let how = push(&server, &blob(b"shared"), &["base"]).await.unwrap();
     assert_eq!(how, Pushed::Mounted);
     let asked = server.seen("GET", "/token").pop().unwrap().path;
     assert!(asked.contains("repository%3Aapp%3Apull%2Cpush"), "{asked}");
@@ -196,7 +195,7 @@ async fn a_page_instead_of_an_answer_is_shown_as_text() {
     let server = Server::start().await;
     let page = "<html><title>413 Request Entity Too Large</title><center>nginx</center></html>";
     server.instead("PUT", "/blobs/", ALWAYS, move |_, _| Some(Reply::body(413, page)));
-    let failed = super::push::push(&server, &blob(b"bytes"), &[]).await.unwrap_err();
+    let failed = push(&server, &blob(b"bytes"), &[]).await.unwrap_err();
     assert!(failed.to_string().ends_with("413 Request Entity Too Large nginx"), "{failed}");
     assert_eq!(server.count("PUT", ""), 1, "what is too large stays too large");
 }

@@ -42,6 +42,8 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     /// Send only so many bytes of the body, then close.
     pub(super) cut: Option<usize>,
+    /// Send the body so many bytes at a time, with a moment in between.
+    pub(super) drip: Option<usize>,
 }
 
 struct Rule {
@@ -169,8 +171,16 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
         head.push_str("\r\n");
         let body = if request.method == "HEAD" { &[][..] } else { &reply.body[..] };
         let body = &body[..reply.cut.unwrap_or(body.len()).min(body.len())];
-        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(body).await.is_err() {
+        if stream.write_all(head.as_bytes()).await.is_err() {
             return;
+        }
+        for piece in body.chunks(reply.drip.unwrap_or(usize::MAX)) {
+            if stream.write_all(piece).await.is_err() {
+                return;
+            }
+            if reply.drip.is_some() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
         }
         stream.flush().await.ok();
         if reply.cut.is_some() {
