@@ -24,7 +24,7 @@ pub(super) struct Early {
     begun: Mutex<HashMap<Digest, Vec<Begun>>>,
 }
 
-/// An upload to a repository.
+/// An upload to a repository; given up when it is dropped.
 #[derive(Debug)]
 pub(super) struct Begun {
     to: String,
@@ -59,15 +59,12 @@ impl Early {
         self.lock().entry(digest).or_default().extend(uploads);
     }
 
-    /// Waits for the upload of a blob to a repository, if one has begun.
-    pub(super) async fn take(&self, digest: &Digest, to: &Reference) -> Option<Opening> {
-        let begun = {
-            let mut begun = self.lock();
-            let uploads = begun.get_mut(digest)?;
-            let place = uploads.iter().position(|begun| begun.to == to.name())?;
-            uploads.swap_remove(place)
-        };
-        begun.upload.await.ok().flatten()
+    /// The upload of a blob to a repository, if one has begun.
+    pub(super) fn take(&self, digest: &Digest, to: &Reference) -> Option<Begun> {
+        let mut begun = self.lock();
+        let uploads = begun.get_mut(digest)?;
+        let place = uploads.iter().position(|begun| begun.to == to.name())?;
+        Some(uploads.swap_remove(place))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Vec<Begun>>> {
@@ -75,10 +72,21 @@ impl Early {
     }
 }
 
-impl Drop for Early {
+impl Begun {
+    pub(super) fn is_finished(&self) -> bool {
+        self.upload.is_finished()
+    }
+
+    /// Waits until nothing more is to be sent. None if the blob was too small to be sent early.
+    pub(super) async fn opening(mut self) -> Option<Opening> {
+        (&mut self.upload).await.ok().flatten()
+    }
+}
+
+impl Drop for Begun {
+    /// What nobody waits for any more need not arrive.
     fn drop(&mut self) {
-        let begun = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner);
-        begun.values().flatten().for_each(|begun| begun.upload.abort());
+        self.upload.abort();
     }
 }
 

@@ -97,17 +97,17 @@ struct Push<'a> {
 impl Push<'_> {
     async fn blobs(&self, image: &Image, documents: &Documents) -> Result<(), ExportError> {
         let config = Bytes::from(image.config.clone());
-        let silent: Progress = Arc::new(|_| {});
         let config = async {
-            self.client.push_blob(self.to, &documents.config, &config, &silent).await?;
+            let blob = &documents.config;
+            let how = self.client.push_blob(self.to, blob, &config, &self.progress(blob)).await?;
+            self.say(blob, how.text());
             Ok::<_, ExportError>(())
         };
         let room = Semaphore::new(AT_ONCE);
         let pairs = image.layers.iter().zip(&documents.layers);
         let layers = pairs.map(|(layer, blob)| async {
             let _place = room.acquire().await;
-            let how = self.layer(layer, blob).await?;
-            self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
+            self.say(blob, self.layer(layer, blob).await?);
             Ok(())
         });
         try_join(config, try_join_all(layers)).await.map(drop)
@@ -119,16 +119,21 @@ impl Push<'_> {
             // Its publisher wants it to be fetched from nowhere else.
             return Ok("is not distributed");
         }
-        let opening = match self.early.take(&blob.digest, self.to).await {
-            Some(opening) => opening,
-            None => match self.placed(layer, blob).await? {
-                Placed::There(Pushed::Mounted) => return Ok("mounted"),
-                Placed::There(Pushed::Existed | Pushed::Uploaded) => return Ok("exists"),
-                Placed::Missing(opening) => opening,
+        let (arrived, under_way) = match self.early.take(&blob.digest, self.to) {
+            Some(begun) if begun.is_finished() => (begun.opening().await, None),
+            under_way => (None, under_way),
+        };
+        let opening = match arrived {
+            Some(arrived) => arrived,
+            // Now that the layer has a digest it may turn out that the rest need not be sent.
+            None => match (self.placed(layer, blob).await?, under_way) {
+                (Placed::There(how), _) => return Ok(how.text()),
+                (Placed::Missing(opening), None) => opening,
+                (Placed::Missing(opening), Some(begun)) => begun.opening().await.unwrap_or(opening),
             },
         };
         self.upload(layer, blob, opening).await?;
-        Ok("pushed")
+        Ok(Pushed::Uploaded.text())
     }
 
     async fn placed(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<Placed, ExportError> {
@@ -154,11 +159,16 @@ impl Push<'_> {
     ) -> Result<(), ExportError> {
         self.layers.ensure_blob(blob, &sources(layer)).await?;
         let file = FileSource(self.layers.store().blobs().path(&blob.digest));
-        let progress: Progress = {
-            let (watch, name, total) = (Arc::clone(self.watch), blob.digest.to_string(), blob.size);
-            Arc::new(move |current| watch.sent(&name, current, total, false))
-        };
-        Ok(self.client.upload_blob(self.to, blob, &file, opening, &progress).await?)
+        Ok(self.client.upload_blob(self.to, blob, &file, opening, &self.progress(blob)).await?)
+    }
+
+    fn progress(&self, blob: &Descriptor) -> Progress {
+        let (watch, name, total) = (Arc::clone(self.watch), blob.digest.to_string(), blob.size);
+        Arc::new(move |current| watch.sent(&name, current, total, false))
+    }
+
+    fn say(&self, blob: &Descriptor, how: &str) {
+        self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
     }
 }
 

@@ -123,11 +123,18 @@ impl Client {
     ) -> Result<(), RegistryError> {
         while download.received < download.descriptor.size || download.unasked {
             let before = download.received;
+            let continued = before > 0 && download.asks_for_parts;
             if let Err(error) = self.download_once(endpoint, download).await {
                 if download.received - before >= MUCH {
                     attempts.start_over();
                 }
-                attempts.pause(error).await?;
+                if continued && is_about_parts(&error) {
+                    // All of it is to be had still; what is here already is skipped.
+                    download.asks_for_parts = false;
+                    attempts.pause_anyway(error).await?;
+                } else {
+                    attempts.pause(error).await?;
+                }
             }
         }
         Ok(())
@@ -142,7 +149,7 @@ impl Client {
         if let Some(address) = &download.address {
             call.target = Target::Url(address.clone());
         }
-        if download.received > 0 {
+        if download.received > 0 && download.asks_for_parts {
             call.headers.push((RANGE, format!("bytes={}-", download.received)));
         }
         let mut response = self.expect(&call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
@@ -187,6 +194,8 @@ const MUCH: u64 = 1 << 20;
 struct Download<'a> {
     descriptor: &'a Descriptor,
     received: u64,
+    /// Whether what is missing is asked for alone.
+    asks_for_parts: bool,
     /// Where the blob is, if not at the endpoint.
     address: Option<Url>,
     /// Even an empty blob is asked for once.
@@ -203,7 +212,8 @@ enum Sink {
 
 impl<'a> Download<'a> {
     fn new(descriptor: &'a Descriptor, sink: Sink, progress: &'a Progress) -> Self {
-        Self { descriptor, received: 0, address: None, unasked: true, hasher: Hasher::new(), sink, progress }
+        let (hasher, asks_for_parts) = (Hasher::new(), true);
+        Self { descriptor, received: 0, asks_for_parts, address: None, unasked: true, hasher, sink, progress }
     }
 
     async fn take(&mut self, call: &Call<'_>, chunk: Bytes) -> Result<(), RegistryError> {
@@ -286,6 +296,12 @@ impl Pace {
         }
         self.waited > patience
     }
+}
+
+/// Whether a registry failed at giving a part of a blob, and not at giving the blob.
+fn is_about_parts(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Protocol { .. })
+        || error.answer().is_some_and(|answer| answer.status == 416)
 }
 
 /// Where in the blob an answer begins; none if that is after the place that was asked for.

@@ -24,6 +24,17 @@ pub enum Pushed {
     Uploaded,
 }
 
+impl Pushed {
+    /// A word for it, to be shown.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Existed => "exists",
+            Self::Mounted => "mounted",
+            Self::Uploaded => "pushed",
+        }
+    }
+}
+
 /// What a look and mounting have achieved.
 #[derive(Debug)]
 pub enum Placed {

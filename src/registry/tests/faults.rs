@@ -64,6 +64,25 @@ async fn a_registry_that_ignores_ranges_is_coped_with() {
 }
 
 #[tokio::test]
+async fn a_registry_that_cannot_give_parts_gives_the_whole_again() {
+    for wrong in
+        [Reply::status(416), Reply::body(206, "x").header("Content-Range", "bytes 200000-200000/300000")]
+    {
+        let server = Server::start().await;
+        let blob = noise(300_000);
+        let descriptor = server.add_blob("app", &blob);
+        server.after("GET", "/blobs/", 1, |_, reply| reply.cut = Some(100_000));
+        server.instead("GET", "/blobs/", ALWAYS, move |request, _| {
+            (!request.header("range").is_empty()).then(|| wrong.clone())
+        });
+        let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+        sent.unwrap();
+        assert_eq!(read.unwrap(), blob);
+        assert_eq!(server.count("GET", "/blobs/"), 3);
+    }
+}
+
+#[tokio::test]
 async fn a_blob_with_another_digest_never_ends_well() {
     let server = Server::start().await;
     let descriptor = server.add_blob("app", b"good");
