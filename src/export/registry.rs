@@ -13,7 +13,7 @@ use super::{ExportError, Image, ImageLayer};
 use crate::image::{Descriptor, Digest, Form, Reference};
 use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
-use crate::store::ImageRecord;
+use crate::store::{ImageRecord, LayerRecord, StoreError};
 
 /// Hears what happens to each blob.
 pub trait Watch: Send + Sync {
@@ -53,16 +53,14 @@ impl Destination {
         watch: &Arc<dyn Watch>,
     ) -> Result<Digest, ExportError> {
         let documents = Documents::of(image, self.form)?;
-        let mut had: Vec<&Reference> = Vec::new();
         for names in by_repository(&self.names).values() {
-            let push =
-                Push { layers, client: &self.client, early: &self.early, to: names[0], had: &had, watch };
+            let push = Push { layers, client: &self.client, early: &self.early, to: names[0], watch };
             push.blobs(image, &documents).await?;
             for name in names {
                 let Documents { manifest, manifest_bytes, .. } = &documents;
                 self.client.push_manifest(name, &manifest.media_type, manifest_bytes).await?;
             }
-            had.push(names[0]);
+            push.note(image, &documents)?;
         }
         let Documents { config, manifest, manifest_bytes, .. } = documents;
         layers.store().blobs().put(&manifest_bytes)?;
@@ -89,8 +87,6 @@ struct Push<'a> {
     client: &'a Client,
     early: &'a Early,
     to: &'a Reference,
-    /// Where all of it has been pushed just now.
-    had: &'a [&'a Reference],
     watch: &'a Arc<dyn Watch>,
 }
 
@@ -137,18 +133,33 @@ impl Push<'_> {
     }
 
     async fn placed(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<Placed, ExportError> {
-        let sources: Vec<Reference> = sources(layer);
-        let elsewhere =
-            |other: &&Reference| other.registry == self.to.registry && other.repository != self.to.repository;
-        // The latest source is the likeliest to have it still.
-        let places = self.had.iter().copied().chain(sources.iter().rev()).filter(elsewhere);
+        let pushed_to = self.record(layer)?.pushed_to(&blob.digest).to_vec();
+        let pushed_to = pushed_to.iter().filter_map(|name| name.parse::<Reference>().ok());
+        // The latest place is the likeliest to have it still.
+        let places: Vec<Reference> = sources(layer).into_iter().chain(pushed_to).rev().collect();
         let mut mount_from: Vec<&str> = Vec::new();
-        for place in places {
+        for place in places.iter().filter(|place| place.registry == self.to.registry) {
             if !mount_from.contains(&&*place.repository) {
                 mount_from.push(&place.repository);
             }
         }
         Ok(self.client.place_blob(self.to, blob, &mount_from).await?)
+    }
+
+    /// Notes where the layers are now: what is pushed to another repository of that registry later is mounted from there.
+    fn note(&self, image: &Image, documents: &Documents) -> Result<(), StoreError> {
+        let repository = self.to.name();
+        for (layer, blob) in image.layers.iter().zip(&documents.layers) {
+            if self.record(layer)?.pushed_to(&blob.digest).last() != Some(&repository) {
+                let note = |record: &mut LayerRecord| record.pushed(&blob.digest, &repository);
+                self.layers.store().update_record(&layer.diff_id.0.hex(), note)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, layer: &ImageLayer) -> Result<LayerRecord, StoreError> {
+        Ok(self.layers.store().record(&layer.diff_id.0.hex())?.unwrap_or_default())
     }
 
     async fn upload(

@@ -175,6 +175,13 @@ fn a_large_layer_is_sent_while_it_is_packed() {
         let image = Image::fetch(&registry, name).sound();
         assert!(image.files()["noise"].describe("").contains(" 12000000 bytes"), "{name}");
     }
+    // What is built on it elsewhere, and later, is mounted, too.
+    env.dockerfile(&format!("FROM {}\nENV A=b\n", names[0]));
+    let child = format!("{}/child:1", registry.address());
+    env.rbuild(&["-t", &child, "."]).run().success();
+    env.rbuild(&["push", &child]).run().success().says(&[" mounted"]);
+    assert_eq!(count("POST /v2/child/blobs/uploads/?mount="), 2, "{:#?}", registry.requests());
+    Image::fetch(&registry, "child:1").sound();
     // The same by `push`, of an image that nobody has packed yet.
     env.dockerfile("FROM base:1\nRUN head -c 9000000 /dev/urandom > /noise\n");
     let name = format!("{}/later:1", registry.address());
