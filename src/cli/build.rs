@@ -42,7 +42,7 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     push: bool,
     /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
-    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, rewrite-timestamp.
+    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, oci-mediatypes, rewrite-timestamp.
     #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
     output: Option<Output>,
     /// Ask the registries for base images, even for those that are in the store.

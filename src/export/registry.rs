@@ -13,7 +13,7 @@ use super::{ExportError, Image, ImageLayer};
 use crate::image::{Descriptor, Digest, Form, Reference};
 use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
-use crate::store::{ImageRecord, LayerRecord, StoreError};
+use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
 
 /// Hears what happens to each blob.
 pub trait Watch: Send + Sync {
@@ -62,13 +62,30 @@ impl Destination {
             }
             push.note(image, &documents)?;
         }
+        self.keep(layers.store(), &documents)?;
+        Ok(documents.manifest.digest)
+    }
+
+    /// Keeps the manifest, and notes where it is. What is known is not written again: a push of what is there leaves
+    /// the disk alone.
+    fn keep(&self, store: &Store, documents: &Documents) -> Result<(), StoreError> {
         let Documents { config, manifest, manifest_bytes, .. } = documents;
-        layers.store().blobs().put(&manifest_bytes)?;
-        layers.store().update_record(&config.digest.hex(), |record: &mut ImageRecord| {
+        if store.blobs().size(&manifest.digest)?.is_none() {
+            store.blobs().put(manifest_bytes)?;
+        }
+        let key = config.digest.hex();
+        let known = store.record::<ImageRecord>(&key)?.is_some_and(|record| {
+            let listed =
+                |name: &Reference| record.places.contains(&format!("{}@{}", name.name(), manifest.digest));
+            record.manifest.as_ref() == Some(manifest) && self.names.iter().all(listed)
+        });
+        if known {
+            return Ok(());
+        }
+        store.update_record(&key, |record: &mut ImageRecord| {
             record.manifest = Some(manifest.clone());
             self.names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
-        })?;
-        Ok(manifest.digest)
+        })
     }
 }
 
