@@ -22,10 +22,9 @@ pub use warnings::{broken_rules, check};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::{Executor, HOSTNAME, Output, StepNetworks};
-use crate::export;
-use crate::image::{Digest, ImageId, Packing, Reference};
+use crate::export::{self, registry::Destination};
+use crate::image::{Digest, Form, ImageId, Packing, Reference};
 use crate::plan::{self, BaseImages, Plan, Planned};
-use crate::registry::Client;
 use crate::sandbox::Networks;
 use crate::solve::{Solution, solve};
 use crate::store::Store;
@@ -42,6 +41,8 @@ pub struct Request {
     pub push: bool,
     /// How layers are packed when the image is pushed.
     pub packing: Packing,
+    /// Whose media types a manifest that is pushed is written in.
+    pub form: Form,
     /// Whether files of new layers that are newer than SOURCE_DATE_EPOCH are given that time.
     pub rewrite_timestamps: bool,
     /// Ask registries for base images even when the store has them.
@@ -107,10 +108,12 @@ async fn build_and_warn(
         executor.events.warn("rewrite-timestamp does nothing: SOURCE_DATE_EPOCH is not set".to_owned());
     }
     let packing = request.push.then_some(request.packing);
-    let mut sealing = seal::Sealing::new(Arc::clone(&executor), packing, latest);
+    let destination = || Arc::new(Destination::new(&tools.client, &request.tags, request.form));
+    let destination = request.push.then(destination);
+    let mut sealing = seal::Sealing::new(Arc::clone(&executor), packing, latest, destination.clone());
     let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
     let step = steps.start("exporting to image");
-    let built = export(request, &plan, &solution, sealing, &executor, &tools.client, &step).await;
+    let built = export(request, &plan, &solution, sealing, &executor, destination.as_deref(), &step).await;
     let built = built.map_err(BuildError::Export)?;
     let store = Arc::clone(&executor.store);
     blocking(move || store.sync()).await?;
@@ -253,18 +256,16 @@ async fn export(
     solution: &Solution<Output>,
     sealing: seal::Sealing,
     executor: &Executor,
-    client: &Client,
+    destination: Option<&Destination>,
     step: &Step,
 ) -> Result<Built, export::ExportError> {
     let chain = plan.target.map(|target| solution[&target].output.chain.to_vec()).unwrap_or_default();
     let sealed = sealing.finish(&chain).await?;
     let image = assemble::assemble(plan, solution, sealed);
     let id = export::store::keep(&executor.store, &image, &request.tags)?;
-    let pushed = if request.push {
-        let watch = step.watch();
-        Some(export::registry::push(&executor.layers, client, &image, &request.tags, &watch).await?)
-    } else {
-        None
+    let pushed = match destination {
+        Some(destination) => Some(destination.push(&executor.layers, &image, &step.watch()).await?),
+        None => None,
     };
     Ok(Built { image: id, pushed })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use crate::exec::Executor;
+use crate::export::registry::Destination;
 use crate::export::{ExportError, ImageLayer, Packer};
 use crate::image::Packing;
 use crate::layer::LayerRef;
@@ -17,12 +18,19 @@ pub(super) struct Sealing {
     packing: Option<Packing>,
     /// What is newer in a new layer is of this time, in seconds since 1970.
     latest: Option<i64>,
+    /// Where the image is pushed.
+    destination: Option<Arc<Destination>>,
     begun: HashMap<SnapshotId, JoinHandle<Result<ImageLayer, ExportError>>>,
 }
 
 impl Sealing {
-    pub(super) fn new(executor: Arc<Executor>, packing: Option<Packing>, latest: Option<i64>) -> Self {
-        Self { executor, packing, latest, begun: HashMap::new() }
+    pub(super) fn new(
+        executor: Arc<Executor>,
+        packing: Option<Packing>,
+        latest: Option<i64>,
+        destination: Option<Arc<Destination>>,
+    ) -> Self {
+        Self { executor, packing, latest, destination, begun: HashMap::new() }
     }
 
     /// Starts sealing the uppermost layer of a chain.
@@ -33,15 +41,18 @@ impl Sealing {
         }
         let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
         let (id, below) = (snapshot.clone(), below.to_vec());
+        let destination = self.destination.clone();
         let task = tokio::spawn(async move {
-            Packer { layers: &executor.layers, packing }.seal(&id, &below, latest).await
+            let destination = destination.as_ref();
+            Packer { layers: &executor.layers, packing, destination }.seal(&id, &below, latest).await
         });
         self.begun.insert(snapshot.clone(), task);
     }
 
     /// The layers of a chain, lowest first.
     pub(super) async fn finish(mut self, chain: &[LayerRef]) -> Result<Vec<ImageLayer>, ExportError> {
-        let packer = Packer { layers: &self.executor.layers, packing: self.packing };
+        let destination = self.destination.as_ref();
+        let packer = Packer { layers: &self.executor.layers, packing: self.packing, destination };
         let mut layers = Vec::with_capacity(chain.len());
         for (index, layer) in chain.iter().enumerate() {
             layers.push(match layer {

@@ -1,5 +1,8 @@
 //! An image of the store with everything that an exporter needs.
 
+use std::sync::Arc;
+
+use crate::export::registry::Destination;
 use crate::export::{ExportError, GivenManifest, ImageLayer, Packer};
 use crate::image::{Codec, Compression, Config, Descriptor, DiffId, ImageId, Manifest, Packing};
 use crate::layer::{LayerRef, Layers};
@@ -31,13 +34,18 @@ pub fn is_packed(store: &Store, id: ImageId) -> Result<bool, ExportError> {
 
 /// Puts an image together. It keeps the manifest it came with while all blobs of that can be had; otherwise layers get
 /// blobs as a build would give them.
-pub async fn whole(layers: &Layers, id: ImageId) -> Result<crate::export::Image, ExportError> {
+/// What has to be packed for a destination is sent there meanwhile.
+pub async fn whole(
+    layers: &Layers,
+    id: ImageId,
+    destination: Option<&Arc<Destination>>,
+) -> Result<crate::export::Image, ExportError> {
     let store = layers.store();
     let (config, bytes) = read_config(store, id)?;
     if let Some((given, layers)) = manifest(store, id, &config)? {
         return Ok(crate::export::Image { config: bytes, layers, manifest: Some(given) });
     }
-    let packer = Packer { layers, packing: Some(PACKING) };
+    let packer = Packer { layers, packing: Some(PACKING), destination };
     let chain: Vec<LayerRef> = config.rootfs.diff_ids.iter().copied().map(LayerRef::Image).collect();
     let mut packed = Vec::with_capacity(chain.len());
     for (index, diff_id) in config.rootfs.diff_ids.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
 use crate::graph::NetworkMode;
-use crate::image::{Platform, Reference};
+use crate::image::{Form, Platform, Reference};
 use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
@@ -43,7 +43,7 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     push: bool,
     /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
-    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, rewrite-timestamp.
+    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, oci-mediatypes, rewrite-timestamp.
     #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
     output: Option<Output>,
     /// Ask the registries for base images, even for those that are in the store.
@@ -210,10 +210,11 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
         return Err(Report::usage(message));
     }
     let (mut tags, mut push) = (args.tags, args.push);
-    let (mut packing, mut rewrite_timestamps) = (DEFAULT_PACKING, false);
+    let (mut packing, mut form, mut rewrite_timestamps) = (DEFAULT_PACKING, Form::Oci, false);
     if let Some(output) = args.output {
         push |= output.push;
         packing = output.packing;
+        form = output.form;
         rewrite_timestamps = output.rewrite_timestamps;
         tags.extend(output.names);
     }
@@ -236,6 +237,7 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
         tags,
         push,
         packing,
+        form,
         rewrite_timestamps,
         pull: args.pull,
         no_cache: args.no_cache,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::image::{Codec, Compression, Packing, Reference};
+use crate::image::{Codec, Compression, Form, Packing, Reference};
 
 /// `type=image,name=…,push=true,compression=zstd,…`, as buildx has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +10,7 @@ pub(super) struct Output {
     pub names: Vec<Reference>,
     pub push: bool,
     pub packing: Packing,
+    pub form: Form,
     pub rewrite_timestamps: bool,
 }
 
@@ -19,18 +20,26 @@ pub(super) const DEFAULT_PACKING: Packing =
 /// Other tools know these; they are refused by name.
 const LATER_TYPES: [&str; 5] = ["local", "tar", "oci", "docker", "cacheonly"];
 
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            push: false,
+            packing: DEFAULT_PACKING,
+            form: Form::default(),
+            rewrite_timestamps: false,
+        }
+    }
+}
+
 impl FromStr for Output {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let fields = fields(text)?;
         let mut output = match fields.iter().find(|(key, _)| key == "type").map(|(_, value)| value.as_str()) {
-            Some("image") => {
-                Self { names: Vec::new(), push: false, packing: DEFAULT_PACKING, rewrite_timestamps: false }
-            }
-            Some("registry") => {
-                Self { names: Vec::new(), push: true, packing: DEFAULT_PACKING, rewrite_timestamps: false }
-            }
+            Some("image") => Self::default(),
+            Some("registry") => Self { push: true, ..Self::default() },
             Some(later) if LATER_TYPES.contains(&later) => {
                 return Err(format!("type={later} is not supported yet: use type=image or type=registry"));
             }
@@ -47,15 +56,25 @@ impl FromStr for Output {
                 "compression-level" => level = Some(value),
                 "rewrite-timestamp" => output.rewrite_timestamps = boolean(key, value)?,
                 "force-compression" => output.packing.force = boolean(key, value)?,
-                "oci-mediatypes" if boolean(key, value)? => {}
+                "oci-mediatypes" if boolean(key, value)? => output.form = Form::Oci,
+                "oci-mediatypes" => output.form = Form::Docker,
                 "store" if boolean(key, value)? => {}
-                "oci-mediatypes" | "store" => return Err(format!("{key}=false is not supported yet")),
+                "store" => return Err(format!("{key}=false is not supported yet")),
                 _ => return Err(format!("the key {key:?} is not supported")),
             }
         }
         // What the level means depends on the compression, which may come after it.
         if let Some(level) = level {
             output.packing.codec.level = Some(parse_level(output.packing.codec.compression, level)?);
+        }
+        if output.form == Form::Docker && output.packing.codec.compression == Compression::Zstd {
+            return Err(
+                "docker's media types have no name for zstd: leave out oci-mediatypes=false, or use gzip"
+                    .to_owned(),
+            );
+        }
+        if output.form == Form::Docker && !output.push {
+            return Err("oci-mediatypes=false changes what is pushed: add push=true".to_owned());
         }
         if output.packing.force && !output.push {
             return Err("force-compression changes what is pushed: add push=true".to_owned());
@@ -151,6 +170,7 @@ mod tests {
             ("type=image,unpack=true", "unpack"),
             ("type=local,dest=x", "local"),
             ("type=image,force-compression=true", "push=true"),
+            ("type=image,oci-mediatypes=false,compression=zstd", "no name for zstd"),
             ("image", "key=value"),
         ] {
             let error = text.parse::<Output>().unwrap_err();

@@ -1,13 +1,16 @@
 //! `rbuild push`
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::{Code, Report};
 use super::{Global, transfer};
 use crate::catalog::{self, Catalog};
-use crate::export::{self, ExportError};
-use crate::image::{Digest, ImageId, Reference};
+use crate::export::ExportError;
+use crate::export::registry::Destination;
+use crate::image::{Digest, Form, ImageId, Reference};
 
 /// Send images of the store to the registries that their names say.
 ///
@@ -58,10 +61,11 @@ pub(super) fn main(global: &Global, args: PushArgs) -> Result<i32, Report> {
 }
 
 async fn push(tools: &transfer::Tools, name: &Reference, id: ImageId) -> Result<Digest, ExportError> {
-    let image = catalog::whole(&tools.layers, id).await?;
-    let step = tools.steps.start(&format!("pushing {}", name.familiar()));
     let names = std::slice::from_ref(name);
-    let digest = export::registry::push(&tools.layers, &tools.client, &image, names, &step.watch()).await?;
+    let destination = Arc::new(Destination::new(&tools.client, names, Form::Oci));
+    let image = catalog::whole(&tools.layers, id, Some(&destination)).await?;
+    let step = tools.steps.start(&format!("pushing {}", name.familiar()));
+    let digest = destination.push(&tools.layers, &image, &step.watch()).await?;
     tools.store.sync()?;
     step.done();
     Ok(digest)

@@ -63,7 +63,7 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
     let saved = transfer::run(opened, args.quiet, |tools| async move {
         let mut images = Vec::with_capacity(wanted.len());
         for (id, names) in wanted {
-            images.push(Named { image: catalog::whole(&tools.layers, id).await?, names });
+            images.push(Named { image: catalog::whole(&tools.layers, id, None).await?, names });
         }
         let for_docker = args.format == Form::DockerArchive;
         let layout = Layout::of(&images, for_docker, &tools.layers).await?;

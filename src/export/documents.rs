@@ -1,7 +1,7 @@
 //! The documents of an image, as they are sent.
 
 use super::{ExportError, GivenManifest, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Manifest, media_type};
+use crate::image::{Compression, Descriptor, Digest, Form, Manifest};
 
 /// A manifest with what it lists.
 #[derive(Debug)]
@@ -14,19 +14,24 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    pub(super) fn of(image: &Image) -> Result<Self, ExportError> {
+    /// Those of an image without a manifest of its own are written in the form that is asked for.
+    pub(super) fn of(image: &Image, form: Form) -> Result<Self, ExportError> {
         let manifest = match &image.manifest {
             Some(given) => read(image, given)?,
             None => {
                 let config = Digest::of(&image.config);
-                let config = Descriptor::new(media_type::OCI_CONFIG, config, image.config.len() as u64);
-                let layers = image.layers.iter().map(descriptor).collect::<Result<Vec<_>, _>>()?;
-                Manifest::oci(config, layers)
+                let config = Descriptor::new(form.config(), config, image.config.len() as u64);
+                let layers = image
+                    .layers
+                    .iter()
+                    .map(|layer| descriptor(layer, form))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Manifest::new(form, config, layers)
             }
         };
         let (media_type, manifest_bytes) = match &image.manifest {
             Some(given) => (&*given.media_type, given.bytes.clone()),
-            None => (media_type::OCI_MANIFEST, manifest.to_bytes()),
+            None => (form.manifest(), manifest.to_bytes()),
         };
         let digest = Digest::of(&manifest_bytes);
         let described = Descriptor::new(media_type, digest, manifest_bytes.len() as u64);
@@ -44,10 +49,16 @@ fn read(image: &Image, given: &GivenManifest) -> Result<Manifest, ExportError> {
     Ok(manifest)
 }
 
-/// The layer as an OCI manifest lists it: docker's media types mean the same bytes.
-fn descriptor(layer: &ImageLayer) -> Result<Descriptor, ExportError> {
+/// The layer as a manifest of that form lists it: docker's media types and OCI's mean the same bytes.
+fn descriptor(layer: &ImageLayer, form: Form) -> Result<Descriptor, ExportError> {
     let blob = layer.blob.as_ref().ok_or(ExportError::NotCompressed(layer.diff_id))?;
-    let media_type =
-        blob.compression().map_or(&*blob.media_type, |compression| compression.layer_media_type());
+    if blob.is_foreign() {
+        return Ok(blob.clone());
+    }
+    let media_type = match (form, blob.compression()) {
+        (Form::Docker, Some(Compression::Zstd)) => return Err(ExportError::NeedsOci(blob.digest)),
+        (_, Some(compression)) => form.layer(compression),
+        (_, None) => &blob.media_type,
+    };
     Ok(Descriptor::new(media_type, blob.digest, blob.size))
 }

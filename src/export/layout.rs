@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::documents::Documents;
 use super::{ExportError, Image};
-use crate::image::{Descriptor, Digest, Index, Reference, annotation, media_type};
+use crate::image::{Descriptor, Digest, Form, Index, Reference, annotation, media_type};
 use crate::layer::Layers;
 use crate::store::Store;
 
@@ -50,7 +50,7 @@ impl Layout {
     pub async fn of(images: &[Named], for_docker: bool, layers: &Layers) -> Result<Self, ExportError> {
         let (mut blobs, mut entries, mut docker) = (BTreeMap::new(), Vec::new(), Vec::new());
         for Named { image, names } in images {
-            let documents = Documents::of(image)?;
+            let documents = Documents::of(image, Form::Oci)?;
             let fetched = image.layers.iter().zip(&documents.layers).map(|(layer, blob)| {
                 let sources: Vec<_> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
                 async move { layers.ensure_blob(blob, &sources).await }

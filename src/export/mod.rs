@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod directory;
 mod documents;
+mod early;
 pub mod layout;
 mod pack;
 mod pending;
@@ -15,7 +16,7 @@ pub mod store;
 pub use pack::Packer;
 pub use pending::Pending;
 
-use crate::image::{Descriptor, DiffId};
+use crate::image::{Descriptor, DiffId, Digest};
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
@@ -60,6 +61,9 @@ pub enum ExportError {
     /// A file outside the store could not be written.
     #[error(transparent)]
     Write(#[from] IoError),
+    /// What was asked for cannot be said in docker's media types.
+    #[error("layer {0} is compressed with zstd, which docker's media types have no name for")]
+    NeedsOci(Digest),
     /// A rule of the program itself is broken.
     #[error("layer {0} was not compressed before it was pushed")]
     NotCompressed(DiffId),

@@ -1,10 +1,14 @@
 //! Layers as blobs: the ones that are known of them, or new ones.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
+use super::registry::Destination;
 use super::{ExportError, ImageLayer};
-use crate::image::{DiffId, Packing};
-use crate::layer::{self, LayerRef, Layers};
+use crate::image::{DiffId, Digest, Packing};
+use crate::layer::{self, Follow, LayerError, LayerRef, Layers};
 use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, StoreError};
 use crate::sys::blocking;
 
@@ -14,6 +18,8 @@ pub struct Packer<'a> {
     pub layers: &'a Layers,
     /// How the layers are compressed, if somebody wants their blobs.
     pub packing: Option<Packing>,
+    /// Where new blobs are sent while they are packed.
+    pub destination: Option<&'a Arc<Destination>>,
 }
 
 impl Packer<'_> {
@@ -78,8 +84,13 @@ impl Packer<'_> {
         let below = self.layers.directories(below).await?;
         let (store, id) = (Arc::clone(store), snapshot.clone());
         let codec = self.packing.map(|packing| packing.codec);
+        let sending = Sending::to(self.destination);
         let sealed = blocking(move || -> Result<_, ExportError> {
-            let sealed = layer::seal(&store, &store.snapshot_path(&id), &below, codec, latest)?;
+            let path = store.snapshot_path(&id);
+            let sealed = sending.during(|follow| {
+                let sealed = layer::seal_followed(&store, &path, &below, codec, latest, follow)?;
+                Ok((sealed.blob.as_ref().map(|blob| blob.digest), sealed))
+            })?;
             let key = sealed.diff_id.0.hex();
             let known = |id: &SnapshotId| store.has_snapshot(id);
             store.update_record(&key, |record: &mut LayerRecord| {
@@ -127,8 +138,12 @@ impl Packer<'_> {
         let sources: Vec<_> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
         self.layers.ensure_blob(&blob, &sources).await?;
         let store = Arc::clone(self.layers.store());
+        let sending = Sending::to(self.destination);
         blocking(move || {
-            let blob = layer::recompress(&store, &blob, diff_id, codec)?;
+            let blob = sending.during(|follow| {
+                let blob = layer::recompress(&store, &blob, diff_id, codec, follow)?;
+                Ok((Some(blob.digest), blob))
+            })?;
             store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| record.confirm(&blob))?;
             Ok(ImageLayer { diff_id, blob: Some(blob), sources: Vec::new() })
         })
@@ -153,6 +168,32 @@ impl Packer<'_> {
 
     fn record(&self, diff_id: DiffId) -> Result<LayerRecord, StoreError> {
         Ok(self.layers.store().record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default())
+    }
+}
+
+/// Sends a new blob on its way while it is packed.
+struct Sending {
+    to: Option<Arc<Destination>>,
+    runtime: Handle,
+}
+
+impl Sending {
+    fn to(destination: Option<&Arc<Destination>>) -> Self {
+        Self { to: destination.cloned(), runtime: Handle::current() }
+    }
+
+    /// Packs something; the digest of its blob comes with the result.
+    fn during<T>(
+        &self,
+        pack: impl FnOnce(Follow<'_>) -> Result<(Option<Digest>, T), LayerError>,
+    ) -> Result<T, LayerError> {
+        let Some(to) = &self.to else { return pack(&|_| {}).map(|(_, packed)| packed) };
+        let begun = RefCell::new(Vec::new());
+        let (digest, packed) = pack(&|blob| begun.borrow_mut().extend(to.early.begin(&self.runtime, &blob)))?;
+        if let Some(digest) = digest {
+            to.early.settle(digest, begun.into_inner());
+        }
+        Ok(packed)
     }
 }
 

@@ -1,17 +1,19 @@
-//! Into registries: blobs first and at the same time, then config and manifest, tags last.
+//! Into registries: blobs first and at the same time, then the manifest, tags last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
+use tokio::sync::Semaphore;
 
 use super::documents::Documents;
+use super::early::Early;
 use super::{ExportError, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Reference};
+use crate::image::{Descriptor, Digest, Form, Reference};
 use crate::layer::Layers;
-use crate::registry::{Client, FileSource, Progress, Pushed};
-use crate::store::ImageRecord;
+use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
+use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
 
 /// Hears what happens to each blob.
 pub trait Watch: Send + Sync {
@@ -19,32 +21,72 @@ pub trait Watch: Send + Sync {
     fn sent(&self, blob: &str, current: u64, total: u64, done: bool);
 }
 
-/// Pushes an image under every name; returns its manifest's digest.
-pub async fn push(
-    layers: &Layers,
-    client: &Client,
-    image: &Image,
-    names: &[Reference],
-    watch: &Arc<dyn Watch>,
-) -> Result<Digest, ExportError> {
-    let config = Bytes::from(image.config.clone());
-    let Documents { config: config_blob, layers: blobs, manifest, manifest_bytes } = Documents::of(image)?;
-    for names in by_repository(names).values() {
-        let to = names[0];
-        let pairs = image.layers.iter().zip(&blobs);
-        try_join_all(pairs.map(|(layer, blob)| push_layer(layers, client, to, layer, blob, watch))).await?;
-        let silent: Progress = Arc::new(|_| {});
-        client.push_blob(to, &config_blob, &config, &[], &silent).await?;
-        for name in names {
-            client.push_manifest(name, &manifest.media_type, &manifest_bytes).await?;
+/// How many blobs are on their way at the same time.
+const AT_ONCE: usize = 6;
+
+/// Where an image is to be pushed, known before there is an image.
+#[derive(Debug)]
+pub struct Destination {
+    client: Client,
+    names: Vec<Reference>,
+    form: Form,
+    pub(super) early: Early,
+}
+
+impl Destination {
+    pub fn new(client: &Client, names: &[Reference], form: Form) -> Self {
+        let mut first: Vec<Reference> = Vec::new();
+        for names in by_repository(names).values() {
+            if !first.iter().any(|other| other.registry == names[0].registry) {
+                first.push(names[0].clone());
+            }
         }
+        let early = Early::new(client.clone(), first);
+        Self { client: client.clone(), names: names.to_vec(), form, early }
     }
-    layers.store().blobs().put(&manifest_bytes)?;
-    layers.store().update_record(&config_blob.digest.hex(), |record: &mut ImageRecord| {
-        record.manifest = Some(manifest.clone());
-        names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
-    })?;
-    Ok(manifest.digest)
+
+    /// Pushes an image under every name; returns its manifest's digest.
+    pub async fn push(
+        &self,
+        layers: &Layers,
+        image: &Image,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Digest, ExportError> {
+        let documents = Documents::of(image, self.form)?;
+        for names in by_repository(&self.names).values() {
+            let push = Push { layers, client: &self.client, early: &self.early, to: names[0], watch };
+            push.blobs(image, &documents).await?;
+            for name in names {
+                let Documents { manifest, manifest_bytes, .. } = &documents;
+                self.client.push_manifest(name, &manifest.media_type, manifest_bytes).await?;
+            }
+            push.note(image, &documents)?;
+        }
+        self.keep(layers.store(), &documents)?;
+        Ok(documents.manifest.digest)
+    }
+
+    /// Keeps the manifest, and notes where it is. What is known is not written again: a push of what is there leaves
+    /// the disk alone.
+    fn keep(&self, store: &Store, documents: &Documents) -> Result<(), StoreError> {
+        let Documents { config, manifest, manifest_bytes, .. } = documents;
+        if store.blobs().size(&manifest.digest)?.is_none() {
+            store.blobs().put(manifest_bytes)?;
+        }
+        let key = config.digest.hex();
+        let known = store.record::<ImageRecord>(&key)?.is_some_and(|record| {
+            let listed =
+                |name: &Reference| record.places.contains(&format!("{}@{}", name.name(), manifest.digest));
+            record.manifest.as_ref() == Some(manifest) && self.names.iter().all(listed)
+        });
+        if known {
+            return Ok(());
+        }
+        store.update_record(&key, |record: &mut ImageRecord| {
+            record.manifest = Some(manifest.clone());
+            self.names.iter().for_each(|name| record.found_at(&name.name(), &manifest.digest));
+        })
+    }
 }
 
 /// Names of one repository share their blobs.
@@ -56,34 +98,108 @@ fn by_repository(names: &[Reference]) -> BTreeMap<String, Vec<&Reference>> {
     repositories
 }
 
-async fn push_layer(
-    layers: &Layers,
-    client: &Client,
-    to: &Reference,
-    layer: &ImageLayer,
-    blob: &Descriptor,
-    watch: &Arc<dyn Watch>,
-) -> Result<(), ExportError> {
-    let name = blob.digest.to_string();
-    if client.blob_exists(to, blob).await? {
-        watch.sent(&format!("{name} exists"), blob.size, blob.size, true);
-        return Ok(());
+/// The push into one repository.
+struct Push<'a> {
+    layers: &'a Layers,
+    client: &'a Client,
+    early: &'a Early,
+    to: &'a Reference,
+    watch: &'a Arc<dyn Watch>,
+}
+
+impl Push<'_> {
+    async fn blobs(&self, image: &Image, documents: &Documents) -> Result<(), ExportError> {
+        let config = Bytes::from(image.config.clone());
+        let config = async {
+            let blob = &documents.config;
+            let how = self.client.push_blob(self.to, blob, &config, &self.progress(blob)).await?;
+            self.say(blob, how.text());
+            Ok::<_, ExportError>(())
+        };
+        let room = Semaphore::new(AT_ONCE);
+        let pairs = image.layers.iter().zip(&documents.layers);
+        let layers = pairs.map(|(layer, blob)| async {
+            let _place = room.acquire().await;
+            self.say(blob, self.layer(layer, blob).await?);
+            Ok(())
+        });
+        try_join(config, try_join_all(layers)).await.map(drop)
     }
-    let sources: Vec<Reference> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
-    let elsewhere =
-        |source: &&Reference| source.registry == to.registry && source.repository != to.repository;
-    let mount_from: Vec<&str> = sources.iter().filter(elsewhere).map(|source| &*source.repository).collect();
-    layers.ensure_blob(blob, &sources).await?;
-    let file = FileSource(layers.store().blobs().path(&blob.digest));
-    let progress: Progress = {
-        let (watch, name, total) = (Arc::clone(watch), name.clone(), blob.size);
+
+    /// Sees that a layer is there, and says how that came about. Its bytes are fetched only if they have to be sent.
+    async fn layer(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<&'static str, ExportError> {
+        if blob.is_foreign() {
+            // Its publisher wants it to be fetched from nowhere else.
+            return Ok("is not distributed");
+        }
+        let (arrived, under_way) = match self.early.take(&blob.digest, self.to) {
+            Some(begun) if begun.is_finished() => (begun.opening().await, None),
+            under_way => (None, under_way),
+        };
+        let opening = match arrived {
+            Some(arrived) => arrived,
+            // Now that the layer has a digest it may turn out that the rest need not be sent.
+            None => match (self.placed(layer, blob).await?, under_way) {
+                (Placed::There(how), _) => return Ok(how.text()),
+                (Placed::Missing(opening), None) => opening,
+                (Placed::Missing(opening), Some(begun)) => begun.opening().await.unwrap_or(opening),
+            },
+        };
+        self.upload(layer, blob, opening).await?;
+        Ok(Pushed::Uploaded.text())
+    }
+
+    async fn placed(&self, layer: &ImageLayer, blob: &Descriptor) -> Result<Placed, ExportError> {
+        let pushed_to = self.record(layer)?.pushed_to(&blob.digest).to_vec();
+        let pushed_to = pushed_to.iter().filter_map(|name| name.parse::<Reference>().ok());
+        // The latest place is the likeliest to have it still.
+        let places: Vec<Reference> = sources(layer).into_iter().chain(pushed_to).rev().collect();
+        let mut mount_from: Vec<&str> = Vec::new();
+        for place in places.iter().filter(|place| place.registry == self.to.registry) {
+            if !mount_from.contains(&&*place.repository) {
+                mount_from.push(&place.repository);
+            }
+        }
+        Ok(self.client.place_blob(self.to, blob, &mount_from).await?)
+    }
+
+    /// Notes where the layers are now: what is pushed to another repository of that registry later is mounted from there.
+    fn note(&self, image: &Image, documents: &Documents) -> Result<(), StoreError> {
+        let repository = self.to.name();
+        for (layer, blob) in image.layers.iter().zip(&documents.layers) {
+            if self.record(layer)?.pushed_to(&blob.digest).last() != Some(&repository) {
+                let note = |record: &mut LayerRecord| record.pushed(&blob.digest, &repository);
+                self.layers.store().update_record(&layer.diff_id.0.hex(), note)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, layer: &ImageLayer) -> Result<LayerRecord, StoreError> {
+        Ok(self.layers.store().record(&layer.diff_id.0.hex())?.unwrap_or_default())
+    }
+
+    async fn upload(
+        &self,
+        layer: &ImageLayer,
+        blob: &Descriptor,
+        opening: Opening,
+    ) -> Result<(), ExportError> {
+        self.layers.ensure_blob(blob, &sources(layer)).await?;
+        let file = FileSource(self.layers.store().blobs().path(&blob.digest));
+        Ok(self.client.upload_blob(self.to, blob, &file, opening, &self.progress(blob)).await?)
+    }
+
+    fn progress(&self, blob: &Descriptor) -> Progress {
+        let (watch, name, total) = (Arc::clone(self.watch), blob.digest.to_string(), blob.size);
         Arc::new(move |current| watch.sent(&name, current, total, false))
-    };
-    let how = match client.push_blob(to, blob, &file, &mount_from, &progress).await? {
-        Pushed::Existed => "exists",
-        Pushed::Mounted => "mounted",
-        Pushed::Uploaded => "pushed",
-    };
-    watch.sent(&format!("{name} {how}"), blob.size, blob.size, true);
-    Ok(())
+    }
+
+    fn say(&self, blob: &Descriptor, how: &str) {
+        self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
+    }
+}
+
+fn sources(layer: &ImageLayer) -> Vec<Reference> {
+    layer.sources.iter().filter_map(|source| source.parse().ok()).collect()
 }

@@ -22,6 +22,12 @@ pub mod media_type {
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Layers that only their publisher hands out, from addresses that the manifest lists.
+    pub const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+    pub const DOCKER_FOREIGN_GZIP: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    pub const OCI_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    pub const OCI_FOREIGN_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    pub const OCI_FOREIGN_ZSTD: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
 }
 
 /// Annotations of an index's entries that name images.
@@ -39,6 +45,14 @@ pub enum Compression {
     None,
     Gzip,
     Zstd,
+}
+
+/// Whose media types a manifest is written in; they are never mixed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Form {
+    #[default]
+    Oci,
+    Docker,
 }
 
 /// A way to compress, and how hard.
@@ -165,7 +179,11 @@ impl Index {
 impl Manifest {
     /// An OCI manifest over a config and layers.
     pub fn oci(config: Descriptor, layers: Vec<Descriptor>) -> Self {
-        let media_type = Some(media_type::OCI_MANIFEST.to_owned());
+        Self::new(Form::Oci, config, layers)
+    }
+
+    pub fn new(form: Form, config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        let media_type = Some(form.manifest().to_owned());
         Self { schema_version: 2, media_type, config, layers, annotations: BTreeMap::new() }
     }
 
@@ -190,10 +208,53 @@ impl Descriptor {
     /// How this layer is compressed; none where the media type is not a layer's.
     pub fn compression(&self) -> Option<Compression> {
         match self.media_type.as_str() {
-            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Some(Compression::None),
-            media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Some(Compression::Gzip),
-            media_type::OCI_LAYER_ZSTD => Some(Compression::Zstd),
+            media_type::OCI_LAYER
+            | media_type::DOCKER_LAYER
+            | media_type::OCI_FOREIGN
+            | media_type::DOCKER_FOREIGN => Some(Compression::None),
+            media_type::OCI_LAYER_GZIP
+            | media_type::DOCKER_LAYER_GZIP
+            | media_type::OCI_FOREIGN_GZIP
+            | media_type::DOCKER_FOREIGN_GZIP => Some(Compression::Gzip),
+            media_type::OCI_LAYER_ZSTD | media_type::OCI_FOREIGN_ZSTD => Some(Compression::Zstd),
             _ => None,
+        }
+    }
+
+    /// Whether this is a layer that is fetched from its publisher and pushed to nobody.
+    pub fn is_foreign(&self) -> bool {
+        matches!(
+            self.media_type.as_str(),
+            media_type::DOCKER_FOREIGN
+                | media_type::DOCKER_FOREIGN_GZIP
+                | media_type::OCI_FOREIGN
+                | media_type::OCI_FOREIGN_GZIP
+                | media_type::OCI_FOREIGN_ZSTD
+        )
+    }
+}
+
+impl Form {
+    pub fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_MANIFEST,
+            Self::Docker => media_type::DOCKER_MANIFEST,
+        }
+    }
+
+    pub fn config(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_CONFIG,
+            Self::Docker => media_type::DOCKER_CONFIG,
+        }
+    }
+
+    /// Docker has no type of its own for zstd.
+    pub fn layer(self, compression: Compression) -> &'static str {
+        match (self, compression) {
+            (Self::Docker, Compression::None) => media_type::DOCKER_LAYER,
+            (Self::Docker, Compression::Gzip) => media_type::DOCKER_LAYER_GZIP,
+            (Self::Docker, Compression::Zstd) | (Self::Oci, _) => compression.layer_media_type(),
         }
     }
 }

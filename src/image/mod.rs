@@ -22,7 +22,7 @@ pub use config::{Config, DEFAULT_PATH, Healthcheck, Keys, RootFs, RunConfig};
 pub use digest::{DiffId, Digest, DigestError, Hasher, ImageId};
 pub use history::{HISTORY_COMMENT, HistoryEntry};
 pub use manifest::{
-    Codec, Compression, Descriptor, Document, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
+    Codec, Compression, Descriptor, Document, Form, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
     annotation, media_type,
 };
 pub use platform::{Platform, PlatformError};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::error::LayerError;
 use super::merge::bounded;
@@ -40,14 +40,25 @@ pub struct Layers {
     /// The step under which downloads are shown, as long as there are any.
     step: StepId,
     downloads: AtomicUsize,
+    room: Semaphore,
 }
 
+/// How many layers are downloaded at the same time; more make none of them faster.
+const AT_ONCE: usize = 6;
 /// How many chunks of a download may wait for the unpacker.
 const DEPTH: usize = 32;
 
 impl Layers {
     pub fn new(store: Arc<Store>, client: Client, events: Events, step: StepId) -> Self {
-        Self { store, client, events, fetched: Mutex::default(), step, downloads: AtomicUsize::new(0) }
+        Self {
+            store,
+            client,
+            events,
+            fetched: Mutex::default(),
+            step,
+            downloads: AtomicUsize::new(0),
+            room: Semaphore::new(AT_ONCE),
+        }
     }
 
     /// The directories of a chain, uppermost first, as overlays want them.
@@ -230,6 +241,7 @@ impl Layers {
         source: &Reference,
         read: impl FnOnce(BlobReader) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LayerError> {
+        let _place = self.room.acquire().await;
         let _shown = self.show_downloading();
         let (sender, reader) = blob_channel(DEPTH);
         let (events, step, total) = (self.events.clone(), self.step, blob.size);

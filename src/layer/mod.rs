@@ -30,7 +30,7 @@ pub use error::LayerError;
 pub use pack::pack;
 pub use receive::{check_layer, receive, receive_blob, unpack_blob};
 pub use recompress::recompress;
-pub use seal::{Sealed, seal};
+pub use seal::{Follow, Sealed, seal, seal_followed};
 pub use unpack::unpack;
 pub use writing::{assemble, root_of};
 

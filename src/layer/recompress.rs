@@ -6,7 +6,7 @@ use std::thread;
 
 use super::decompress::Decompressed;
 use super::error::LayerError;
-use super::seal::{Blocks, hash, write_blob};
+use super::seal::{Blocks, Follow, hash, write_blob};
 use crate::image::{Codec, Descriptor, DiffId};
 use crate::store::Store;
 
@@ -16,6 +16,7 @@ pub fn recompress(
     blob: &Descriptor,
     diff_id: DiffId,
     codec: Codec,
+    follow: Follow<'_>,
 ) -> Result<Descriptor, LayerError> {
     let mut tar = Decompressed::new(store.blobs().open(&blob.digest)?).map_err(LayerError::Tar)?;
     let (hash_sender, to_hash) = sync_channel(2);
@@ -28,7 +29,7 @@ pub fn recompress(
             blocks.send()
         });
         // When the blob cannot be written the reader stops, too, and the writer's error says why.
-        let written = write_blob(store, codec, to_blob);
+        let written = write_blob(store, codec, to_blob, follow);
         let read = reading.join().expect("decompressing does not panic");
         let written = written?;
         read.map_err(LayerError::Tar)?;

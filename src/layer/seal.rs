@@ -10,7 +10,7 @@ use super::compress::{self, BLOCK};
 use super::error::LayerError;
 use super::pack::pack;
 use crate::image::{Codec, Descriptor, DiffId, Hasher};
-use crate::store::Store;
+use crate::store::{Following, Store};
 use crate::sys::IoError;
 
 /// Directories are gone into by recursion, as deep as paths can be long. Only what is used takes memory.
@@ -37,6 +37,21 @@ pub fn seal(
     codec: Option<Codec>,
     latest: Option<i64>,
 ) -> Result<Sealed, LayerError> {
+    seal_followed(store, directory, below, codec, latest, &|_| {})
+}
+
+/// Hears of a blob when its writing begins.
+pub type Follow<'a> = &'a dyn Fn(Following);
+
+/// As [`seal`], for somebody who reads the blob while it is written.
+pub fn seal_followed(
+    store: &Store,
+    directory: &Path,
+    below: &[PathBuf],
+    codec: Option<Codec>,
+    latest: Option<i64>,
+    follow: Follow<'_>,
+) -> Result<Sealed, LayerError> {
     let (hash_sender, to_hash) = sync_channel::<Arc<[u8]>>(2);
     thread::scope(|scope| {
         let hashing = scope.spawn(move || hash(to_hash));
@@ -53,7 +68,7 @@ pub fn seal(
                     path: "packing thread".into(),
                     source,
                 })?;
-                let blob = write_blob(store, codec, to_blob);
+                let blob = write_blob(store, codec, to_blob, follow);
                 // When the blob cannot be written the packer stops, too, and the writer's error says why.
                 let packed = packing.join().expect("packing does not panic");
                 (Some(blob?), packed?)
@@ -91,8 +106,10 @@ pub(super) fn write_blob(
     store: &Store,
     codec: Codec,
     blocks: Receiver<Arc<[u8]>>,
+    follow: Follow<'_>,
 ) -> Result<Descriptor, LayerError> {
     let mut writer = store.blobs().writer()?;
+    follow(writer.follow()?);
     compress::compress(codec, blocks, &mut writer).map_err(|source| IoError {
         operation: "write",
         path: "layer blob".into(),

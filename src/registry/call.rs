@@ -36,7 +36,8 @@ pub(super) enum Target {
 /// The body of one sending.
 pub(super) struct Outgoing {
     pub(super) body: reqwest::Body,
-    pub(super) length: u64,
+    /// None: it ends when it ends.
+    pub(super) length: Option<u64>,
     /// For bodies that take a while.
     pub(super) activity: Option<Arc<Activity>>,
 }
@@ -47,6 +48,8 @@ pub(super) struct Activity(Mutex<Progress>);
 struct Progress {
     last: Instant,
     sent_all: bool,
+    /// The network waits for the source.
+    starving: bool,
     fault: Option<io::Error>,
 }
 
@@ -77,31 +80,43 @@ impl Call<'_> {
 impl Outgoing {
     pub(super) fn small(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { length: bytes.len() as u64, body: bytes.into(), activity: None }
+        Self { length: Some(bytes.len() as u64), body: bytes.into(), activity: None }
     }
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Progress { last: Instant::now(), sent_all: false, fault: None }))
+        Self(Mutex::new(Progress { last: Instant::now(), sent_all: false, starving: false, fault: None }))
     }
 
     pub(super) fn moved(&self) {
-        self.lock().last = Instant::now();
+        let mut progress = self.lock();
+        progress.last = Instant::now();
+        progress.starving = false;
+    }
+
+    /// Everything that there was has been sent; whether more comes is not the network's affair.
+    pub(super) fn starving(&self) {
+        self.lock().starving = true;
     }
 
     pub(super) fn finished(&self) {
         let mut progress = self.lock();
         progress.last = Instant::now();
         progress.sent_all = true;
+        progress.starving = false;
     }
 
     pub(super) fn failed(&self, fault: io::Error) {
         self.lock().fault = Some(fault);
     }
 
+    /// Since when the network has stood still, and whether all has been sent.
     pub(super) fn state(&self) -> (Instant, bool) {
-        let progress = self.lock();
+        let mut progress = self.lock();
+        if progress.starving {
+            progress.last = Instant::now();
+        }
         (progress.last, progress.sent_all)
     }
 

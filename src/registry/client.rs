@@ -32,6 +32,8 @@ struct Inner {
     schemes: Mutex<HashMap<String, Arc<OnceCell<Tls>>>>,
     /// Mirrors (whole hosts, or repositories of them) that could not be used, so that each is waited for and complained about only once.
     dead_mirrors: Mutex<HashSet<String>>,
+    /// Registries of which something has been said that need not be said again.
+    told: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -45,6 +47,7 @@ impl Client {
                 auth: Auth::default(),
                 schemes: Mutex::default(),
                 dead_mirrors: Mutex::default(),
+                told: Mutex::default(),
             }),
         }
     }
@@ -91,6 +94,14 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Says something of a registry, once for each.
+    pub(super) fn warn_once(&self, registry: &str, what: impl FnOnce() -> String) {
+        let mut told = self.inner.told.lock().expect("nobody panics while holding it");
+        if told.insert(registry.to_owned()) {
+            self.inner.events.warn(what());
+        }
     }
 
     /// The place to push to.

@@ -70,6 +70,7 @@ impl Client {
     ) -> Result<Fetched, RegistryError> {
         let call = manifest_call(endpoint, reference, Method::GET);
         let mut response = self.expect(&call, &[StatusCode::OK]).await?;
+        self.heed_limits(endpoint, &response);
         let claimed = claimed_digest(&response);
         let bytes = self.whole(&call, &mut response, MAX_DOCUMENT).await?;
         let digest = Digest::of(&bytes);

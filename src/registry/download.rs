@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
 use super::call::{Call, Target};
@@ -101,26 +102,16 @@ impl Client {
                 Err(error) => self.mirror_failed(&mirror, error)?,
             }
         }
-        self.download(&origin, &mut download, &mut self.attempts()).await?;
-        download.finish(&blob_call(&origin, descriptor, Method::GET)).await.map(drop)
-    }
-
-    /// Whether the place to push to has a blob.
-    pub async fn blob_exists(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-    ) -> Result<bool, RegistryError> {
-        let endpoint = self.destination(reference)?;
-        let call = blob_call(&endpoint, descriptor, Method::HEAD);
-        let mut attempts = self.attempts();
-        loop {
-            match self.expect(&call, &[StatusCode::OK]).await {
-                Ok(_) => return Ok(true),
-                Err(RegistryError::NotFound { .. }) => return Ok(false),
-                Err(error) => attempts.pause(error).await?,
+        let mut fetched = self.download(&origin, &mut download, &mut self.attempts()).await;
+        for address in publishers(&origin, descriptor) {
+            if !matches!(fetched, Err(RegistryError::NotFound { .. })) {
+                break;
             }
+            download.address = Some(address);
+            fetched = self.download(&origin, &mut download, &mut self.attempts()).await;
         }
+        fetched?;
+        download.finish(&blob_call(&origin, descriptor, Method::GET)).await.map(drop)
     }
 
     /// Brings in what is missing from one place, as often as it breaks off.
@@ -132,11 +123,18 @@ impl Client {
     ) -> Result<(), RegistryError> {
         while download.received < download.descriptor.size || download.unasked {
             let before = download.received;
+            let continued = before > 0 && download.asks_for_parts;
             if let Err(error) = self.download_once(endpoint, download).await {
                 if download.received - before >= MUCH {
                     attempts.start_over();
                 }
-                attempts.pause(error).await?;
+                if continued && is_about_parts(&error) {
+                    // All of it is to be had still; what is here already is skipped.
+                    download.asks_for_parts = false;
+                    attempts.pause_anyway(error).await?;
+                } else {
+                    attempts.pause(error).await?;
+                }
             }
         }
         Ok(())
@@ -148,7 +146,10 @@ impl Client {
         download: &mut Download<'_>,
     ) -> Result<(), RegistryError> {
         let mut call = blob_call(endpoint, download.descriptor, Method::GET);
-        if download.received > 0 {
+        if let Some(address) = &download.address {
+            call.target = Target::Url(address.clone());
+        }
+        if download.received > 0 && download.asks_for_parts {
             call.headers.push((RANGE, format!("bytes={}-", download.received)));
         }
         let mut response = self.expect(&call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
@@ -164,7 +165,14 @@ impl Client {
         }
         // A registry that ignores ranges sends again what has been delivered already.
         let mut repeated = download.received - start;
-        while let Some(mut chunk) = self.chunk(&call, &mut response).await? {
+        let mut pace = Pace::default();
+        loop {
+            let waiting = Instant::now();
+            let Some(mut chunk) = self.chunk(&call, &mut response).await? else { break };
+            let after = self.settings().timeouts.stall;
+            if pace.is_too_slow(chunk.len(), waiting.elapsed(), after) {
+                return Err(RegistryError::Stalled { asked: call.asked(), after });
+            }
             let again = usize::try_from(repeated).unwrap_or(usize::MAX).min(chunk.len());
             let _ = chunk.split_to(again);
             repeated -= again as u64;
@@ -186,6 +194,10 @@ const MUCH: u64 = 1 << 20;
 struct Download<'a> {
     descriptor: &'a Descriptor,
     received: u64,
+    /// Whether what is missing is asked for alone.
+    asks_for_parts: bool,
+    /// Where the blob is, if not at the endpoint.
+    address: Option<Url>,
     /// Even an empty blob is asked for once.
     unasked: bool,
     hasher: Hasher,
@@ -200,7 +212,8 @@ enum Sink {
 
 impl<'a> Download<'a> {
     fn new(descriptor: &'a Descriptor, sink: Sink, progress: &'a Progress) -> Self {
-        Self { descriptor, received: 0, unasked: true, hasher: Hasher::new(), sink, progress }
+        let (hasher, asks_for_parts) = (Hasher::new(), true);
+        Self { descriptor, received: 0, asks_for_parts, address: None, unasked: true, hasher, sink, progress }
     }
 
     async fn take(&mut self, call: &Call<'_>, chunk: Bytes) -> Result<(), RegistryError> {
@@ -248,6 +261,47 @@ pub(super) fn blob_call<'a>(endpoint: &'a Endpoint, descriptor: &Descriptor, met
         scopes: vec![scope],
         body: None,
     }
+}
+
+/// Where the publisher of a layer that is not distributed hands it out. Nobody is told who we are there, and what comes
+/// has to have the digest; yet an image must not lead anybody to plain addresses, where what answers only to neighbours
+/// listens.
+fn publishers(origin: &Endpoint, descriptor: &Descriptor) -> Vec<Url> {
+    let urls = descriptor.urls.iter().filter(|_| descriptor.is_foreign());
+    let safe = |url: &Url| match url.scheme() {
+        "https" => true,
+        "http" => origin.security.allows_plain(),
+        _ => false,
+    };
+    urls.filter_map(|url| Url::parse(url).ok()).filter(safe).collect()
+}
+
+/// Notices a connection that never stands still and never gets anywhere.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Pace {
+    /// What has to come within the time that a transfer may stand still.
+    const LEAST: usize = 16 << 10;
+
+    /// Counts what has come after how much waiting. The time that the reader takes is not the registry's.
+    fn is_too_slow(&mut self, length: usize, waited: Duration, patience: Duration) -> bool {
+        self.bytes += length;
+        self.waited += waited;
+        if self.bytes >= Self::LEAST {
+            *self = Self::default();
+        }
+        self.waited > patience
+    }
+}
+
+/// Whether a registry failed at giving a part of a blob, and not at giving the blob.
+fn is_about_parts(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Protocol { .. })
+        || error.answer().is_some_and(|answer| answer.status == 416)
 }
 
 /// Where in the blob an answer begins; none if that is after the place that was asked for.

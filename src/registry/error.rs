@@ -71,6 +71,9 @@ pub enum RegistryError {
     Document { asked: Box<Asked>, source: ManifestError },
     #[error("{asked}: not an image config: {source}")]
     Config { asked: Box<Asked>, source: serde_json::Error },
+    /// The registry does not let the tag move from what it names.
+    #[error("{asked}: the tag must not change there, and it names {there} ({answer})")]
+    Immutable { asked: Box<Asked>, answer: Answer, there: Digest },
     /// The registry broke the rules of the protocol.
     #[error("{asked}: {problem}")]
     Protocol { asked: Box<Asked>, problem: &'static str },
@@ -108,6 +111,7 @@ impl RegistryError {
             | Self::Schema1 { .. }
             | Self::Document { .. }
             | Self::Config { .. }
+            | Self::Immutable { .. }
             | Self::Protocol { .. }
             | Self::Blocked { .. }
             | Self::Source { .. }
@@ -168,6 +172,7 @@ impl RegistryError {
                 ),
                 Reason::Timeout | Reason::Cut => "check the network; is a proxy needed?".to_owned(),
             }),
+            Self::Immutable { .. } => Some("push under a tag that is not taken".to_owned()),
             Self::Status { .. }
             | Self::Stalled { .. }
             | Self::Cut { .. }
@@ -188,9 +193,10 @@ impl RegistryError {
     /// The registry's refusal, where it is one.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::NotFound { answer, .. } | Self::Denied { answer, .. } | Self::Status { answer, .. } => {
-                Some(answer)
-            }
+            Self::NotFound { answer, .. }
+            | Self::Denied { answer, .. }
+            | Self::Immutable { answer, .. }
+            | Self::Status { answer, .. } => Some(answer),
             _ => None,
         }
     }

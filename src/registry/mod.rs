@@ -2,7 +2,8 @@
 //!
 //! Flow: a [`Client`] turns a name into endpoints (`registries`: mirrors, then the origin), sends requests to one of
 //! them (`transport`: scheme, redirects; `auth`: challenges and tokens, `login`: who we are), tries again what is temporary (`retry`), and
-//! verifies every byte against its digest (`document`, `download`). `upload` pushes, `pull` chooses a platform.
+//! verifies every byte against its digest (`document`, `download`). `push` sees that blobs are there, `upload` and `outgoing`
+//! send what is not, `publish` puts manifests above them. `pull` chooses a platform.
 //!
 //! Invariants: credentials go to the host they are for and nowhere else; neither they nor the queries of signed
 //! addresses appear in a message or a debug print; nothing foreign is read without a limit.
@@ -22,9 +23,13 @@ mod endpoint;
 mod error;
 mod exceptions;
 mod hosts_toml;
+mod limits;
 mod login;
 mod mirror;
+mod outgoing;
+mod publish;
 mod pull;
+mod push;
 mod registries;
 mod registries_conf;
 mod retry;
@@ -45,7 +50,8 @@ pub use document::Fetched;
 pub use download::{BlobReader, BlobSender, Progress, blob_channel};
 pub use error::{Answer, Asked, Reason, RegistryError};
 pub use mirror::MirrorAddress;
+pub use outgoing::{BlobSource, FileSource};
 pub use pull::{ResolvedImage, resolve};
+pub use push::{Opening, Placed, Pushed};
 pub use registries::Registries;
 pub use settings::{Proxies, Retries, Secret, Settings, SettingsError, Timeouts, Trust};
-pub use upload::{BlobSource, FileSource, Pushed};

@@ -170,7 +170,10 @@ impl Client {
         let mut activity = None;
         if let Some(body) = call.body {
             let outgoing = body()?;
-            request = request.header(CONTENT_LENGTH, outgoing.length).body(outgoing.body);
+            if let Some(length) = outgoing.length {
+                request = request.header(CONTENT_LENGTH, length);
+            }
+            request = request.body(outgoing.body);
             activity = outgoing.activity;
         } else if call.method == Method::POST || call.method == Method::PUT {
             // Some servers ask for the length even of nothing.

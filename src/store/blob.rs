@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Store;
 use super::error::StoreError;
+use super::following::{Following, Lead, follow};
 use super::pins;
 use super::record::{BlobRecord, Record as _};
 use super::session::Temporary;
@@ -26,6 +27,8 @@ pub struct BlobWriter<'a> {
     file: File,
     hasher: Hasher,
     size: u64,
+    /// Those who read along.
+    lead: Option<Lead>,
 }
 
 impl<'a> Blobs<'a> {
@@ -73,11 +76,19 @@ impl<'a> Blobs<'a> {
     pub fn writer(self) -> Result<BlobWriter<'a>, StoreError> {
         let temporary = self.store.session.file()?;
         let file = File::create(temporary.path()).at("create", temporary.path())?;
-        Ok(BlobWriter { store: self.store, temporary, file, hasher: Hasher::new(), size: 0 })
+        Ok(BlobWriter { store: self.store, temporary, file, hasher: Hasher::new(), size: 0, lead: None })
     }
 }
 
 impl<'a> BlobWriter<'a> {
+    /// Lets somebody read the blob while it is written.
+    pub fn follow(&mut self) -> Result<Following, StoreError> {
+        let file = File::open(self.temporary.path()).at("open", self.temporary.path())?;
+        let (lead, following) = follow(file, self.size);
+        self.lead = Some(lead);
+        Ok(following)
+    }
+
     /// Ends the writing, but gives the blob no name yet.
     pub fn finish(self) -> NamelessBlob<'a> {
         let digest = self.hasher.finish();
@@ -85,10 +96,14 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// Gives the blob its name.
-    pub fn complete(self) -> Result<(Digest, u64), StoreError> {
+    pub fn complete(mut self) -> Result<(Digest, u64), StoreError> {
+        let lead = self.lead.take();
         let nameless = self.finish();
         let (digest, size) = (nameless.digest, nameless.size);
         nameless.keep()?;
+        if let Some(lead) = lead {
+            lead.whole();
+        }
         Ok((digest, size))
     }
 
@@ -140,6 +155,9 @@ impl Write for BlobWriter<'_> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        if let Some(lead) = &self.lead {
+            lead.grown(self.size);
+        }
         Ok(bytes.len())
     }
 

@@ -54,7 +54,14 @@ pub struct KnownBlob {
     pub verified: bool,
     /// Names of images in registries that have it.
     pub sources: Vec<String>,
+    /// Repositories that it was pushed to, the latest last. They may have lost it since: nothing is fetched from there,
+    /// but another repository of the same registry may get it from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pushed_to: Vec<String>,
 }
+
+/// How many repositories are remembered of a blob.
+const MOST_REPOSITORIES: usize = 8;
 
 impl LayerRecord {
     /// Notes what an image says of the layer. The source is none where the blob is in the store already.
@@ -68,6 +75,7 @@ impl LayerRecord {
                 blob: blob.clone(),
                 verified: false,
                 sources: source.into_iter().collect(),
+                pushed_to: Vec::new(),
             }),
         }
     }
@@ -76,8 +84,29 @@ impl LayerRecord {
     pub fn confirm(&mut self, blob: &Descriptor) {
         match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
             Some(known) => known.verified = true,
-            None => self.blobs.push(KnownBlob { blob: blob.clone(), verified: true, sources: Vec::new() }),
+            None => self.blobs.push(KnownBlob {
+                blob: blob.clone(),
+                verified: true,
+                sources: Vec::new(),
+                pushed_to: Vec::new(),
+            }),
         }
+    }
+
+    /// Notes that a repository has got a blob.
+    pub fn pushed(&mut self, blob: &Digest, repository: &str) {
+        if let Some(known) = self.blobs.iter_mut().find(|known| known.blob.digest == *blob) {
+            known.pushed_to.retain(|other| other != repository);
+            known.pushed_to.push(repository.to_owned());
+            let excess = known.pushed_to.len().saturating_sub(MOST_REPOSITORIES);
+            known.pushed_to.drain(..excess);
+        }
+    }
+
+    /// Where a blob was pushed to, the latest last.
+    pub fn pushed_to(&self, blob: &Digest) -> &[String] {
+        let known = self.blobs.iter().find(|known| known.blob.digest == *blob);
+        known.map_or(&[], |known| &known.pushed_to)
     }
 
     pub fn verified(&self) -> impl Iterator<Item = &KnownBlob> {

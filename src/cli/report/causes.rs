@@ -117,6 +117,9 @@ impl From<ExportError> for Report {
                     format!("{state}: make room there, or write to another place")
                 }))
             }
+            ExportError::NeedsOci(_) => Self::usage(&error).hint(Some(
+                "leave out oci-mediatypes=false, or add compression=gzip,force-compression=true".to_owned(),
+            )),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
             ExportError::Changed(_) | ExportError::Damaged { .. } => Self::new(Code::Store, &error),
         }

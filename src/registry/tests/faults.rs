@@ -64,6 +64,25 @@ async fn a_registry_that_ignores_ranges_is_coped_with() {
 }
 
 #[tokio::test]
+async fn a_registry_that_cannot_give_parts_gives_the_whole_again() {
+    for wrong in
+        [Reply::status(416), Reply::body(206, "x").header("Content-Range", "bytes 200000-200000/300000")]
+    {
+        let server = Server::start().await;
+        let blob = noise(300_000);
+        let descriptor = server.add_blob("app", &blob);
+        server.after("GET", "/blobs/", 1, |_, reply| reply.cut = Some(100_000));
+        server.instead("GET", "/blobs/", ALWAYS, move |request, _| {
+            (!request.header("range").is_empty()).then(|| wrong.clone())
+        });
+        let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+        sent.unwrap();
+        assert_eq!(read.unwrap(), blob);
+        assert_eq!(server.count("GET", "/blobs/"), 3);
+    }
+}
+
+#[tokio::test]
 async fn a_blob_with_another_digest_never_ends_well() {
     let server = Server::start().await;
     let descriptor = server.add_blob("app", b"good");
@@ -111,6 +130,63 @@ async fn a_stalled_transfer_is_noticed() {
     let error = client(settings).fetch_document(&reference).await.unwrap_err();
     assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
     drop(listener);
+}
+
+#[tokio::test]
+async fn a_transfer_that_only_drips_is_given_up_and_goes_on() {
+    let server = Server::start().await;
+    let blob = noise(100_000);
+    let descriptor = server.add_blob("app", &blob);
+    server.after("GET", "/blobs/", 1, |_, reply| reply.drip = Some(10));
+    let mut settings = quick();
+    settings.timeouts.stall = Duration::from_millis(200);
+    let (sent, read) = download(&client(settings), &server.reference("app:1"), &descriptor).await;
+    sent.unwrap();
+    assert_eq!(read.unwrap(), blob);
+    let again = server.seen("GET", "/blobs/");
+    assert_eq!(again.len(), 2, "one try that dripped, and one that went on");
+    assert!(again[1].header("range").starts_with("bytes="), "{:?}", again[1]);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_near_is_told_once() {
+    let server = Server::start().await;
+    server.add_manifest("app", "1", media_type::OCI_MANIFEST, br#"{"schemaVersion":2,"manifests":[]}"#);
+    server.after("GET", "/manifests/", ALWAYS, |_, reply| {
+        let headers = [("ratelimit-limit", "100;w=21600"), ("RateLimit-Remaining", "3;w=21600")];
+        reply.headers.extend(headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    });
+    let (events, heard) = event::channel();
+    let client = Client::new(quick(), events);
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    client.fetch_document(&server.reference("app:1")).await.unwrap();
+    drop(client);
+    let warnings: Vec<_> = heard.into_iter().map(|event| format!("{:?}", event.kind)).collect();
+    assert!(matches!(&warnings[..], [only] if only.contains("3 of 100 pulls in 6 hours")), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_foreign_layer_comes_from_its_publisher_who_learns_nothing() {
+    let (server, publisher) = (Server::start().await, Server::start().await);
+    let mut descriptor = Descriptor::new(media_type::DOCKER_FOREIGN_GZIP, Digest::of(b"far"), 3);
+    descriptor.urls =
+        vec![format!("http://{}/none", publisher.address), format!("http://{}/far", publisher.address)];
+    publisher.instead("GET", "/far", ALWAYS, |_, _| Some(Reply::body(200, "far")));
+    let mut settings = quick();
+    settings.credentials.add_login(&server.address.to_string(), "me", Secret::new("secret"));
+    let (sent, read) = download(&client(settings), &server.reference("app:1"), &descriptor).await;
+    sent.unwrap();
+    assert_eq!(read.unwrap(), b"far");
+    assert_eq!(publisher.seen("GET", "/far")[0].header("authorization"), "");
+    // The same bytes under an ordinary type are the registry's to have.
+    descriptor.media_type = media_type::DOCKER_LAYER_GZIP.to_owned();
+    let (sent, _) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+    assert!(matches!(sent, Err(RegistryError::NotFound { .. })), "{sent:?}");
+    // And what the publisher sends has to be the layer.
+    descriptor.media_type = media_type::DOCKER_FOREIGN_GZIP.to_owned();
+    publisher.after("GET", "/far", ALWAYS, |_, reply| reply.body = b"bad".to_vec());
+    let (sent, read) = download(&client(quick()), &server.reference("app:1"), &descriptor).await;
+    assert!(matches!(sent, Err(RegistryError::WrongDigest { .. })) && read.is_err(), "{sent:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod auth;
 mod faults;
 mod pull;
 mod push;
+mod quirks;
 mod real;
 mod server;
 

@@ -2,7 +2,7 @@
 
 use super::server::{ALWAYS, Reply, Server};
 use super::*;
-use crate::image::{Config, Digest, Index, Manifest, Platform, media_type};
+use crate::image::{Config, Digest, Form, Index, Manifest, Platform, media_type};
 
 /// An image with one layer under a tag, and an index with it under another.
 fn image(server: &Server, platform: &Platform) -> (Digest, Digest) {
@@ -61,6 +61,38 @@ async fn a_lying_content_type_does_not_matter() {
     let fetched = client(quick()).fetch_document(&server.reference("app:many")).await.unwrap();
     assert_eq!(fetched.media_type, media_type::OCI_INDEX);
     assert_eq!(fetched.endpoint, format!("{}/app", server.address));
+}
+
+#[tokio::test]
+async fn dockers_lists_are_read_as_indexes_are_and_strangers_in_them_passed_over() {
+    let server = Server::start().await;
+    let mut config =
+        server.add_blob("app", &Config::scratch(&Platform::new("linux", "arm", Some("v7"))).to_bytes());
+    config.media_type = media_type::DOCKER_CONFIG.to_owned();
+    let mut layer = server.add_blob("app", b"layer");
+    layer.media_type = media_type::DOCKER_LAYER_GZIP.to_owned();
+    let manifest = Manifest::new(Form::Docker, config, vec![layer]).to_bytes();
+    let digest = server.add_manifest("app", "one", media_type::DOCKER_MANIFEST, &manifest);
+    let entry = |os: &str, architecture: &str, variant| {
+        let mut entry = Descriptor::new(media_type::DOCKER_MANIFEST, digest, manifest.len() as u64);
+        entry.platform = Some(Platform::new(os, architecture, variant));
+        entry
+    };
+    let list = Index {
+        schema_version: 2,
+        media_type: Some(media_type::DOCKER_LIST.to_owned()),
+        manifests: vec![entry("unknown", "unknown", None), entry("linux", "arm", Some("v7"))],
+        annotations: Default::default(),
+    };
+    server.add_manifest("app", "1", "application/json; charset=utf-8", &serde_json::to_vec(&list).unwrap());
+    // Without a variant, version 7 is meant.
+    let platform = Platform::new("linux", "arm", None);
+    let image = resolve(&client(quick()), &server.reference("app:1"), &platform).await.unwrap();
+    assert_eq!(image.manifest_digest, digest);
+    assert_eq!(image.manifest_media_type, media_type::DOCKER_MANIFEST);
+    let other = Platform::new("linux", "s390x", None);
+    let error = resolve(&client(quick()), &server.reference("app:1"), &other).await.unwrap_err();
+    assert!(error.to_string().ends_with("there is linux/arm/v7"), "{error}");
 }
 
 #[tokio::test]

@@ -6,21 +6,27 @@ use super::server::{ALWAYS, Reply, Server};
 use super::*;
 use crate::image::{Digest, media_type};
 
-fn blob(bytes: &[u8]) -> (Descriptor, Bytes) {
+pub(super) fn blob(bytes: &[u8]) -> (Descriptor, Bytes) {
     let descriptor = Descriptor::new(media_type::OCI_LAYER, Digest::of(bytes), bytes.len() as u64);
     (descriptor, Bytes::copy_from_slice(bytes))
 }
 
-async fn push(
+pub(super) async fn push(
     server: &Server,
     blob: &(Descriptor, Bytes),
     mount_from: &[&str],
 ) -> Result<Pushed, RegistryError> {
     let (client, to, progress) = (client(quick()), server.reference("app:1"), unheard());
-    movable(client.push_blob(&to, &blob.0, &blob.1, mount_from, &progress)).await
+    match movable(client.place_blob(&to, &blob.0, mount_from)).await? {
+        Placed::There(how) => Ok(how),
+        Placed::Missing(opening) => {
+            movable(client.upload_blob(&to, &blob.0, &blob.1, opening, &progress)).await?;
+            Ok(Pushed::Uploaded)
+        }
+    }
 }
 
-fn has(server: &Server, blob: &(Descriptor, Bytes)) -> bool {
+pub(super) fn has(server: &Server, blob: &(Descriptor, Bytes)) -> bool {
     server.state().blobs.get(&format!("app@{}", blob.0.digest)) == Some(&blob.1.to_vec())
 }
 

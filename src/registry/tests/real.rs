@@ -87,16 +87,16 @@ async fn an_image_survives_a_real_registry() {
 
     let file = registry.directory.path().join("layer");
     fs::write(&file, &layer_bytes).unwrap();
-    let pushed = client.push_blob(&reference, &layer, &FileSource(file), &[], &unheard()).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
-    client.push_blob(&reference, &config, &Bytes::from(config_bytes), &[], &unheard()).await.unwrap();
+    let placed = client.place_blob(&reference, &layer, &[]).await.unwrap();
+    let Placed::Missing(opening) = placed else { panic!("{placed:?}") };
+    client.upload_blob(&reference, &layer, &FileSource(file), opening, &unheard()).await.unwrap();
+    client.push_blob(&reference, &config, &Bytes::from(config_bytes), &unheard()).await.unwrap();
     let manifest = Manifest::oci(config, vec![layer.clone()]).to_bytes();
     let digest = client.push_manifest(&reference, media_type::OCI_MANIFEST, &manifest).await.unwrap();
 
     let other: Reference = format!("{}/group/other:1", registry.address).parse().unwrap();
-    let empty = Bytes::new();
-    let mounted = client.push_blob(&other, &layer, &empty, &["group/app"], &unheard()).await.unwrap();
-    assert_eq!(mounted, Pushed::Mounted);
+    let mounted = client.place_blob(&other, &layer, &["group/app"]).await.unwrap();
+    assert!(matches!(mounted, Placed::There(Pushed::Mounted)), "{mounted:?}");
 
     let image = resolve(&client, &reference, &Platform::host()).await.unwrap();
     assert_eq!(image.manifest_digest, digest);
@@ -115,7 +115,7 @@ async fn tls_is_found_out_on_loopback_and_verified_elsewhere() {
     let bytes = Bytes::from_static(b"blob");
     let blob = Descriptor::new(media_type::OCI_LAYER, Digest::of(&bytes), 4);
     let client = client(Settings::default());
-    client.push_blob(&reference, &blob, &bytes, &[], &unheard()).await.unwrap();
+    client.push_blob(&reference, &blob, &bytes, &unheard()).await.unwrap();
     assert_eq!(client.fetch_blob_bytes(&reference, &blob).await.unwrap(), bytes);
 
     // What a registry elsewhere would have to show.

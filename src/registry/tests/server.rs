@@ -42,6 +42,8 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     /// Send only so many bytes of the body, then close.
     pub(super) cut: Option<usize>,
+    /// Send the body so many bytes at a time, with a moment in between.
+    pub(super) drip: Option<usize>,
 }
 
 struct Rule {
@@ -169,8 +171,16 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
         head.push_str("\r\n");
         let body = if request.method == "HEAD" { &[][..] } else { &reply.body[..] };
         let body = &body[..reply.cut.unwrap_or(body.len()).min(body.len())];
-        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(body).await.is_err() {
+        if stream.write_all(head.as_bytes()).await.is_err() {
             return;
+        }
+        for piece in body.chunks(reply.drip.unwrap_or(usize::MAX)) {
+            if stream.write_all(piece).await.is_err() {
+                return;
+            }
+            if reply.drip.is_some() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
         }
         stream.flush().await.ok();
         if reply.cut.is_some() {
@@ -193,10 +203,26 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
             None => break,
         };
     }
-    let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") {
+        while read_chunk(stream, &mut body).await? {}
+    } else {
+        body.resize(headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0), 0);
+        stream.read_exact(&mut body).await.ok()?;
+    }
     Some(Request { method, path, headers, body })
+}
+
+/// One piece of a body that does not say how long it is; false after the last.
+async fn read_chunk(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<bool> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    let length = usize::from_str_radix(line.trim(), 16).ok()?;
+    let begin = body.len();
+    body.resize(begin + length, 0);
+    stream.read_exact(&mut body[begin..]).await.ok()?;
+    stream.read_exact(&mut [0; 2]).await.ok()?;
+    Some(length > 0)
 }
 
 impl State {
