@@ -114,11 +114,14 @@ async fn build_and_warn(
     let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
     let step = steps.start("exporting to image");
     let built = export(request, &plan, &solution, sealing, &executor, destination.as_deref(), &step).await;
-    let built = built.map_err(BuildError::Export)?;
-    let store = Arc::clone(&executor.store);
-    blocking(move || store.sync()).await?;
-    step.done();
-    Ok(built)
+    let built = match built {
+        Ok(built) => {
+            let store = Arc::clone(&executor.store);
+            blocking(move || store.sync()).await.map(|()| built).map_err(BuildError::from)
+        }
+        Err(error) => Err(BuildError::Export(error)),
+    };
+    step.ended(built)
 }
 
 /// Starts removing what killed processes have left. Nobody waits for it; what it does not manage is left to the next.
@@ -153,13 +156,11 @@ async fn load_and_plan(
 async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalContext), BuildError> {
     let (path, shown) = find_dockerfile(request)?;
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
-    let file = read(&path, &shown, request)?;
-    step.done();
+    let file = step.ended(read(&path, &shown, request))?;
     let step = steps.start("[internal] load build context");
     let directory = request.context.clone();
     let open = move || LocalContext::open(&directory, IgnoreFrom::Files { dockerfile: Some(&path) });
-    let context = blocking(open).await?;
-    step.done();
+    let context = step.ended(blocking(open).await)?;
     Ok((file, context))
 }
 

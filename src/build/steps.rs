@@ -21,7 +21,7 @@ pub struct Steps {
     next: AtomicU32,
 }
 
-/// A step that has begun. One that is dropped before its end has failed or was given up.
+/// A step that has begun. One that is dropped before its end was given up.
 #[derive(Debug)]
 pub struct Step {
     events: Events,
@@ -45,6 +45,20 @@ impl Step {
     pub fn done(mut self) {
         self.ended = true;
         self.events.send(EventKind::Done { step: self.id });
+    }
+
+    /// Ends as what was to be done in it did.
+    pub fn ended<T, E: std::fmt::Display>(mut self, result: Result<T, E>) -> Result<T, E> {
+        match &result {
+            Ok(_) => self.done(),
+            Err(error) => {
+                self.ended = true;
+                // What else there is to say is said at the end.
+                let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+                self.events.send(EventKind::Failed { step: self.id, message });
+            }
+        }
+        result
     }
 
     /// Shows under this step what happens to blobs.

@@ -14,6 +14,7 @@ use crate::catalog::{self, Catalog};
 use crate::export::layout::{Layout, Named};
 use crate::export::{ExportError, Pending, archive, directory};
 use crate::image::{ImageId, Reference};
+use crate::store::Store;
 use crate::sys::{At, blocking};
 
 /// Write images into an archive that `load` of docker, podman and rbuild read, and skopeo.
@@ -68,29 +69,32 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
         let for_docker = args.format == Form::DockerArchive;
         let layout = Layout::of(&images, for_docker, &tools.layers).await?;
         let step = tools.steps.start("saving images");
-        let shown = shown(&args);
-        // Held here, so that it is removed when the work is given up.
-        let (pending, stream) = match target(&args)? {
-            Target::Stream(stream) => (None, Some(stream)),
-            Target::File(pending, file) => (Some(pending), Some(Box::new(file) as Box<dyn io::Write + Send>)),
-            Target::Directory(pending) => (Some(pending), None),
-        };
-        let (store, place) = (Arc::clone(&tools.store), pending.as_ref().map(|it| it.path().to_owned()));
-        blocking(move || match (stream, place) {
-            (Some(stream), _) => {
-                archive::write(&store, &layout, BufWriter::with_capacity(1 << 20, stream), &shown)
-            }
-            (None, Some(place)) => directory::write(&store, &layout, &place),
-            (None, None) => Ok(()),
-        })
-        .await?;
-        pending.map(Pending::finish).transpose()?;
-        tools.store.sync()?;
-        step.done();
-        Ok::<_, ExportError>(())
+        step.ended(write(&args, layout, &tools.store).await)
     });
     saved?.map_err(Report::from)?;
     Ok(0)
+}
+
+/// Writes the images to where they are wanted.
+async fn write(args: &SaveArgs, layout: Layout, store: &Arc<Store>) -> Result<(), ExportError> {
+    let shown = shown(args);
+    // Held here, so that it is removed when the work is given up.
+    let (pending, stream) = match target(args)? {
+        Target::Stream(stream) => (None, Some(stream)),
+        Target::File(pending, file) => (Some(pending), Some(Box::new(file) as Box<dyn io::Write + Send>)),
+        Target::Directory(pending) => (Some(pending), None),
+    };
+    let (from, place) = (Arc::clone(store), pending.as_ref().map(|it| it.path().to_owned()));
+    blocking(move || match (stream, place) {
+        (Some(stream), _) => {
+            archive::write(&from, &layout, BufWriter::with_capacity(1 << 20, stream), &shown)
+        }
+        (None, Some(place)) => directory::write(&from, &layout, &place),
+        (None, None) => Ok(()),
+    })
+    .await?;
+    pending.map(Pending::finish).transpose()?;
+    Ok(store.sync()?)
 }
 
 fn check_output(args: &SaveArgs) -> Result<(), Report> {
