@@ -117,6 +117,8 @@ fn copied_store(env: &TestEnv) -> PathBuf {
     let copy = env.path("copy");
     let status = Command::new("cp").arg("-a").arg(env.store()).arg(&copy).status().unwrap();
     assert!(status.success());
+    // The push ends with a sync; it is not to wait for this copy.
+    assert!(Command::new("sync").status().unwrap().success());
     copy
 }
 
