@@ -63,7 +63,7 @@ impl Client {
         }
     }
 
-    async fn fetch_document_from(
+    pub(super) async fn fetch_document_from(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,

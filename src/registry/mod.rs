@@ -30,6 +30,7 @@ mod outgoing;
 mod publish;
 mod pull;
 mod push;
+mod referrers;
 mod registries;
 mod registries_conf;
 mod retry;

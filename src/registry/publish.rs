@@ -9,7 +9,15 @@ use super::client::Client;
 use super::document::claimed_digest;
 use super::endpoint::Endpoint;
 use super::error::{Answer, RegistryError};
+use super::referrers::{Referrer, is_understood};
 use crate::image::{Digest, Reference};
+
+/// A manifest that is where it should be.
+pub(super) struct Put {
+    digest: Digest,
+    /// Whether the registry keeps account of what it is about.
+    subject_understood: bool,
+}
 
 impl Client {
     /// Puts a manifest or an index under the reference's tag, or under its digest where it has no tag. Everything it
@@ -21,12 +29,29 @@ impl Client {
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
         let endpoint = self.destination(to)?;
+        let put = self.put_manifest(&endpoint, to, media_type, bytes).await?;
+        if !put.subject_understood
+            && let Some(referrer) = Referrer::of(media_type, bytes)
+        {
+            self.note(&endpoint, to, &referrer).await?;
+        }
+        Ok(put.digest)
+    }
+
+    /// The same without what others look for it by.
+    pub(super) async fn put_manifest(
+        &self,
+        endpoint: &Endpoint,
+        to: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Put, RegistryError> {
         let digest = Digest::of(bytes);
         let version = to.tag.clone().unwrap_or_else(|| digest.to_string());
         let bytes = Bytes::copy_from_slice(bytes);
         let body = || Ok(Outgoing::small(bytes.clone()));
         let call = Call {
-            endpoint: &endpoint,
+            endpoint,
             what: format!("push of manifest {version}"),
             method: Method::PUT,
             target: Target::Path(format!("manifests/{version}")),
@@ -46,12 +71,15 @@ impl Client {
                             found,
                         });
                     }
-                    _ => return Ok(digest),
+                    _ => return Ok(Put { digest, subject_understood: is_understood(&response) }),
                 },
                 // Replicas of a registry learn of a blob at different times.
                 Err(error) if mentions(&error, "BLOB_UNKNOWN") => attempts.pause_anyway(error).await?,
                 Err(error) => match keeps_its_tag(&error) {
-                    Some(answer) => return self.unchanged(&endpoint, to, &call, answer, digest).await,
+                    Some(answer) => {
+                        let digest = self.unchanged(endpoint, to, &call, answer, digest).await?;
+                        return Ok(Put { digest, subject_understood: false });
+                    }
                     None => attempts.pause(error).await?,
                 },
             }

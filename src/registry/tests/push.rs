@@ -167,3 +167,43 @@ async fn a_manifest_waits_for_blobs_that_replicas_do_not_know_yet() {
     client(quick()).push_manifest(&reference, media_type::OCI_MANIFEST, b"{}").await.unwrap();
     assert_eq!(server.count("PUT", "/manifests/"), 3);
 }
+
+#[tokio::test]
+async fn what_a_manifest_is_about_is_kept_account_of() {
+    let server = Server::start().await;
+    let subject = server.add_manifest("app", "1", media_type::OCI_MANIFEST, b"{\"layers\":[],\"config\":{}}");
+    let about = |kind: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"artifactType":"{kind}","layers":[],"subject":{{"digest":"{subject}"}}}}"#
+        )
+    };
+    let push = async |name: &str, bytes: &str| {
+        let client = client(quick());
+        client
+            .push_manifest(&server.reference(name), media_type::OCI_MANIFEST, bytes.as_bytes())
+            .await
+            .unwrap()
+    };
+    let (signature, list) = (about("signature/v1"), about("list/v1"));
+    // The same one again adds nothing.
+    for bytes in [&signature, &list, &signature] {
+        push("app:about", bytes).await;
+    }
+    let key = format!("app:sha256-{}", subject.hex());
+    let (kind, bytes) = server.state().manifests[&key].clone();
+    assert_eq!(kind, media_type::OCI_INDEX);
+    let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let kinds: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|it| &it["artifactType"]).collect();
+    assert_eq!(kinds, ["signature/v1", "list/v1"]);
+
+    // A registry that does it itself is left to it.
+    let server = Server::start().await;
+    let answer = subject.to_string();
+    server.after("PUT", "/manifests/", ALWAYS, move |_, reply| {
+        reply.headers.push(("OCI-Subject".to_owned(), answer.clone()));
+    });
+    let client = client(quick());
+    let to = server.reference("app:about");
+    client.push_manifest(&to, media_type::OCI_MANIFEST, signature.as_bytes()).await.unwrap();
+    assert_eq!(server.seen("PUT", "/manifests/").len(), 1);
+}
