@@ -3,7 +3,7 @@
 //! Flow: a [`Client`] turns a name into endpoints (`registries`: mirrors, then the origin), sends requests to one of
 //! them (`transport`: scheme, redirects; `auth`: challenges and tokens, `login`: who we are), tries again what is temporary (`retry`), and
 //! verifies every byte against its digest (`document`, `download`). `push` sees that blobs are there, `upload` and `outgoing`
-//! send what is not, `publish` puts manifests above them. `pull` chooses a platform.
+//! send what is not, `publish` puts manifests above them (`referrers`: what they are about). `pull` chooses a platform.
 //!
 //! Invariants: credentials go to the host they are for and nowhere else; neither they nor the queries of signed
 //! addresses appear in a message or a debug print; nothing foreign is read without a limit.
