@@ -276,23 +276,21 @@ pub fn read(fd: impl AsFd) -> Option<Recorded> {
 /// Reads the record of a path.
 pub fn read_path(path: &Path, follow: bool) -> Option<Recorded> {
     let mut buffer = [0; 64];
-    let length = if follow {
-        rustix::fs::getxattr(path, ATTRIBUTE, &mut buffer)
-    } else {
-        rustix::fs::lgetxattr(path, ATTRIBUTE, &mut buffer)
-    };
-    parse(&buffer[..length.ok()?])
+    let length = read_attribute(path, follow, &mut buffer).ok()?;
+    parse(&buffer[..length])
 }
 
 /// Whether it is certain that a path has no record: there is nothing, or something that has none.
 pub fn has_no_record(path: &Path, follow: bool) -> bool {
-    let mut buffer = [0; 64];
-    let length = if follow {
-        rustix::fs::getxattr(path, ATTRIBUTE, &mut buffer)
-    } else {
-        rustix::fs::lgetxattr(path, ATTRIBUTE, &mut buffer)
-    };
-    matches!(length, Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT))
+    let read = read_attribute(path, follow, &mut [0; 64]);
+    matches!(read, Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT))
+}
+
+fn read_attribute(path: &Path, follow: bool, buffer: &mut [u8; 64]) -> rustix::io::Result<usize> {
+    match follow {
+        true => rustix::fs::getxattr(path, ATTRIBUTE, buffer),
+        false => rustix::fs::lgetxattr(path, ATTRIBUTE, buffer),
+    }
 }
 
 /// Records an open file's or directory's owner. Root's own entries need no record.

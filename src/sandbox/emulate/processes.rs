@@ -2,8 +2,9 @@
 //!
 //! As long as nobody has set any, everybody has those of the first process, and nothing is looked up. From then on each
 //! process is remembered when it first asks for something, with what its parent had; those that have not asked yet get
-//! theirs when the parent changes its own, ends or may be killed, so that none of it touches what they were born with. A
-//! parent that crashed before its child asked for anything leaves that one with the first process's.
+//! theirs when the parent changes its own, ends or may be killed, so that none of it touches what they were born with. When
+//! nobody is left who differs from the first process, all is forgotten again. A parent that crashed before its child asked
+//! for anything leaves that one with the first process's.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -215,5 +216,41 @@ impl Processes {
             // It asks for something else, so it was refused.
             known.next = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_is_remembered_until_nobody_does() {
+        let proc = Proc::new(&File::open("/proc").unwrap()).unwrap();
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        // Somebody who is there all the time and has set nothing.
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let number = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
+        let mut processes = Processes::new(own);
+        let app = State::default().executing(Some(1000), None);
+        processes.set(&proc, number(&child), app.clone());
+        assert_eq!(*processes.state(&proc, number(&child)), app);
+        assert_eq!(*processes.state(&proc, number(&other)), State::default());
+        // As long as the one is there, whoever else ends.
+        for _ in 0..4 {
+            processes.ends(&proc, number(&other));
+            assert_eq!(*processes.state(&proc, number(&child)), app);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for _ in 0..4 {
+            processes.ends(&proc, number(&other));
+        }
+        assert!(processes.known.is_empty() && processes.threads.is_empty());
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 }

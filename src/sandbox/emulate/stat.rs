@@ -25,7 +25,10 @@ impl Owners {
         if self.links.is_empty() && self.places.has_no_record(call, names).unwrap_or(false) {
             return Ok(Answer::Continue);
         }
-        let place = self.named(call, names);
+        let place = match kind {
+            StatCall::Fstat => self.descriptor(call, a),
+            StatCall::Stat | StatCall::Lstat | StatCall::Fstatat | StatCall::Statx => self.named(call, names),
+        };
         let Some((place, recorded)) = place.and_then(|place| self.with_record(place)) else {
             return Ok(Answer::Continue);
         };
