@@ -12,7 +12,7 @@ use rbuild::context::{Ignore, Inherited};
 use rbuild::dockerfile::{self, Dockerfile};
 use rbuild::graph::NetworkMode;
 use rbuild::image::Platform;
-use rbuild::plan::{self, BaseImages, Planned, Request};
+use rbuild::plan::{self, Anew, BaseImages, Planned, Request};
 
 const RUNS: usize = 15;
 
@@ -72,6 +72,7 @@ fn request() -> Request {
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        anew: Anew::Nothing,
         ulimits: Vec::new(),
         network: NetworkMode::Default,
         extra_hosts: Vec::new(),

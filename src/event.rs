@@ -54,6 +54,10 @@ pub enum EventKind {
     Cached {
         step: StepId,
     },
+    /// Another build has made it just now.
+    Shared {
+        step: StepId,
+    },
     Done {
         step: StepId,
     },

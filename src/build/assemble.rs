@@ -1,6 +1,6 @@
 //! From sealed layers, a config and a history to an image.
 
-use crate::exec::Output;
+use crate::exec::{Key, Output};
 use crate::export::{Image, ImageLayer};
 use crate::graph::VertexId;
 use crate::image::{Config, HistoryEntry, RootFs, Timestamp};
@@ -10,7 +10,7 @@ use crate::solve::Solution;
 /// The mark of history entries for layers that no instruction accounts for.
 const EXPORTER: &str = "buildkit.exporter.image.v0";
 
-pub(super) fn assemble(plan: &Plan, solution: &Solution<Output>, layers: Vec<ImageLayer>) -> Image {
+pub(super) fn assemble(plan: &Plan, solution: &Solution<Key, Output>, layers: Vec<ImageLayer>) -> Image {
     let mut config = plan.config.clone();
     let base_layers = config.rootfs.diff_ids.len();
     account_for(&mut config.history, base_layers);
@@ -40,8 +40,8 @@ fn account_for(history: &mut Vec<HistoryEntry>, layers: usize) {
 
 /// What the Dockerfile adds. Entries without a layer get the time of the layer before them, the first ones that of the
 /// first layer: so a build that is all cached gives the same image again.
-fn new_history(plan: &Plan, solution: &Solution<Output>) -> Vec<HistoryEntry> {
-    let made = |vertex: VertexId| solution.get(&vertex).and_then(|solved| solved.output.created);
+fn new_history(plan: &Plan, solution: &Solution<Key, Output>) -> Vec<HistoryEntry> {
+    let made = |vertex: VertexId| solution.output(vertex).and_then(|output| output.files()?.created);
     let first = plan.history.iter().find_map(|item| item.layer.and_then(made));
     let mut latest: Option<Timestamp> = first.or_else(|| last_time(&plan.config));
     let epoch = plan.epoch.map(Timestamp::from_seconds);

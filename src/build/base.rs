@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{BuildError, Place};
 use super::steps::Steps;
 use crate::dockerfile::{Dockerfile, Span, nearest};
-use crate::image::{Config, Descriptor, ImageId, Platform, Reference, ReferenceError};
+use crate::image::{Config, Descriptor, Digest, ImageId, Platform, Reference, ReferenceError};
 use crate::plan::BaseImage;
 use crate::registry::{self, Asked, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
@@ -28,6 +28,8 @@ pub struct BaseSource {
 #[derive(Debug, Clone)]
 pub struct Found {
     pub id: ImageId,
+    /// Of what the name leads to in a registry, or of the manifest that the image came with.
+    pub digest: Option<Digest>,
     pub config: Config,
 }
 
@@ -78,14 +80,15 @@ impl BaseSource {
             FindError::Store(error) => BuildError::Store(error),
         })?;
         step.done();
-        Ok((name.to_owned(), BaseImage { name: reference.to_string(), config: found.config }))
+        let image = BaseImage { name: reference.to_string(), digest: found.digest, config: found.config };
+        Ok((name.to_owned(), image))
     }
 
     /// Finds an image by name, or by id if the store has it.
     pub async fn find_named(&self, name: &ImageName) -> Result<Option<Found>, FindError> {
         match name {
             ImageName::Name(reference) => self.find(reference).await.map(Some),
-            ImageName::Id(id) => Ok(self.by_id(*id)?),
+            ImageName::Id(id) => Ok(self.by_id(*id, None)?),
         }
     }
 
@@ -98,7 +101,8 @@ impl BaseSource {
         }
         let image = self.ask(reference).await?;
         let id = self.adopt(reference, &image)?;
-        Ok(Found { id, config: image.config })
+        let digest = Some(image.reference.digest.unwrap_or(image.manifest_digest));
+        Ok(Found { id, digest, config: image.config })
     }
 
     /// Asks a registry for an image, and notes where its layers can be had.
@@ -121,22 +125,22 @@ impl BaseSource {
 
     fn in_store(&self, reference: &Reference) -> Result<Option<Found>, StoreError> {
         let Some(id) = self.store.tag(reference)? else { return Ok(None) };
-        let found = self.by_id(id)?;
+        let found = self.by_id(id, Some(&reference.name()))?;
         Ok(found.filter(|found| found.config.platform().satisfies(&self.platform)))
     }
 
-    fn by_id(&self, id: ImageId) -> Result<Option<Found>, StoreError> {
+    fn by_id(&self, id: ImageId, repository: Option<&str>) -> Result<Option<Found>, StoreError> {
         // Read first: from then on nobody takes the image away.
-        if self.store.record::<ImageRecord>(&id.0.hex())?.is_none() {
-            return Ok(None);
-        }
+        let Some(record) = self.store.record::<ImageRecord>(&id.0.hex())? else { return Ok(None) };
+        let place = repository.and_then(|repository| record.place_in(repository));
+        let digest = place.or(record.manifest.as_ref().map(|manifest| manifest.digest));
         let bytes = match self.store.blobs().read(&id.0) {
             // A damaged config is as good as none: the registry is asked.
             Err(StoreError::NoBlob(_) | StoreError::Digest { .. }) => return Ok(None),
             answer => answer?,
         };
         let config = serde_json::from_slice::<Config>(&bytes).ok();
-        Ok(config.map(|config| Found { id, config }))
+        Ok(config.map(|config| Found { id, digest, config }))
     }
 
     /// Keeps an image of a registry under its name.

@@ -8,6 +8,7 @@ mod seal;
 mod steps;
 mod warnings;
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +22,9 @@ pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::exec::{Executor, HOSTNAME, Output, StepNetworks};
+use crate::exec::{Executor, HOSTNAME, Key, Output, StepNetworks};
 use crate::export::{self, registry::Destination};
+use crate::graph::VertexId;
 use crate::image::{Digest, Form, ImageId, Packing, Reference};
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::sandbox::Networks;
@@ -47,7 +49,6 @@ pub struct Request {
     pub rewrite_timestamps: bool,
     /// Ask registries for base images even when the store has them.
     pub pull: bool,
-    pub no_cache: bool,
     pub wanted: plan::Request,
     /// How many steps run at the same time.
     pub jobs: usize,
@@ -101,7 +102,6 @@ async fn build_and_warn(
         store: tools.store,
         events: tools.events,
         first_step: steps::FIRST_VERTEX,
-        no_cache: request.no_cache,
     });
     let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
     if request.rewrite_timestamps && latest.is_none() {
@@ -241,11 +241,12 @@ async fn run(
     executor: &Arc<Executor>,
     jobs: usize,
     sealing: &mut seal::Sealing,
-) -> Result<Solution<Output>, BuildError> {
+) -> Result<Solution<Key, Output>, BuildError> {
     let targets: Vec<_> = plan.target.into_iter().collect();
-    let solved = solve(&executor.graph, &targets, executor, jobs, |vertex, solved| {
-        if plan.history.iter().any(|item| item.layer == Some(vertex)) {
-            sealing.begin(&solved.output.chain);
+    let in_image: HashSet<VertexId> = plan.history.iter().filter_map(|item| item.layer).collect();
+    let solved = solve(&executor.graph, &targets, executor, jobs, |vertex, output| {
+        if let (true, Some(files)) = (in_image.contains(&vertex), output.files()) {
+            sealing.begin(&files.layers);
         }
     });
     solved.await.map_err(|failed| BuildError::step(file, executor, failed))
@@ -254,13 +255,14 @@ async fn run(
 async fn export(
     request: &Request,
     plan: &Plan,
-    solution: &Solution<Output>,
+    solution: &Solution<Key, Output>,
     sealing: seal::Sealing,
     executor: &Executor,
     destination: Option<&Destination>,
     step: &Step,
 ) -> Result<Built, export::ExportError> {
-    let chain = plan.target.map(|target| solution[&target].output.chain.to_vec()).unwrap_or_default();
+    let target = plan.target.and_then(|target| solution.output(target));
+    let chain = target.and_then(Output::files).map(|files| files.layers.to_vec()).unwrap_or_default();
     let sealed = sealing.finish(&chain).await?;
     let image = assemble::assemble(plan, solution, sealed);
     let id = export::store::keep(&executor.store, &image, &request.tags)?;

@@ -9,7 +9,7 @@ use crate::exec::Executor;
 use crate::export::registry::Destination;
 use crate::export::{ExportError, ImageLayer, Packer};
 use crate::image::Packing;
-use crate::layer::LayerRef;
+use crate::layer::{LayerRef, Stack};
 use crate::store::SnapshotId;
 
 pub(super) struct Sealing {
@@ -34,13 +34,17 @@ impl Sealing {
     }
 
     /// Starts sealing the uppermost layer of a chain.
-    pub(super) fn begin(&mut self, chain: &Arc<Vec<LayerRef>>) {
-        let Some((LayerRef::Made(snapshot), below)) = chain.split_last() else { return };
+    pub(super) fn begin(&mut self, layers: &Stack) {
+        let (snapshot, below) = match layers.top() {
+            Some(LayerRef::Made(snapshot)) => (snapshot, layers.below().to_vec()),
+            Some(LayerRef::Linked(snapshot)) => (snapshot, Vec::new()),
+            Some(LayerRef::Image(_)) | None => return,
+        };
         if self.begun.contains_key(snapshot) {
             return;
         }
         let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
-        let (id, below) = (snapshot.clone(), below.to_vec());
+        let id = snapshot.clone();
         let destination = self.destination.clone();
         let task = tokio::spawn(async move {
             let destination = destination.as_ref();
@@ -57,12 +61,16 @@ impl Sealing {
         for (index, layer) in chain.iter().enumerate() {
             layers.push(match layer {
                 LayerRef::Image(diff_id) => packer.brought_along(*diff_id, &chain[..index]).await?,
-                LayerRef::Made(snapshot) => match self.begun.remove(snapshot) {
+                LayerRef::Made(snapshot) | LayerRef::Linked(snapshot) => match self.begun.remove(snapshot) {
                     Some(task) => match task.await {
                         Ok(sealed) => sealed?,
                         Err(error) => std::panic::resume_unwind(error.into_panic()),
                     },
-                    None => packer.seal(snapshot, &chain[..index], self.latest).await?,
+                    None => {
+                        let is_linked = matches!(layer, LayerRef::Linked(_));
+                        let below = if is_linked { &[] } else { &chain[..index] };
+                        packer.seal(snapshot, below, self.latest).await?
+                    }
                 },
             });
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::image::{Digest, Timestamp};
-use crate::store::{SnapshotId, StepRecord, Store, StoreError};
+use crate::store::{ImportRecord, LayerRecord, LinkRecord, SnapshotId, StepRecord, Store, StoreError};
 
 /// The records of this machine's store.
 #[derive(Debug, Clone)]
@@ -16,27 +16,99 @@ pub struct LocalCache {
     store: Arc<Store>,
 }
 
+/// What a step has led to.
+#[derive(Debug, Clone)]
+pub enum Remembered {
+    /// One layer more than what it built upon.
+    Made(StepRecord),
+    /// Layers that came from elsewhere.
+    Imported(ImportRecord),
+}
+
+impl Remembered {
+    /// What was read of each input, where content decides.
+    pub fn contents(&self) -> &[Option<Digest>] {
+        match self {
+            Self::Made(record) => &record.contents,
+            Self::Imported(record) => &record.contents,
+        }
+    }
+}
+
 impl LocalCache {
     pub fn new(store: Arc<Store>) -> Self {
         Self { store }
     }
 
-    /// The snapshot that a step has made, if it is still there.
-    pub fn find(&self, key: &Digest) -> Result<Option<StepRecord>, StoreError> {
-        let record = self.store.record::<StepRecord>(&key.hex())?;
-        Ok(record.filter(|record| self.store.has_snapshot(&record.snapshot)))
+    /// What a step has led to, if it is still there.
+    pub fn find(&self, key: &Digest) -> Result<Option<Remembered>, StoreError> {
+        let key = key.hex();
+        if let Some(record) = self.store.record::<StepRecord>(&key)?
+            && self.store.has_snapshot(&record.snapshot)
+        {
+            return Ok(Some(Remembered::Made(record)));
+        }
+        let Some(record) = self.store.record::<ImportRecord>(&key)? else { return Ok(None) };
+        for layer in &record.layers {
+            let known = self.store.record::<LayerRecord>(&layer.0.hex())?;
+            let can_be_had = |known: &LayerRecord| {
+                known.snapshot.as_ref().is_some_and(|id| self.store.has_snapshot(id))
+                    || !known.blobs.is_empty()
+            };
+            if !known.as_ref().is_some_and(can_be_had) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Remembered::Imported(record)))
     }
 
-    /// Remembers what a step has made: `name` is what people call it, `parent` what it was built upon.
-    pub fn remember(
-        &self,
-        key: &Digest,
-        snapshot: SnapshotId,
-        name: String,
-        parent: Option<SnapshotId>,
-    ) -> Result<StepRecord, StoreError> {
-        let record = StepRecord { snapshot, created: Timestamp::now(), name, parent };
-        self.store.put_record(&key.hex(), &record)?;
-        Ok(record)
+    /// The key by content of a step that is known by definition, if that is true of what its inputs are now.
+    pub fn follow(&self, key: &Digest, tops: &[Option<String>]) -> Result<Option<Digest>, StoreError> {
+        let Some(link) = self.store.record::<LinkRecord>(&key.hex())? else { return Ok(None) };
+        let agree = |(then, now): (&Option<String>, &Option<String>)| match (then, now) {
+            (Some(then), Some(now)) => then == now,
+            // An input that is not at hand has not been made anew.
+            (None, _) | (_, None) => true,
+        };
+        let holds = link.tops.len() == tops.len() && link.tops.iter().zip(tops).all(agree);
+        Ok(holds.then_some(link.to))
     }
+
+    /// Remembers that a step known by definition is one known by content.
+    pub fn link(&self, key: &Digest, to: Digest, tops: Vec<Option<String>>) -> Result<(), StoreError> {
+        let link = LinkRecord { to, tops };
+        match self.store.record::<LinkRecord>(&key.hex())? {
+            Some(known) if known == link => Ok(()),
+            Some(_) | None => self.store.put_record(&key.hex(), &link),
+        }
+    }
+
+    /// Remembers what a step has made.
+    pub fn remember(&self, key: &Digest, record: &StepRecord) -> Result<(), StoreError> {
+        self.store.put_record(&key.hex(), record)
+    }
+
+    /// Remembers what a step has led to elsewhere.
+    pub fn import(&self, key: &Digest, record: &ImportRecord) -> Result<(), StoreError> {
+        self.store.put_record(&key.hex(), record)
+    }
+}
+
+impl Step {
+    /// A record of now.
+    pub fn into_record(self, snapshot: SnapshotId) -> StepRecord {
+        let Self { name, parent, on, contents, definition, inputs } = self;
+        StepRecord { snapshot, created: Timestamp::now(), name, parent, on, contents, definition, inputs }
+    }
+}
+
+/// All that is to be remembered of a step beside its result.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub name: String,
+    pub parent: Option<SnapshotId>,
+    pub on: Option<String>,
+    pub contents: Vec<Option<Digest>>,
+    pub definition: String,
+    pub inputs: Vec<Option<Digest>>,
 }

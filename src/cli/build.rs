@@ -21,7 +21,7 @@ use crate::dockerfile::nearest;
 use crate::event;
 use crate::graph::NetworkMode;
 use crate::image::{Form, Platform, Reference};
-use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
+use crate::plan::{self, Anew, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
 use crate::store::Store;
@@ -240,7 +240,6 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
         form,
         rewrite_timestamps,
         pull: args.pull,
-        no_cache: args.no_cache,
         wanted: plan::Request {
             build_args: build_args(&args.build_args)?,
             target: args.target,
@@ -252,6 +251,7 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
             ulimits: args.limits.ulimits(),
             network: args.network.into(),
             extra_hosts,
+            anew: if args.no_cache { Anew::Everything } else { Anew::Nothing },
         },
         jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
     };

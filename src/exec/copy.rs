@@ -8,12 +8,12 @@ use rustix::fs::{FileType, Mode};
 use super::copy_tree::Copier;
 use super::directory::make_directories;
 use super::error::ExecError;
+use super::known::KnownInput;
 use super::owner::{Owner, chown_owner};
-use super::{Executor, Output};
-use crate::context::{Ignore, Owner as TreeOwner, Parents, Selector, Source, Tree};
-use crate::graph::{CopyOp, CopySource, VertexId};
+use super::{Executor, Output, layers_of, selectors};
+use crate::context::{Ignore, Owner as TreeOwner, Source, Tree};
+use crate::graph::{CopyMode, CopyOp, CopySource, Selection};
 use crate::snapshot::{Draft, Merged, SnapshotError, flatten, view};
-use crate::solve::StepKey;
 use crate::store::{Store, Workspace};
 use crate::sys::blocking;
 use crate::sys::link_owners::ChainLinkOwners;
@@ -22,44 +22,63 @@ use crate::sys::rooted::Root;
 impl Executor {
     pub(super) async fn copy(
         &self,
-        vertex: VertexId,
         op: &CopyOp,
-        key: &StepKey,
-        base: Option<&Output>,
-        source: Option<&Output>,
-    ) -> Result<Output, ExecError> {
-        let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
-        let below = self.layers.directories(chain).await?;
-        let from = match (op.from, source) {
-            (CopySource::Input, Some(source)) => Some(self.layers.directories(&source.chain).await?),
-            (CopySource::Nothing, _) => Some(Vec::new()),
-            (CopySource::Context, _) | (CopySource::Input, None) => None,
-        };
+        inputs: &[KnownInput],
+    ) -> Result<(Workspace, PathBuf), ExecError> {
+        let below = self.layers.directories(&layers_of(inputs, op.base)).await?;
+        let mut origins = Vec::new();
+        for input in inputs {
+            origins.push(match &input.output {
+                Some(Output::Context) => Origin::Context(Arc::clone(&self.context)),
+                Some(Output::Files(files)) => {
+                    Origin::Files(self.layers.directories(&files.layers.to_vec()).await?)
+                }
+                None => return Err(ExecError::Unexpected("inputs are there")),
+            });
+        }
         let may_overlay = self.sandboxing.may_overlay();
-        let (store, op, context) = (Arc::clone(&self.store), op.clone(), Arc::clone(&self.context));
-        let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
+        let (store, op) = (Arc::clone(&self.store), op.clone());
+        blocking(move || {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
-            match from {
-                None => copy_into(&root, &op, &context, &draft)?,
-                Some(chain) => {
-                    let root_of_source = look_into(&store, &workspace, &chain, may_overlay)?;
-                    let tree = Tree::new(&root_of_source, Ignore::nothing(), TreeOwner::Kept)?;
-                    let tree = tree.with_link_owners(ChainLinkOwners::of_layers(&chain)?);
-                    copy_into(&root, &op, &tree, &draft)?;
+            let owner = op.owner.as_deref().map(|text| chown_owner(text, &root)).transpose()?;
+            let mut copier = Copier::new(owner, mode_of(&op));
+            for source in &op.sources {
+                // Of nothing there is nothing to be copied, and a look says what is missing.
+                let nothing = Origin::Files(Vec::new());
+                let origin = source.input.map_or(&nothing, |slot| &origins[slot]);
+                match origin {
+                    Origin::Context(tree) => copy_source(&root, &op, source, tree, &mut copier)?,
+                    Origin::Files(chain) => {
+                        let source_root = look_into(&store, &workspace, chain, may_overlay)?;
+                        copy_source(&root, &op, source, &tree_of(&source_root, chain)?, &mut copier)?;
+                    }
                 }
             }
+            copier.record_link_owners(&draft.upper())?;
             drop(root);
             Ok((workspace, draft.upper()))
         })
-        .await?;
-        self.finish(vertex, key, base, workspace, upper).await
+        .await
     }
 }
 
+/// Where files are copied from.
+enum Origin {
+    Context(Arc<Tree>),
+    /// Directories of layers, uppermost first.
+    Files(Vec<PathBuf>),
+}
+
+/// The files of a stage or an image.
+pub(super) fn tree_of(root: &Root, chain: &[PathBuf]) -> Result<Tree, ExecError> {
+    let tree = Tree::new(root, Ignore::nothing(), TreeOwner::Kept)?;
+    Ok(tree.with_link_owners(ChainLinkOwners::of_layers(chain)?))
+}
+
 /// All layers of a chain as one tree: mounted, which costs nothing, or put together of further names.
-fn look_into(
+pub(super) fn look_into(
     store: &Store,
     workspace: &Workspace,
     chain: &[PathBuf],
@@ -77,20 +96,25 @@ fn look_into(
     Ok(Root::open(&directory)?)
 }
 
-fn copy_into(root: &Merged, op: &CopyOp, tree: &Tree, draft: &Draft) -> Result<(), ExecError> {
-    let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
-    let mut copier = Copier::new(owner, op.mode);
-    for source in &op.sources {
-        let selector = Selector::parse(source, None, Parents::Drop)?;
+fn copy_source(
+    root: &Merged,
+    op: &CopyOp,
+    source: &CopySource,
+    tree: &Tree,
+    copier: &mut Copier,
+) -> Result<(), ExecError> {
+    let owner = copier.owner();
+    let selection = Selection { path: source.path.clone(), excludes: op.excludes.clone() };
+    for selector in selectors(&[selection])? {
         for found in selector.select(tree)? {
             if found.is_directory() {
-                copy_directory(root, op, owner, &found, &mut copier)?;
+                copy_directory(root, op, owner, &found, copier)?;
             } else {
-                copy_file(root, op, owner, &found, &mut copier)?;
+                copy_file(root, op, owner, &found, copier)?;
             }
         }
     }
-    copier.record_link_owners(&draft.upper())
+    Ok(())
 }
 
 /// Copies what is in a directory. A destination that exists keeps its owner and mode.
@@ -143,5 +167,12 @@ fn is_directory(root: &Merged, path: &Path) -> Result<bool, ExecError> {
 
 /// Parents that are missing get the mode of `--chmod`, too.
 fn parent_mode(op: &CopyOp) -> Mode {
-    Mode::from_raw_mode(op.mode.unwrap_or(0o755))
+    Mode::from_raw_mode(mode_of(op).unwrap_or(0o755))
+}
+
+fn mode_of(op: &CopyOp) -> Option<u32> {
+    match op.mode {
+        Some(CopyMode::Octal(mode)) => Some(mode),
+        Some(CopyMode::Symbolic(_)) | None => None,
+    }
 }

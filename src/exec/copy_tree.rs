@@ -33,6 +33,11 @@ pub(super) struct Copier {
 }
 
 impl Copier {
+    /// Who everything is given to; none leaves it as it was.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
     pub(super) fn new(owner: Option<Owner>, mode: Option<u32>) -> Self {
         let link_owners = LinkOwners::default();
         Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners }

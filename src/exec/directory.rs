@@ -7,45 +7,37 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, futimens};
 
 use super::error::ExecError;
+use super::known::KnownInput;
 use super::owner::{Owner, user_owner};
-use super::{Executor, Output};
-use crate::graph::{MakeDirectoryOp, MakeFileOp, VertexId};
+use super::{Executor, layers_of};
+use crate::graph::{MakeDirectoryOp, MakeFileOp};
 use crate::snapshot::{Draft, Merged};
-use crate::solve::StepKey;
+use crate::store::Workspace;
 use crate::sys::rooted::Root;
 use crate::sys::{At, IoError, blocking, ownership};
 
 impl Executor {
     pub(super) async fn make_directory(
         &self,
-        vertex: VertexId,
         op: &MakeDirectoryOp,
-        key: &StepKey,
-        base: Option<&Output>,
-    ) -> Result<Output, ExecError> {
-        let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
-        let directories = self.layers.directories(chain).await?;
+        inputs: &[KnownInput],
+    ) -> Result<(Workspace, PathBuf), ExecError> {
+        let directories = self.layers.directories(&layers_of(inputs, op.base)).await?;
         let (store, op) = (Arc::clone(&self.store), op.clone());
-        let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
+        blocking(move || {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&directories)?;
             let owner = user_owner(&op.owner, &root)?;
-            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(0o755), op.made)?;
+            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(op.mode), op.made)?;
             Ok((workspace, draft.upper()))
         })
-        .await?;
-        self.finish(vertex, key, base, workspace, upper).await
+        .await
     }
 
-    pub(super) async fn make_file(
-        &self,
-        vertex: VertexId,
-        op: &MakeFileOp,
-        key: &StepKey,
-    ) -> Result<Output, ExecError> {
+    pub(super) async fn make_file(&self, op: &MakeFileOp) -> Result<(Workspace, PathBuf), ExecError> {
         let (store, op) = (Arc::clone(&self.store), op.clone());
-        let (workspace, upper) = blocking(move || -> Result<_, ExecError> {
+        blocking(move || {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = Root::open(&draft.upper())?;
@@ -54,8 +46,7 @@ impl Executor {
             std::io::Write::write_all(&mut std::fs::File::from(file), &op.content).at("write", &op.path)?;
             Ok((workspace, draft.upper()))
         })
-        .await?;
-        self.finish(vertex, key, None, workspace, upper).await
+        .await
     }
 }
 

@@ -9,38 +9,67 @@ mod copy_tree;
 mod death;
 mod directory;
 mod error;
+mod known;
 mod network;
 mod owner;
 mod run;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use death::Death;
 pub use error::ExecError;
+pub use known::Key;
 pub use network::StepNetworks;
 
 use crate::cache::LocalCache;
-use crate::context::{Forgetful, Parents, Selector, Tree, fingerprint};
+use crate::context::{Forgetful, Parents, SelectError, Selector, Tree, fingerprint};
 use crate::event::{EventKind, Events, StepId};
-use crate::graph::{CopySource, Graph, Op, VertexId};
+use crate::graph::{Graph, Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
-use crate::layer::{Chain, LayerRef, Layers};
+use crate::layer::{LayerRef, Layers, Stack};
 use crate::sandbox::Sandboxing;
-use crate::solve::{Progress, StepKey, Worker};
-use crate::store::{Lock, SnapshotId, Store, StoreError, Workspace};
+use crate::solve::{Found, Progress, Worker};
+use crate::store::{Lock, Store, Workspace};
 use crate::sys::blocking;
+use known::KnownInput;
 
-/// What an operation yields: the layers of a root file system.
+/// What an operation yields.
 #[derive(Debug, Clone)]
-pub struct Output {
-    pub chain: Chain,
+pub enum Output {
+    Files(Files),
+    /// Files outside the graph: the build context.
+    Context,
+}
+
+/// A root file system.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub layers: Stack,
     /// When its uppermost layer was made; none for an image's own.
     pub created: Option<Timestamp>,
 }
 
+impl Output {
+    pub fn files(&self) -> Option<&Files> {
+        match self {
+            Self::Files(files) => Some(files),
+            Self::Context => None,
+        }
+    }
+
+    /// What tells it from other results of the same step.
+    fn top(&self) -> Option<String> {
+        Some(self.files()?.layers.top()?.to_string())
+    }
+}
+
 /// The name that a step's machine has.
 pub const HOSTNAME: &str = "buildkitsandbox";
+
+/// How often somebody looks whether another process has made a step.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// Everything that operations need.
 #[derive(Debug)]
@@ -54,8 +83,6 @@ pub struct Executor {
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
-    /// Whether earlier results are passed over.
-    pub no_cache: bool,
 }
 
 impl Executor {
@@ -69,93 +96,123 @@ impl Executor {
 
     /// Takes over a finished directory of changes as the result of a step.
     async fn finish(
-        &self,
+        self: &Arc<Self>,
         vertex: VertexId,
-        key: &StepKey,
-        base: Option<&Output>,
+        inputs: &[KnownInput],
         workspace: Workspace,
         upper: PathBuf,
-    ) -> Result<Output, ExecError> {
-        let (store, cache, key) = (Arc::clone(&self.store), self.cache(), *key);
-        let name = self.graph.get(vertex).name.clone();
-        let parent = match base.and_then(|base| base.chain.last()) {
-            Some(LayerRef::Made(parent)) => Some(parent.clone()),
-            Some(LayerRef::Image(_)) | None => None,
-        };
-        let record = blocking(move || -> Result<_, StoreError> {
+    ) -> Result<(Key, Output), ExecError> {
+        let (executor, inputs) = (Arc::clone(self), inputs.to_vec());
+        blocking(move || {
+            let store = &executor.store;
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            cache
-                .remember(&key.0, snapshot.clone(), name, parent)
-                .inspect_err(|_| store.discard_snapshot(&snapshot))
+            let (key, created) = executor
+                .remember(vertex, &inputs, snapshot.clone())
+                .inspect_err(|_| store.discard_snapshot(&snapshot))?;
+            let base = executor.graph.get(vertex).op.base();
+            let below = base.and_then(|slot| files(&inputs, Some(slot))).map(|files| files.layers.clone());
+            let layers = below.unwrap_or_default().with(LayerRef::Made(snapshot));
+            Ok((key, Output::Files(Files { layers, created: Some(created) })))
         })
-        .await?;
-        Ok(extended(base, record.snapshot, record.created))
+        .await
     }
 }
 
-fn extended(base: Option<&Output>, snapshot: SnapshotId, created: Timestamp) -> Output {
-    let below = base.map(|base| base.chain.as_slice()).unwrap_or_default();
-    let chain = below.iter().cloned().chain([LayerRef::Made(snapshot)]).collect();
-    Output { chain: Arc::new(chain), created: Some(created) }
+/// The files of an input.
+fn files(inputs: &[KnownInput], slot: Option<Slot>) -> Option<&Files> {
+    inputs.get(slot?)?.output.as_ref()?.files()
+}
+
+/// The layers of an input, lowest first; none of a root file system that is empty.
+fn layers_of(inputs: &[KnownInput], slot: Option<Slot>) -> Vec<LayerRef> {
+    files(inputs, slot).map(|files| files.layers.to_vec()).unwrap_or_default()
+}
+
+/// What is selected, as the context knows it.
+fn selectors(selections: &[Selection]) -> Result<Vec<Selector>, SelectError> {
+    let selector = |selection: &Selection| match &selection.path {
+        SourcePath::Pattern(path) => Selector::parse(path, None, Parents::Drop),
+        SourcePath::WithParents(path) => Selector::parse(path, None, Parents::Keep),
+        SourcePath::File(path) => Ok(Selector::literal(path.as_ref())),
+    };
+    selections.iter().map(selector).collect()
+}
+
+impl Executor {
+    fn selected(&self, vertex: VertexId, slot: Slot) -> Result<Vec<Selector>, ExecError> {
+        let it = self.graph.get(vertex);
+        let counts = it.op.input_keys(it.inputs.len()).swap_remove(slot);
+        Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
+    }
 }
 
 impl Worker for Executor {
+    type Key = Key;
     type Output = Output;
     type Error = ExecError;
     type Claim = Lock;
 
-    async fn content(&self, vertex: VertexId) -> Result<Option<Digest>, ExecError> {
-        match &self.graph.get(vertex).op {
-            Op::Copy(op) if op.from == CopySource::Context => {
-                let (context, sources) = (Arc::clone(&self.context), op.sources.clone());
-                blocking(move || {
-                    let parse = |source: &String| Selector::parse(source, None, Parents::Drop);
-                    let selectors = sources.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-                    Ok(Some(fingerprint(&context, &selectors, &Forgetful)?))
-                })
-                .await
+    fn outside(&self, vertex: VertexId, slot: usize) -> Result<Digest, ExecError> {
+        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, &Forgetful)?)
+    }
+
+    async fn content(&self, vertex: VertexId, slot: usize, input: &Output) -> Result<Digest, ExecError> {
+        let layers = input.files().map(|files| files.layers.to_vec()).unwrap_or_default();
+        let chain = self.layers.directories(&layers).await?;
+        let (store, selectors) = (Arc::clone(&self.store), self.selected(vertex, slot)?);
+        let may_overlay = self.sandboxing.may_overlay();
+        blocking(move || {
+            let workspace = store.workspace()?;
+            let root = copy::look_into(&store, &workspace, &chain, may_overlay)?;
+            let tree = copy::tree_of(&root, &chain)?;
+            Ok(fingerprint(&tree, &selectors, &Forgetful)?)
+        })
+        .await
+    }
+
+    fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
+        self.look_up(vertex, inputs)
+    }
+
+    async fn claim(&self, vertex: VertexId, key: &Key) -> Result<Lock, ExecError> {
+        let step = key.step.ok_or(ExecError::Unexpected("a step that is executed has a key"))?;
+        // Who wants everything anew has nothing to share with others.
+        let forced = self.graph.get(vertex).forced;
+        let name = if forced { format!("{step}.{}", std::process::id()) } else { step.to_string() };
+        let mut waited = false;
+        loop {
+            if let Some(lock) = self.store.try_lock(&name)? {
+                return Ok(lock);
             }
-            Op::Copy(_) | Op::Image(_) | Op::Run(_) | Op::MakeDirectory(_) | Op::MakeFile(_) => Ok(None),
+            if !waited {
+                let (step, stream) = (self.step(vertex), crate::event::Stream::Stderr);
+                let line = "waiting for another build that makes this step".to_owned();
+                self.events.log(step, stream, line).await;
+            }
+            waited = true;
+            // Asked again and again instead of waiting in the kernel: that could not be given up.
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
     }
 
-    async fn find(
-        &self,
+    async fn execute(
+        self: &Arc<Self>,
         vertex: VertexId,
-        key: &StepKey,
-        inputs: &[Output],
-    ) -> Result<Option<Output>, ExecError> {
-        let op = &self.graph.get(vertex).op;
-        if let Op::Image(op) = op {
-            let chain = op.diff_ids.iter().copied().map(LayerRef::Image).collect();
-            return Ok(Some(Output { chain: Arc::new(chain), created: None }));
-        }
-        if self.no_cache {
-            return Ok(None);
-        }
-        let base = base(op, inputs);
-        Ok(self.cache().find(&key.0)?.map(|record| extended(base, record.snapshot, record.created)))
-    }
-
-    async fn claim(&self, key: &StepKey) -> Result<Lock, ExecError> {
-        let store = Arc::clone(&self.store);
-        // A build that wants everything anew has nothing to share with others.
-        let name = if self.no_cache { format!("{key}.{}", std::process::id()) } else { key.to_string() };
-        Ok(blocking(move || store.lock(&name)).await?)
-    }
-
-    async fn execute(&self, vertex: VertexId, key: &StepKey, inputs: &[Output]) -> Result<Output, ExecError> {
-        let op = &self.graph.get(vertex).op;
-        let base = base(op, inputs);
+        _: &Key,
+        inputs: &[KnownInput],
+    ) -> Result<(Key, Output), ExecError> {
         self.networks.come_nearer(vertex);
-        match op {
-            Op::Image(_) => Err(ExecError::Unexpected("an image is found, not executed")),
-            Op::Run(op) => self.run(vertex, op, key, base).await,
-            Op::Copy(op) => self.copy(vertex, op, key, base, inputs.last()).await,
-            Op::MakeDirectory(op) => self.make_directory(vertex, op, key, base).await,
-            Op::MakeFile(op) => self.make_file(vertex, op, key).await,
-        }
+        let (workspace, upper) = match &self.graph.get(vertex).op {
+            Op::Image(_) | Op::Context(_) | Op::Merge(_) => {
+                return Err(ExecError::Unexpected("what is only found is not executed"));
+            }
+            Op::Run(op) => self.run(vertex, op, inputs).await?,
+            Op::Copy(op) => self.copy(op, inputs).await?,
+            Op::MakeDirectory(op) => self.make_directory(op, inputs).await?,
+            Op::MakeFile(op) => self.make_file(op).await?,
+        };
+        self.finish(vertex, inputs, workspace, upper).await
     }
 
     async fn settled(&self) {
@@ -163,24 +220,17 @@ impl Worker for Executor {
     }
 
     fn progress(&self, vertex: VertexId, progress: Progress) {
-        let step = self.step(vertex);
+        let (step, it) = (self.step(vertex), self.graph.get(vertex));
+        // Nothing is done in these that would have to be told.
+        if matches!(it.op, Op::Context(_) | Op::Merge(_)) {
+            return;
+        }
         self.events.send(match progress {
-            Progress::Started => {
-                let name = self.graph.get(vertex).name.clone();
-                EventKind::Started { step, name }
-            }
+            Progress::Started => EventKind::Started { step, name: it.name.clone() },
             Progress::Cached => EventKind::Cached { step },
+            Progress::Shared => EventKind::Shared { step },
             Progress::Done => EventKind::Done { step },
             Progress::Canceled => EventKind::Canceled { step },
         });
-    }
-}
-
-/// The input that an operation modifies.
-fn base<'a>(op: &Op, inputs: &'a [Output]) -> Option<&'a Output> {
-    match op {
-        Op::Run(_) | Op::MakeDirectory(_) => inputs.first(),
-        Op::Copy(op) if op.has_base => inputs.first(),
-        Op::Copy(_) | Op::Image(_) | Op::MakeFile(_) => None,
     }
 }

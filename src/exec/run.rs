@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::death::Death;
 use super::error::ExecError;
-use super::{Executor, HOSTNAME, Output};
+use super::known::KnownInput;
+use super::{Executor, HOSTNAME, layers_of};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{RunOp, SecurityMode, VertexId};
 use crate::layer::{LayerError, assemble, root_of};
 use crate::sandbox::{self, Confinement, Layering, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::{Draft, Writable};
-use crate::solve::StepKey;
 use crate::store::Workspace;
 use crate::sys::blocking;
 use crate::sys::disk::{Refusal, Room};
@@ -31,12 +31,10 @@ impl Executor {
         &self,
         vertex: VertexId,
         op: &RunOp,
-        key: &StepKey,
-        base: Option<&Output>,
-    ) -> Result<Output, ExecError> {
+        inputs: &[KnownInput],
+    ) -> Result<(Workspace, PathBuf), ExecError> {
         self.sandboxing.closed()?;
-        let chain = base.map(|base| base.chain.as_slice()).unwrap_or_default();
-        let mut lowers = self.layers.directories(chain).await?;
+        let mut lowers = self.layers.directories(&layers_of(inputs, op.root)).await?;
         if lowers.is_empty() {
             lowers.push(self.store.empty());
         }
@@ -58,8 +56,7 @@ impl Executor {
                     if let (true, Some(why)) = (is_news, failed.as_ref().and_then(trouble_with_root)) {
                         self.events.warn_once(&layering.instead_of(&why));
                     }
-                    let (workspace, upper) = result?;
-                    return self.finish(vertex, key, base, workspace, upper).await;
+                    return result;
                 }
             }
         }

@@ -5,13 +5,21 @@
 //!
 //! Not here: how operations come about (`plan`), when they run (`solve`) and what they do (`exec`).
 
+mod definition;
 mod op;
+mod slot;
 
 pub use op::{
-    CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, NetworkMode, Op, RunOp, SecurityMode, Ulimit,
+    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp,
+    MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode, Sharing,
+    Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
 };
+pub use slot::{InputKey, Selection};
+
+use std::collections::HashMap;
 
 use crate::dockerfile::Span;
+use crate::image::Digest;
 
 /// A vertex of one graph.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,24 +28,38 @@ pub struct VertexId(usize);
 #[derive(Clone, Debug)]
 pub struct Vertex {
     pub op: Op,
-    /// What is modified first, if anything; then what is read.
+    /// What the operation's slots mean: each vertex at most once, what is modified first.
     pub inputs: Vec<VertexId>,
     /// The headline that progress shows, such as `[build 2/4] RUN make`.
     pub name: String,
     /// The instruction it comes from.
     pub origin: Option<Span>,
+    /// Whether it is to be done anew, whatever earlier builds have left.
+    pub forced: bool,
 }
 
 /// Operations in an order in which they could be done one by one.
 #[derive(Clone, Default, Debug)]
 pub struct Graph {
     vertices: Vec<Vertex>,
+    /// Where to look for what may be there already.
+    known: HashMap<(Option<Digest>, Vec<VertexId>), Vec<usize>>,
 }
 
 impl Graph {
-    /// Adds an operation; its inputs are in the graph already.
+    /// Adds an operation; its inputs are in the graph already. What is there already is not added again.
     pub fn add(&mut self, vertex: Vertex) -> VertexId {
         debug_assert!(vertex.inputs.iter().all(|input| input.0 < self.vertices.len()), "inputs come first");
+        let identity = (vertex.op.digests().first().copied(), vertex.inputs.clone());
+        let same = self.known.entry(identity).or_default();
+        let is_same = |other: &usize| {
+            let other = &self.vertices[*other];
+            other.op == vertex.op && other.forced == vertex.forced
+        };
+        if let Some(other) = same.iter().copied().find(is_same) {
+            return VertexId(other);
+        }
+        same.push(self.vertices.len());
         self.vertices.push(vertex);
         VertexId(self.vertices.len() - 1)
     }
@@ -71,7 +93,9 @@ impl std::fmt::Display for Graph {
         for (id, vertex) in self.iter() {
             let inputs: Vec<String> = vertex.inputs.iter().map(|input| input.0.to_string()).collect();
             writeln!(out, "{} <- [{}] {}", id.0, inputs.join(" "), vertex.name)?;
-            writeln!(out, "    {}", vertex.op.definition())?;
+            for line in vertex.op.definition_lines() {
+                writeln!(out, "    {line}")?;
+            }
             if let Op::Run(run) = &vertex.op
                 && !run.transient_environment.is_empty()
             {

@@ -1,31 +1,48 @@
-//! Operations, and the definition that identifies each.
-//!
-//! Definitions have the field names and the order that BuildKit's do, because they end up in keys.
+//! Operations: plain data.
 
 use serde::Serialize;
 
-use crate::image::{DiffId, Digest, Platform, chain_id};
+use crate::image::{DiffId, Digest, Platform};
 
-/// One thing to do. What it modifies and reads is in the vertex's inputs.
+/// One thing to do. What it modifies and reads is in the vertex's inputs; operations refer to these by [`Slot`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
     Image(ImageOp),
+    Context(ContextOp),
     Run(Box<RunOp>),
     Copy(CopyOp),
     MakeDirectory(MakeDirectoryOp),
     MakeFile(MakeFileOp),
+    Merge(MergeOp),
 }
+
+/// The number of an input of a vertex. Inputs are distinct: what is used twice is one.
+pub type Slot = usize;
 
 /// The layers of an image. No inputs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ImageOp {
     pub name: String,
+    /// Of the manifest or index that the name leads to, where that is known.
+    pub digest: Option<Digest>,
+    pub platform: Platform,
     pub diff_ids: Vec<DiffId>,
 }
 
-/// A command in a sandbox. Input: the root file system, absent for an empty one.
+/// Files that lie outside the graph. No inputs, and known by its content alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ContextOp {
+    pub name: String,
+}
+
+/// A command in a sandbox.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RunOp {
+    /// The root file system; none is an empty one.
+    pub root: Option<Slot>,
+    /// Sorted by target.
+    pub mounts: Vec<Mount>,
+    pub secret_variables: Vec<SecretVariable>,
     pub arguments: Vec<String>,
     /// In order of declaration; decides about the key.
     pub environment: Vec<String>,
@@ -40,6 +57,89 @@ pub struct RunOp {
     pub platform: Platform,
     /// Limits of its processes. Others, such as those of memory, do not decide about the key.
     pub ulimits: Vec<Ulimit>,
+}
+
+/// Something that a command sees at a place of its root file system, and that leaves nothing there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// Absolute.
+    pub target: String,
+    pub kind: MountKind,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MountKind {
+    Bind(BindMount),
+    Cache(CacheMount),
+    Tmpfs(TmpfsMount),
+    Secret(SecretMount),
+    Ssh(SshMount),
+}
+
+/// Files of an input. What is written to them is gone with the command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BindMount {
+    /// None is an empty directory.
+    pub input: Option<Slot>,
+    /// Absolute.
+    pub source: String,
+    pub readonly: bool,
+}
+
+/// A directory that stays from one command to the next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CacheMount {
+    /// With the namespace before it: `/name`.
+    pub id: String,
+    pub sharing: Sharing,
+    /// What it begins with.
+    pub input: Option<Slot>,
+    /// Absolute.
+    pub source: String,
+    pub readonly: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// By any number of commands at once.
+    Shared,
+    /// Each command has one of its own.
+    Private,
+    /// By one command after the other.
+    Locked,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TmpfsMount {
+    /// In bytes.
+    pub size: Option<u64>,
+    pub readonly: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretMount {
+    pub id: String,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub required: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SshMount {
+    pub id: String,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub required: bool,
+}
+
+/// A variable that holds a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretVariable {
+    pub id: String,
+    pub name: String,
+    pub required: bool,
 }
 
 /// A limit of single processes; -1 is none.
@@ -70,37 +170,63 @@ pub enum SecurityMode {
     Insecure,
 }
 
-/// Files copied in. Inputs: what is modified, absent for an empty root; then the source, if it is a vertex.
+/// Files copied in.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CopyOp {
-    /// Whether the first input is what is modified: without it the copy starts from nothing.
-    pub has_base: bool,
-    pub from: CopySource,
-    pub sources: Vec<String>,
+    /// What is modified; without it the copy starts from nothing.
+    pub base: Option<Slot>,
+    pub sources: Vec<CopySource>,
     /// Absolute; a trailing slash means a directory.
     pub destination: String,
+    /// As written: `user`, `user:group`, names or numbers.
     pub owner: Option<String>,
-    pub mode: Option<u32>,
+    pub mode: Option<CopyMode>,
+    /// Patterns of what is left out.
+    pub excludes: Vec<String>,
+    /// Whether archives are unpacked instead of copied.
+    pub unpack: bool,
+    /// Whether a source without wildcards that leads to nothing is left out instead of being an error.
+    pub if_exists: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CopySource {
-    /// The build context.
-    Context,
-    /// The last input.
-    Input,
-    /// A stage that has no files at all.
-    Nothing,
+/// One source of a copy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopySource {
+    /// None has no files at all.
+    pub input: Option<Slot>,
+    pub path: SourcePath,
 }
 
-/// A directory, with its parents. Input as for [`RunOp`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SourcePath {
+    /// A path, perhaps with wildcards, as written.
+    Pattern(String),
+    /// The same with `--parents`: what leads there from the pivot `/./` on is kept.
+    WithParents(String),
+    /// A single file by its name, such as the Dockerfile itself contains.
+    File(String),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CopyMode {
+    Octal(u32),
+    /// Changes such as `u=rwX,go=rX`.
+    Symbolic(String),
+}
+
+/// A directory, with its parents.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MakeDirectoryOp {
+    /// What is modified; none is nothing.
+    pub base: Option<Slot>,
     pub path: String,
+    pub mode: u32,
     /// As in `USER`; empty is root.
     pub owner: String,
     /// When it is to have been made, in seconds since 1970; now if none.
     pub made: Option<i64>,
+    /// Whether missing parents are made, too.
+    pub parents: bool,
 }
 
 /// A file with given content, alone on an empty root. No inputs.
@@ -110,239 +236,35 @@ pub struct MakeFileOp {
     pub content: Vec<u8>,
 }
 
-impl Op {
-    /// What identifies the operation apart from its inputs: equal on every machine.
-    pub fn digest(&self) -> Digest {
-        Digest::of(self.definition().as_bytes())
-    }
-
-    /// The text that the digest is of.
-    pub fn definition(&self) -> String {
-        match self {
-            Self::Image(op) => {
-                let chain =
-                    chain_id(&op.diff_ids).map_or_else(|| "scratch".to_owned(), |chain| chain.to_string());
-                format!("image {chain}")
-            }
-            Self::Run(op) => go_json(&ExecDefinition::from(&**op)),
-            Self::Copy(op) => {
-                let actions: Vec<CopyAction<'_>> =
-                    op.sources.iter().map(|source| CopyAction::new(op, source)).collect();
-                go_json(&FileDefinition { kind: "copy", base: op.has_base, actions })
-            }
-            Self::MakeDirectory(op) => {
-                let action = MkdirAction {
-                    path: &op.path,
-                    mode: 0o755,
-                    make_parents: true,
-                    owner: &op.owner,
-                    timestamp: op.made.map_or(-1, |seconds| seconds.saturating_mul(1_000_000_000)),
-                };
-                go_json(&FileDefinition { kind: "mkdir", base: true, actions: vec![action] })
-            }
-            Self::MakeFile(op) => {
-                let data = Digest::of(&op.content).to_string();
-                let action = MkfileAction { path: &op.path, mode: 0o644, data, timestamp: -1 };
-                go_json(&FileDefinition { kind: "mkfile", base: false, actions: vec![action] })
-            }
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ExecDefinition<'a> {
-    #[serde(rename = "Type")]
-    kind: &'static str,
-    #[serde(rename = "Exec")]
-    exec: Exec<'a>,
-    #[serde(rename = "OS")]
-    os: &'a str,
-    #[serde(rename = "Arch")]
-    architecture: &'a str,
-    #[serde(rename = "Variant", skip_serializing_if = "Option::is_none")]
-    variant: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Exec<'a> {
-    meta: Meta<'a>,
-    #[serde(skip_serializing_if = "is_zero")]
-    network: u8,
-    #[serde(skip_serializing_if = "is_zero")]
-    security: u8,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta<'a> {
-    args: &'a [String],
-    env: &'a [String],
-    cwd: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    user: &'a str,
-    #[serde(rename = "extraHosts", skip_serializing_if = "Vec::is_empty")]
-    extra_hosts: Vec<ExtraHost<'a>>,
-    #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
-    ulimit: &'a [Ulimit],
-    remove_mount_stubs_recursive: bool,
-}
-
-/// Without its address.
-#[derive(Serialize)]
-struct ExtraHost<'a> {
-    #[serde(rename = "Host")]
-    host: &'a str,
-}
-
-impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
-    fn from(op: &'a RunOp) -> Self {
-        let meta = Meta {
-            args: &op.arguments,
-            env: &op.environment,
-            cwd: &op.directory,
-            user: &op.user,
-            extra_hosts: op.extra_hosts.iter().map(|host| ExtraHost { host }).collect(),
-            ulimit: &op.ulimits,
-            remove_mount_stubs_recursive: true,
-        };
-        let network = match op.network {
-            NetworkMode::Default => 0,
-            NetworkMode::Host => 1,
-            NetworkMode::None => 2,
-        };
-        let security = match op.security {
-            SecurityMode::Sandbox => 0,
-            SecurityMode::Insecure => 1,
-        };
-        Self {
-            kind: "buildkit.exec.v0",
-            exec: Exec { meta, network, security },
-            os: &op.platform.os,
-            architecture: &op.platform.architecture,
-            variant: op.platform.variant.as_deref(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct FileDefinition<'a, A> {
-    kind: &'a str,
-    base: bool,
-    actions: Vec<A>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CopyAction<'a> {
-    src: &'a str,
-    dest: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<&'a str>,
-    mode: i64,
-    from: &'static str,
-    timestamp: i64,
-}
-
-impl<'a> CopyAction<'a> {
-    fn new(op: &'a CopyOp, source: &'a str) -> Self {
-        let from = match op.from {
-            CopySource::Context => "context",
-            CopySource::Input => "input",
-            CopySource::Nothing => "nothing",
-        };
-        Self {
-            src: source,
-            dest: &op.destination,
-            owner: op.owner.as_deref(),
-            mode: op.mode.map_or(-1, i64::from),
-            from,
-            timestamp: -1,
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MkdirAction<'a> {
-    path: &'a str,
-    mode: u32,
-    make_parents: bool,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    owner: &'a str,
-    timestamp: i64,
-}
-
-#[derive(Serialize)]
-struct MkfileAction<'a> {
-    path: &'a str,
-    mode: u32,
-    data: String,
-    timestamp: i64,
-}
+/// The layers of all inputs on top of each other, in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergeOp;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_nothing(value: &i64) -> bool {
     *value == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(value: &u8) -> bool {
-    *value == 0
-}
-
-/// JSON as Go writes it: what HTML gives a meaning is escaped.
-fn go_json(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value).expect("definitions have only string keys");
-    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run() -> RunOp {
-        let path = format!("PATH={}", crate::image::DEFAULT_PATH);
-        RunOp {
-            arguments: ["/bin/sh", "-c", "ls /app > /ls && echo done"].map(str::to_owned).into(),
-            environment: vec![path],
-            transient_environment: vec!["HTTP_PROXY=http://x".to_owned()],
-            directory: "/".to_owned(),
-            user: String::new(),
-            network: NetworkMode::Default,
-            security: SecurityMode::Sandbox,
-            extra_hosts: Vec::new(),
-            platform: Platform::new("linux", "amd64", None),
-            ulimits: Vec::new(),
+impl Op {
+    /// The input that the operation modifies: its result is one layer more.
+    pub fn base(&self) -> Option<Slot> {
+        match self {
+            Self::Run(op) => op.root,
+            Self::Copy(op) => op.base,
+            Self::MakeDirectory(op) => op.base,
+            Self::Image(_) | Self::Context(_) | Self::MakeFile(_) | Self::Merge(_) => None,
         }
     }
 
-    #[test]
-    fn a_run_is_defined_as_buildkit_defines_it() {
-        let mut op = run();
-        let record = Digest::of(format!("{}@0", Op::Run(Box::new(op.clone())).digest()).as_bytes());
-        let expected = "sha256:3fd8071eab03ff699e3923fe1ae532ad0683081b6a3802bc84a55033760ebcab";
-        assert_eq!(record.to_string(), expected);
-        op.ulimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: -1 }];
-        let definition = Op::Run(Box::new(op)).definition();
-        let meta = r#""ulimit":[{"Name":"core","Hard":-1}],"removeMountStubsRecursive":true"#;
-        assert!(definition.contains(meta), "{definition}");
-        let op = RunOp { extra_hosts: vec!["db".to_owned()], ..run() };
-        let definition = Op::Run(Box::new(op)).definition();
-        let meta = r#""extraHosts":[{"Host":"db"}],"removeMountStubsRecursive":true"#;
-        assert!(definition.contains(meta), "{definition}");
-    }
-
-    #[test]
-    fn what_a_run_is_allowed_is_part_of_it() {
-        let op = Op::Run(Box::new(RunOp {
-            network: NetworkMode::Host,
-            security: SecurityMode::Insecure,
-            ..run()
-        }));
-        let definition = op.definition();
-        assert!(
-            definition.contains(r#""removeMountStubsRecursive":true},"network":1,"security":1},"OS":"#),
-            "{definition}"
-        );
+    /// Whether the user may want it done anew though nothing has changed.
+    pub fn may_be_forced(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Copy(_) => true,
+            Self::Image(_)
+            | Self::Context(_)
+            | Self::MakeDirectory(_)
+            | Self::MakeFile(_)
+            | Self::Merge(_) => false,
+        }
     }
 }

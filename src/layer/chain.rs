@@ -10,24 +10,13 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::error::LayerError;
 use super::merge::bounded;
+use super::stack::LayerRef;
 use super::{check_layer, receive, receive_blob, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
 use crate::image::{Descriptor, DiffId, Reference};
 use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
 use crate::store::{KnownBlob, LayerRecord, Lock, SealRecord, SnapshotId, Store, StoreError};
 use crate::sys::{At, blocking};
-
-/// One layer of a root file system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LayerRef {
-    /// A layer of an image, perhaps not here yet.
-    Image(DiffId),
-    /// What a step has made.
-    Made(SnapshotId),
-}
-
-/// Layers from the lowest up, as images list them.
-pub type Chain = Arc<Vec<LayerRef>>;
 
 /// Turns layers into directories.
 #[derive(Debug)]
@@ -101,7 +90,7 @@ impl Layers {
 
     async fn directory(&self, layer: &LayerRef) -> Result<PathBuf, LayerError> {
         match layer {
-            LayerRef::Made(snapshot) => Ok(self.store.snapshot_path(snapshot)),
+            LayerRef::Made(snapshot) | LayerRef::Linked(snapshot) => Ok(self.store.snapshot_path(snapshot)),
             LayerRef::Image(diff_id) => {
                 let cell = {
                     let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ mod pax;
 mod receive;
 mod recompress;
 mod seal;
+mod stack;
 pub(crate) mod tar_reader;
 pub(crate) mod tar_writer;
 mod unchanged;
@@ -25,12 +26,13 @@ mod unpack;
 mod writing;
 mod xattrs;
 
-pub use chain::{Chain, LayerRef, Layers};
+pub use chain::Layers;
 pub use error::LayerError;
 pub use pack::pack;
 pub use receive::{check_layer, receive, receive_blob, unpack_blob};
 pub use recompress::recompress;
 pub use seal::{Follow, Sealed, seal, seal_followed};
+pub use stack::{LayerRef, Stack};
 pub use unpack::unpack;
 pub use writing::{assemble, root_of};
 

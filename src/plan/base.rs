@@ -190,10 +190,16 @@ impl Planner<'_> {
             return Origin::Vertex(*vertex);
         }
         let diff_ids = image.config.rootfs.diff_ids.clone();
-        let op = Op::Image(ImageOp { name: image.name.clone(), diff_ids });
+        let op = Op::Image(ImageOp {
+            name: image.name.clone(),
+            digest: image.digest,
+            platform: self.request.platform.clone(),
+            diff_ids,
+        });
         let headline = headline.map(|label| format!("{label} ")).unwrap_or_default();
         let name_shown = format!("{headline}FROM {}", image.name);
-        let vertex = self.graph.add(Vertex { op, inputs: Vec::new(), name: name_shown, origin: Some(span) });
+        let (inputs, origin) = (Vec::new(), Some(span));
+        let vertex = self.graph.add(Vertex { op, inputs, name: name_shown, origin, forced: false });
         self.image_vertices.insert(name.to_owned(), vertex);
         Origin::Vertex(vertex)
     }

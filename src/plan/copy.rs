@@ -9,7 +9,9 @@ use crate::dockerfile::{
     Add, Copy, CopySource as Source, Diagnostic, Heredoc, Instruction, Remote, Spanned, Word,
     refuse_remote_path,
 };
-use crate::graph::{CopyOp, CopySource, MakeFileOp, Op, Vertex, VertexId};
+use crate::graph::{
+    ContextOp, CopyMode, CopyOp, CopySource, MakeFileOp, Op, Slot, SourcePath, Vertex, VertexId,
+};
 
 /// What COPY and ADD have in common.
 struct Parts<'a> {
@@ -19,6 +21,7 @@ struct Parts<'a> {
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
     parents: bool,
+    unpack: Option<bool>,
 }
 
 /// The same with all values known.
@@ -58,6 +61,7 @@ impl Planner<'_> {
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
             parents: copy.parents,
+            unpack: None,
         };
         let expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
@@ -93,6 +97,7 @@ impl Planner<'_> {
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
             parents: false,
+            unpack: add.unpack,
         };
         let expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
@@ -176,66 +181,51 @@ impl Planner<'_> {
         let created_by = created_by(parts, &expanded);
         let mode = match expanded.mode {
             None => None,
-            Some((Mode::Octal(mode), _)) => Some(mode),
+            Some((Mode::Octal(mode), _)) => Some(CopyMode::Octal(mode)),
             Some((Mode::Symbolic(_), _)) => {
                 let span = parts.chmod.map_or(instruction.span, |word| word.span);
                 return not_yet("a symbolic --chmod", span);
             }
         };
-        let (from, sources) = match (&expanded.heredocs[..], expanded.paths) {
-            ([], paths) => (from, paths.into_iter().map(|(_, text)| text).collect()),
-            (heredocs, paths) if paths.is_empty() => {
-                let origin = self.heredoc_files(state, heredocs, instruction);
-                (From::Origin(origin), heredocs.iter().map(|(heredoc, _)| heredoc.name.clone()).collect())
-            }
-            _ => return not_yet("files and heredocs in one instruction", instruction.span),
-        };
+        let mut inputs = Inputs::new(state.inputs());
+        let base = (!inputs.0.is_empty()).then_some(0);
+        let mut sources = Vec::new();
+        if !expanded.paths.is_empty() {
+            let origin = match from {
+                From::Context => Some(self.context()),
+                From::Origin(origin) => origin.vertex(),
+            };
+            let input = origin.map(|vertex| inputs.slot(vertex));
+            let source = |(_, text)| CopySource { input, path: SourcePath::Pattern(text) };
+            sources.extend(expanded.paths.into_iter().map(source));
+        }
+        for (heredoc, content) in &expanded.heredocs {
+            let vertex = self.heredoc_file(state, heredoc, content, instruction);
+            let path = SourcePath::File(heredoc.name.clone());
+            sources.push(CopySource { input: Some(inputs.slot(vertex)), path });
+        }
         let text = state.scope.display(&instruction.headline(), self.escape());
         let name = state.next_headline(&text);
-        let mut inputs = state.inputs();
-        let has_base = !inputs.is_empty();
-        let from = match from {
-            From::Context => CopySource::Context,
-            From::Origin(Origin::Empty) => CopySource::Nothing,
-            From::Origin(Origin::Vertex(vertex)) => {
-                inputs.push(vertex);
-                CopySource::Input
-            }
-        };
         let destination = destination(&state.config.config.working_dir, &expanded.destination);
-        let op = CopyOp { has_base, from, sources, destination, owner: expanded.owner, mode };
-        self.layer(state, Op::Copy(op), inputs, name, instruction, created_by);
+        let op = CopyOp {
+            base,
+            sources,
+            destination,
+            owner: expanded.owner,
+            mode,
+            excludes: Vec::new(),
+            unpack: parts.keyword == "ADD" && parts.unpack.unwrap_or(true),
+            if_exists: false,
+        };
+        self.layer(state, Op::Copy(op), inputs.0, name, instruction, created_by);
         Ok(())
     }
 
-    /// All heredocs as files of one root.
-    fn heredoc_files(
-        &mut self,
-        state: &StageState,
-        heredocs: &[(&Heredoc, String)],
-        instruction: &Spanned<Instruction>,
-    ) -> Origin {
-        let mut root = None;
-        for (heredoc, content) in heredocs {
-            let file = self.heredoc_file(state, heredoc, content, instruction);
-            root = Some(match root {
-                None => file,
-                Some(root) => {
-                    let op = CopyOp {
-                        has_base: true,
-                        from: CopySource::Input,
-                        sources: vec![heredoc.name.clone()],
-                        destination: "/".to_owned(),
-                        owner: None,
-                        mode: None,
-                    };
-                    let name = format!("[internal] file <<{} beside the others", heredoc.name);
-                    let origin = Some(self.place(state, instruction));
-                    self.graph.add(Vertex { op: Op::Copy(op), inputs: vec![root, file], name, origin })
-                }
-            });
-        }
-        root.map_or(Origin::Empty, Origin::Vertex)
+    /// The build context, as a vertex.
+    pub(super) fn context(&mut self) -> VertexId {
+        let op = Op::Context(ContextOp { name: "context".to_owned() });
+        let name = "[internal] load build context".to_owned();
+        self.graph.add(Vertex { op, inputs: Vec::new(), name, origin: None, forced: false })
     }
 
     fn heredoc_file(
@@ -249,7 +239,24 @@ impl Planner<'_> {
         let op = Op::MakeFile(MakeFileOp { path, content });
         let name = format!("[internal] file <<{}", heredoc.name);
         let origin = Some(self.place(state, instruction));
-        self.graph.add(Vertex { op, inputs: Vec::new(), name, origin })
+        self.graph.add(Vertex { op, inputs: Vec::new(), name, origin, forced: false })
+    }
+}
+
+/// The inputs of a vertex, each once.
+pub(super) struct Inputs(pub Vec<VertexId>);
+
+impl Inputs {
+    pub(super) fn new(inputs: Vec<VertexId>) -> Self {
+        Self(inputs)
+    }
+
+    pub(super) fn slot(&mut self, vertex: VertexId) -> Slot {
+        let known = self.0.iter().position(|input| *input == vertex);
+        known.unwrap_or_else(|| {
+            self.0.push(vertex);
+            self.0.len() - 1
+        })
     }
 }
 

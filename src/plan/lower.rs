@@ -49,7 +49,11 @@ impl Planner<'_> {
             }
             RunBody::Script { content, .. } => shell_words(&content, config),
         };
+        let inputs = state.inputs();
         let op = RunOp {
+            root: (!inputs.is_empty()).then_some(0),
+            mounts: Vec::new(),
+            secret_variables: Vec::new(),
             environment: state.scope.environment(),
             transient_environment: state.scope.proxies(&self.global),
             directory: config.working_dir.clone(),
@@ -64,7 +68,6 @@ impl Planner<'_> {
         let created_by = history::run(&op.arguments, &state.scope);
         let text = state.scope.display(&instruction.headline(), self.escape());
         let name = state.next_headline(&text);
-        let inputs = state.inputs();
         self.layer(state, Op::Run(Box::new(op)), inputs, name, instruction, created_by);
         Ok(())
     }
@@ -84,8 +87,15 @@ impl Planner<'_> {
             return Ok(());
         }
         let name = state.next_headline(format!("WORKDIR {text}").trim_end());
-        let op = MakeDirectoryOp { path, owner: state.config.config.user.clone(), made: self.epoch };
         let inputs = state.inputs();
+        let op = MakeDirectoryOp {
+            base: (!inputs.is_empty()).then_some(0),
+            path,
+            mode: 0o755,
+            owner: state.config.config.user.clone(),
+            made: self.epoch,
+            parents: true,
+        };
         self.layer(state, Op::MakeDirectory(op), inputs, name, instruction, created_by);
         Ok(())
     }
@@ -101,7 +111,8 @@ impl Planner<'_> {
         created_by: String,
     ) {
         let origin = Some(self.place(state, instruction));
-        let vertex = self.graph.add(Vertex { op, inputs, name, origin });
+        let forced = op.may_be_forced() && self.is_forced(state.index);
+        let vertex = self.graph.add(Vertex { op, inputs, name, origin, forced });
         state.vertex = Some(vertex);
         state.history.push(history::layer(created_by, vertex));
     }

@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
 use crate::graph::{Graph, NetworkMode, Ulimit, VertexId};
-use crate::image::{Config, HistoryEntry, Platform};
+use crate::image::{Config, Digest, HistoryEntry, Platform};
 use stage::Planner;
 
 /// What the user wants besides the Dockerfile.
@@ -61,6 +61,18 @@ pub struct Request {
     pub extra_hosts: Vec<String>,
     /// Limits of the processes of every step.
     pub ulimits: Vec<Ulimit>,
+    /// What is done anew, whatever earlier builds have left.
+    pub anew: Anew,
+}
+
+/// Which RUN, COPY and ADD are done anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Anew {
+    #[default]
+    Nothing,
+    Everything,
+    /// Those of stages with these names, in whatever case.
+    Stages(Vec<String>),
 }
 
 /// Something that is allowed on the command line only, whatever a Dockerfile says.
@@ -89,6 +101,8 @@ impl Entitlement {
 pub struct BaseImage {
     /// As progress shows it.
     pub name: String,
+    /// Of what the name leads to in a registry, where that is known.
+    pub digest: Option<Digest>,
     pub config: Config,
 }
 

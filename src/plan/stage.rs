@@ -8,7 +8,7 @@ use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
 use super::scope::{GlobalScope, Scope};
-use super::{BaseImages, HistoryItem, Request};
+use super::{Anew, BaseImages, HistoryItem, Request};
 use crate::dockerfile::{
     Diagnostic, Dockerfile, Instruction, Lint, Source, Span, Spanned, Stage, Trigger, Word, parse_trigger,
 };
@@ -235,6 +235,18 @@ impl<'a> Planner<'a> {
         match state.trigger {
             Some(_) => self.file.stages[state.index].from.span,
             None => instruction.span,
+        }
+    }
+
+    /// Whether the steps of a stage are to be done anew.
+    pub(super) fn is_forced(&self, index: usize) -> bool {
+        match &self.request.anew {
+            Anew::Nothing => false,
+            Anew::Everything => true,
+            Anew::Stages(names) => {
+                let stage = self.file.stages[index].from.node.stage_name();
+                stage.is_some_and(|stage| names.iter().any(|name| name.eq_ignore_ascii_case(&stage)))
+            }
         }
     }
 

@@ -1,51 +1,71 @@
-//! Does each operation of a graph once, as soon as what it needs is there, in parallel.
+//! Does each operation of a graph once, as soon as what it needs is there, in parallel; or finds that it was done before.
 //!
-//! Flow: a vertex waits for its inputs, gets a [`StepKey`], is looked up, and only when nobody has its result yet it is
-//! executed, while no other process executes the same step.
+//! Flow, in two passes. The first goes through the graph in order, looks up what can be known without doing anything, and ends
+//! the matter if the target's result is at hand: then nothing is opened, downloaded or run. The second makes what is missing,
+//! from the target down: a vertex waits for those of its inputs that are missing, too, is looked up once more by the contents of
+//! what it reads, and only when nobody has its result yet it is executed, while no other process executes the same step.
 //!
 //! Invariants: an operation that failed cancels whatever is still running, and what had finished keeps its results.
-//! A key depends on definitions and contents, never on the machine, the time or the order of events.
+//! A key depends on definitions and contents, never on the machine, the time or the order of events. What is executed here
+//! is not taken for what an earlier execution has led to, unless its content is the same.
 //!
-//! Not here: what an operation does. This module has never heard of containers; it talks to a [`Worker`].
+//! Not here: what an operation does, and where results are kept. This module has never heard of containers; it talks to a
+//! [`Worker`].
 
+mod first;
 mod key;
 mod schedule;
 
-pub use key::StepKey;
-pub use schedule::{Failed, Solution, Solved, solve};
+pub use key::{Ingredient, StepKey, content_digest, record_digest};
+pub use schedule::{Failed, Solution, solve};
+
+use std::sync::Arc;
 
 use crate::graph::VertexId;
 use crate::image::Digest;
 
 /// Looks results up and makes them.
 pub trait Worker: Send + Sync + 'static {
+    /// What look-ups know a vertex by; cheap to clone.
+    type Key: Clone + Send + Sync + 'static;
     /// What a vertex yields; cheap to clone.
     type Output: Clone + Send + Sync + 'static;
     type Error: Send + 'static;
     /// Held while a step is made, so that no other process makes it, too.
     type Claim: Send;
 
-    /// The digest of what the operation reads from outside the graph, such as files of the build context.
-    fn content(&self, vertex: VertexId) -> impl Future<Output = Result<Option<Digest>, Self::Error>> + Send;
+    /// The digest of what an operation reads of files outside the graph. Blocks the thread.
+    fn outside(&self, vertex: VertexId, slot: usize) -> Result<Digest, Self::Error>;
 
-    /// The result of an earlier execution. `None` from an operation that always has to be looked at anew.
+    /// The digest of what an operation reads of the result of another one.
+    fn content(
+        &self,
+        vertex: VertexId,
+        slot: usize,
+        input: &Self::Output,
+    ) -> impl Future<Output = Result<Digest, Self::Error>> + Send;
+
+    /// Looks for earlier results, with as much as is known of the inputs. Blocks the thread, shortly.
     fn find(
         &self,
         vertex: VertexId,
-        key: &StepKey,
-        inputs: &[Self::Output],
-    ) -> impl Future<Output = Result<Option<Self::Output>, Self::Error>> + Send;
+        inputs: &[Input<Self::Key, Self::Output>],
+    ) -> Result<Found<Self::Key, Self::Output>, Self::Error>;
 
     /// Waits until nobody else makes this step.
-    fn claim(&self, key: &StepKey) -> impl Future<Output = Result<Self::Claim, Self::Error>> + Send;
-
-    /// Makes the result and remembers it under the key.
-    fn execute(
+    fn claim(
         &self,
         vertex: VertexId,
-        key: &StepKey,
-        inputs: &[Self::Output],
-    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
+        key: &Self::Key,
+    ) -> impl Future<Output = Result<Self::Claim, Self::Error>> + Send;
+
+    /// Makes the result and remembers it. The key says how it is known from now on.
+    fn execute(
+        self: &Arc<Self>,
+        vertex: VertexId,
+        key: &Self::Key,
+        inputs: &[Input<Self::Key, Self::Output>],
+    ) -> impl Future<Output = Result<(Self::Key, Self::Output), Self::Error>> + Send;
 
     /// Waits until nothing is left of executions that were given up.
     fn settled(&self) -> impl Future<Output = ()> + Send {
@@ -56,11 +76,41 @@ pub trait Worker: Send + Sync + 'static {
     fn progress(&self, vertex: VertexId, progress: Progress);
 }
 
+/// What is known of an input.
+#[derive(Clone, Debug)]
+pub struct Input<K, O> {
+    pub key: K,
+    /// None if it has not been needed so far.
+    pub output: Option<O>,
+    /// The digest of what is read of it, where content counts and has been looked at.
+    pub content: Option<Digest>,
+}
+
+/// What a look-up has come to.
+#[derive(Clone, Debug)]
+pub struct Found<K, O> {
+    pub key: K,
+    /// Whether the key is known from earlier builds. What builds upon one that is not is not known either.
+    pub known: bool,
+    pub output: Option<O>,
+}
+
+/// What became of one vertex.
+#[derive(Clone, Debug)]
+pub struct Solved<K, O> {
+    pub key: K,
+    pub output: Option<O>,
+    pub cached: bool,
+}
+
 /// What happens to a vertex, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     Started,
+    /// Its result was there.
     Cached,
+    /// Another process has made it meanwhile.
+    Shared,
     Done,
     Canceled,
 }

@@ -49,7 +49,8 @@ pub use inventory::{Inventory, Item, Kind};
 pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
-    BlobRecord, ImageRecord, KnownBlob, LayerRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
+    BlobRecord, ImageRecord, ImportRecord, KnownBlob, LayerRecord, LinkRecord, MergedRecord, Record,
+    SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

@@ -30,6 +30,36 @@ pub struct StepRecord {
     /// The snapshot that the step built upon, if a step made that one, too.
     #[serde(default)]
     pub parent: Option<SnapshotId>,
+    /// What lay on top of what it built upon: the result fits nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// What was read of each input, where content decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<Option<Digest>>,
+    /// What was done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
+    /// The keys of the inputs, where they have any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Option<Digest>>,
+}
+
+/// That a step, known by the definitions of what it reads, is the same as one that is known by content; by its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    pub to: Digest,
+    /// What lay on top of each input when that was found out: it is true of nothing else.
+    pub tops: Vec<Option<String>>,
+}
+
+/// The result of a step that came with a cache from elsewhere, by its key: layers that may not be here yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// All of them, lowest first.
+    pub layers: Vec<DiffId>,
+    pub created: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<Option<Digest>>,
 }
 
 /// Where a layer can be had, by its diff id.
@@ -137,6 +167,12 @@ pub struct ImageRecord {
 }
 
 impl ImageRecord {
+    /// The digest under which a repository has the image.
+    pub fn place_in(&self, repository: &str) -> Option<Digest> {
+        let places = self.places.iter().filter_map(|place| place.split_once('@'));
+        places.rev().find(|(name, _)| *name == repository)?.1.parse().ok()
+    }
+
     /// Notes that a registry has the image; what the repository had of it before is forgotten.
     pub fn found_at(&mut self, repository: &str, digest: &Digest) {
         self.places.retain(|place| place.split_once('@').is_none_or(|(name, _)| name != repository));
@@ -173,12 +209,35 @@ impl SealRecord {
     }
 }
 
+impl StepRecord {
+    /// Of something that nothing more is known of.
+    #[cfg(test)]
+    pub(super) fn of(snapshot: SnapshotId, name: &str) -> Self {
+        Self {
+            snapshot,
+            created: Timestamp::now(),
+            name: name.to_owned(),
+            parent: None,
+            on: None,
+            contents: Vec::new(),
+            definition: String::new(),
+            inputs: Vec::new(),
+        }
+    }
+}
+
 impl Record for StepRecord {
     const KIND: &'static str = "steps";
 
     fn snapshot(&self) -> Option<&SnapshotId> {
         Some(&self.snapshot)
     }
+}
+impl Record for LinkRecord {
+    const KIND: &'static str = "links";
+}
+impl Record for ImportRecord {
+    const KIND: &'static str = "imports";
 }
 impl Record for LayerRecord {
     const KIND: &'static str = "layers";

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::image::{Digest, ImageId, Timestamp};
+use crate::image::{Digest, ImageId};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -105,8 +105,7 @@ fn snapshots_are_taken_over_by_rename() {
     let id = store.adopt_snapshot(&diff).unwrap();
     assert!(store.has_snapshot(&id));
     assert!(store.snapshot_path(&id).join("file").exists());
-    let record =
-        StepRecord { snapshot: id.clone(), created: Timestamp::now(), name: String::new(), parent: None };
+    let record = StepRecord::of(id.clone(), "");
     store.put_record("k", &record).unwrap();
     assert_eq!(store.record::<StepRecord>("k").unwrap().unwrap().snapshot, id);
 }

@@ -55,6 +55,9 @@ impl<W: Write> Plain<W> {
                 }
             }
             EventKind::Cached { step } => self.end(step, format_args!("CACHED")),
+            EventKind::Shared { step } => {
+                self.end(step, format_args!("CACHED (made by another build just now)"))
+            }
             EventKind::Done { step } => {
                 let seconds = self.seconds(step, event.at);
                 self.end(step, format_args!("DONE {seconds:.1}s"));

@@ -11,7 +11,7 @@ use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
 use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
-use rbuild::plan::{self, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request};
+use rbuild::plan::{self, Anew, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request};
 
 use crate::dockerfile::{diagnostics_text, place};
 use crate::{check, read, read_if_there};
@@ -118,6 +118,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
+        anew: Anew::Nothing,
         ulimits: Vec::new(),
         network: NetworkMode::Default,
         extra_hosts: Vec::new(),
@@ -166,5 +167,5 @@ fn base(name: &str, image: &serde_json::Value) -> BaseImage {
         serde_json::from_value::<Option<RunConfig>>(image["config"].clone()).unwrap().unwrap_or_default();
     let history: Option<Vec<HistoryEntry>> = serde_json::from_value(image["history"].clone()).unwrap();
     config.history = history.unwrap_or_default();
-    BaseImage { name: name.to_owned(), config }
+    BaseImage { name: name.to_owned(), digest: None, config }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::graph::{MakeFileOp, Op, Vertex};
+use crate::graph::{CopyOp, CopySource, Op, SourcePath, Vertex};
 use crate::image::Digest;
 
 #[derive(Default)]
@@ -15,38 +15,66 @@ struct Counting {
     running: AtomicUsize,
     most: AtomicUsize,
     failing: Option<usize>,
+    /// Known by what they are.
     cached: Vec<usize>,
+    /// Known without a result.
+    passed: Vec<usize>,
+    /// Known by the content of what they read.
+    same_content: Vec<usize>,
+    /// Made by another process while this one waits.
+    shared: Vec<usize>,
     takes: Duration,
 }
 
 impl Worker for Counting {
+    type Key = usize;
     type Output = usize;
     type Error = String;
     type Claim = ();
 
-    async fn content(&self, _: VertexId) -> Result<Option<Digest>, String> {
-        Ok(None)
+    fn outside(&self, _: VertexId, _: usize) -> Result<Digest, String> {
+        Err("nothing lies outside".to_owned())
     }
 
-    async fn find(&self, vertex: VertexId, _: &StepKey, _: &[usize]) -> Result<Option<usize>, String> {
-        Ok(self.cached.contains(&vertex.index()).then_some(vertex.index()))
+    async fn content(&self, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
+        Ok(Digest::of(&input.to_le_bytes()))
     }
 
-    async fn claim(&self, _: &StepKey) -> Result<(), String> {
+    fn find(&self, vertex: VertexId, inputs: &[Input<usize, usize>]) -> Result<Found<usize, usize>, String> {
+        let key = vertex.index();
+        let has_content = inputs.iter().any(|input| input.content.is_some());
+        let has_claim = self.shared.contains(&key) && self.executed.lock().unwrap().contains(&(1000 + key));
+        let has_output =
+            self.cached.contains(&key) || has_content && self.same_content.contains(&key) || has_claim;
+        let known = has_output || self.passed.contains(&key);
+        Ok(Found { key, known, output: has_output.then_some(key) })
+    }
+
+    async fn claim(&self, vertex: VertexId, _: &usize) -> Result<(), String> {
+        if self.shared.contains(&vertex.index()) {
+            self.executed.lock().unwrap().push(1000 + vertex.index());
+        }
         Ok(())
     }
 
-    async fn execute(&self, vertex: VertexId, _: &StepKey, inputs: &[usize]) -> Result<usize, String> {
-        assert!(inputs.iter().all(|input| *input < vertex.index()));
+    async fn execute(
+        self: &Arc<Self>,
+        vertex: VertexId,
+        _: &usize,
+        inputs: &[Input<usize, usize>],
+    ) -> Result<(usize, usize), String> {
+        assert!(inputs.iter().all(|input| input.output.unwrap() < vertex.index()));
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         self.executed.lock().unwrap().push(vertex.index());
         if self.failing == Some(vertex.index()) {
+            // Long enough for others to have begun.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             return Err("failed".to_owned());
         }
         tokio::time::sleep(self.takes).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
-        Ok(vertex.index())
+        Ok((vertex.index(), vertex.index()))
     }
 
     fn progress(&self, _: VertexId, progress: Progress) {
@@ -56,13 +84,26 @@ impl Worker for Counting {
     }
 }
 
+/// Vertices that make a file, those without base alone, the others each on its first input; what else they have they read.
 fn graph(inputs: &[&[usize]]) -> (Arc<Graph>, Vec<VertexId>) {
     let mut graph = Graph::default();
     let mut ids: Vec<VertexId> = Vec::new();
     for (number, inputs) in inputs.iter().enumerate() {
-        let op = Op::MakeFile(MakeFileOp { path: format!("/{number}"), content: Vec::new() });
+        let sources = (1..inputs.len())
+            .map(|slot| CopySource { input: Some(slot), path: SourcePath::File("x".to_owned()) });
+        let op = CopyOp {
+            base: (!inputs.is_empty()).then_some(0),
+            sources: sources.collect(),
+            destination: format!("/{number}"),
+            owner: None,
+            mode: None,
+            excludes: Vec::new(),
+            unpack: false,
+            if_exists: false,
+        };
         let inputs = inputs.iter().map(|input| ids[*input]).collect();
-        ids.push(graph.add(Vertex { op, inputs, name: number.to_string(), origin: None }));
+        let name = number.to_string();
+        ids.push(graph.add(Vertex { op: Op::Copy(op), inputs, name, origin: None, forced: false }));
     }
     (Arc::new(graph), ids)
 }
@@ -112,7 +153,42 @@ async fn a_failure_cancels_what_runs_and_starts_nothing_more() {
     let (worker, result) = run(&[&[], &[], &[0], &[1, 2]], 3, counting, 4).await;
     assert_eq!(result, Err(1));
     assert_eq!(worker.canceled.load(Ordering::SeqCst), 1);
-    assert_eq!(*worker.executed.lock().unwrap(), [0, 1]);
+    let mut executed = worker.executed.lock().unwrap().clone();
+    executed.sort_unstable();
+    assert_eq!(executed, [0, 1]);
+}
+
+#[tokio::test]
+async fn what_a_known_target_needs_is_not_even_looked_for() {
+    let counting = Counting { cached: vec![2], passed: vec![0, 1], ..Counting::default() };
+    let (worker, result) = run(&[&[], &[0], &[1]], 2, counting, 4).await;
+    assert_eq!(result, Ok(3));
+    assert!(worker.executed.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_known_without_a_result_is_made_when_that_is_needed() {
+    let counting = Counting { cached: vec![0], passed: vec![1], ..Counting::default() };
+    let (worker, result) = run(&[&[], &[0], &[1]], 2, counting, 4).await;
+    assert_eq!(result, Ok(3));
+    assert_eq!(*worker.executed.lock().unwrap(), [1, 2]);
+}
+
+#[tokio::test]
+async fn equal_content_is_as_good_as_the_same_input() {
+    let counting = Counting { same_content: vec![2], cached: vec![0], ..Counting::default() };
+    // 1 is made anew, and has the files that 2 was made of; 3 finds 2.
+    let (worker, result) = run(&[&[], &[], &[0, 1], &[2]], 3, counting, 4).await;
+    assert_eq!(result, Ok(4));
+    assert_eq!(*worker.executed.lock().unwrap(), [1, 3]);
+}
+
+#[tokio::test]
+async fn what_another_process_has_made_meanwhile_is_taken() {
+    let counting = Counting { shared: vec![1], ..Counting::default() };
+    let (worker, result) = run(&[&[], &[0], &[1]], 2, counting, 4).await;
+    assert_eq!(result, Ok(3));
+    assert_eq!(*worker.executed.lock().unwrap(), [0, 1001, 2]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::super::{
     StepRecord, choose,
 };
 use super::*;
-use crate::image::{Digest, ImageId, Reference, Timestamp};
+use crate::image::{Digest, ImageId, Reference};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -34,7 +34,7 @@ fn snapshot(store: &Store) -> SnapshotId {
 
 fn step(store: &Store, name: &str) -> SnapshotId {
     let snapshot = snapshot(store);
-    let record = StepRecord { snapshot, created: Timestamp::now(), name: name.to_owned(), parent: None };
+    let record = StepRecord::of(snapshot, name);
     store.put_record(&key(name), &record).unwrap();
     record.snapshot
 }

@@ -1,0 +1,218 @@
+//! What look-ups know a step by, and where they look.
+
+use crate::cache::{LocalCache, Remembered, Step};
+use crate::graph::{InputKey, Op, VertexId};
+use crate::image::{Digest, Timestamp};
+use crate::layer::{LayerRef, Stack};
+use crate::solve::{Found, Ingredient, Input, StepKey, content_digest, record_digest};
+use crate::store::{SnapshotId, StepRecord};
+
+use super::error::ExecError;
+use super::{Executor, Files, Output};
+
+/// What a vertex is known by.
+#[derive(Debug, Clone, Default)]
+pub struct Key {
+    /// None for files outside the graph, which only their content identifies, and as long as content is not known that decides.
+    pub step: Option<StepKey>,
+    /// The record digests of what is read of each input, where content counts and is known.
+    pub contents: Vec<Option<Digest>>,
+}
+
+pub(super) type KnownInput = Input<Key, Output>;
+
+/// The two keys of a step.
+struct Keys {
+    /// By what its inputs are.
+    by_definition: Option<StepKey>,
+    /// By what is read of them; none as long as that is not known.
+    by_content: Option<StepKey>,
+    contents: Vec<Option<Digest>>,
+    tops: Vec<Option<String>>,
+}
+
+impl Keys {
+    fn new(op: &Op, inputs: &[KnownInput], counts: &[InputKey]) -> Option<Self> {
+        let record = record_digest(op.digests().last()?);
+        let contents = inputs.iter().map(|input| input.content.as_ref().map(content_digest)).collect();
+        let tops = inputs.iter().map(|input| input.output.as_ref().and_then(Output::top)).collect();
+        let mut keys = Self { by_definition: None, by_content: None, contents, tops };
+        keys.by_definition = key(record, inputs, counts, &keys.contents, false);
+        keys.update(record, inputs, counts);
+        Some(keys)
+    }
+
+    fn update(&mut self, record: Digest, inputs: &[KnownInput], counts: &[InputKey]) {
+        self.by_content = key(record, inputs, counts, &self.contents, true);
+    }
+}
+
+/// None where something is missing.
+fn key(
+    record: Digest,
+    inputs: &[KnownInput],
+    counts: &[InputKey],
+    contents: &[Option<Digest>],
+    prefer_content: bool,
+) -> Option<StepKey> {
+    let ingredients = inputs.iter().zip(counts).zip(contents).map(|((input, counts), content)| {
+        let by_content = counts.content.is_some() && (prefer_content || input.key.step.is_none());
+        if by_content {
+            return content.map(Ingredient::Content);
+        }
+        input.key.step.map(|key| Ingredient::Definition { key, selector: counts.selector })
+    });
+    let ingredients: Option<Vec<Ingredient>> = ingredients.collect();
+    Some(StepKey::new(record, &ingredients?))
+}
+
+impl Executor {
+    /// Looks for an earlier result.
+    pub(super) fn look_up(
+        &self,
+        vertex: VertexId,
+        inputs: &[KnownInput],
+    ) -> Result<Found<Key, Output>, ExecError> {
+        let it = self.graph.get(vertex);
+        match &it.op {
+            Op::Image(op) => {
+                let layers = op.diff_ids.iter().copied().map(LayerRef::Image).collect();
+                let step = it.op.digests().last().map(|digest| StepKey::new(record_digest(digest), &[]));
+                let output = Some(Output::Files(Files { layers, created: None }));
+                Ok(Found { key: Key { step, contents: Vec::new() }, known: true, output })
+            }
+            Op::Context(_) => Ok(Found { key: Key::default(), known: true, output: Some(Output::Context) }),
+            Op::Merge(_) => {
+                let counts = it.op.input_keys(inputs.len());
+                let keys =
+                    Keys::new(&it.op, inputs, &counts).ok_or(ExecError::Unexpected("a merge has a key"))?;
+                let output = merged(inputs);
+                Ok(Found { key: keys.known(), known: true, output })
+            }
+            Op::Run(_) | Op::Copy(_) | Op::MakeDirectory(_) | Op::MakeFile(_) => {
+                self.look_up_step(&it.op, it.forced, inputs)
+            }
+        }
+    }
+
+    fn look_up_step(
+        &self,
+        op: &Op,
+        forced: bool,
+        inputs: &[KnownInput],
+    ) -> Result<Found<Key, Output>, ExecError> {
+        let counts = op.input_keys(inputs.len());
+        let mut keys = Keys::new(op, inputs, &counts).ok_or(ExecError::Unexpected("a step has a key"))?;
+        if forced {
+            return Ok(Found { key: keys.known(), known: false, output: None });
+        }
+        let cache = self.cache();
+        let by_content = match (keys.by_content, keys.by_definition) {
+            (Some(key), _) => Some(key.0),
+            (None, Some(key)) => cache.follow(&key.0, &keys.tops)?,
+            (None, None) => None,
+        };
+        let remembered = by_content.map(|key| cache.find(&key)).transpose()?.flatten();
+        let Some(remembered) = remembered else {
+            return Ok(Found { key: keys.known(), known: false, output: None });
+        };
+        if keys.by_content.is_none() {
+            keys.by_content = by_content.map(StepKey);
+            keys.contents = remembered.contents().to_vec();
+        } else {
+            note_link(&keys, &cache)?;
+        }
+        let base = op.base().and_then(|slot| inputs.get(slot));
+        Ok(Found { key: keys.known(), known: true, output: output_of(base, remembered) })
+    }
+
+    /// Remembers what a step has made. Yields what it is known by from now on, and when it was made.
+    pub(super) fn remember(
+        &self,
+        vertex: VertexId,
+        inputs: &[KnownInput],
+        snapshot: SnapshotId,
+    ) -> Result<(Key, Timestamp), ExecError> {
+        let it = self.graph.get(vertex);
+        let counts = it.op.input_keys(inputs.len());
+        let keys = Keys::new(&it.op, inputs, &counts).ok_or(ExecError::Unexpected("a step has a key"))?;
+        let key = keys.by_content.ok_or(ExecError::Unexpected("what was read is known"))?;
+        let top = it.op.base().and_then(|slot| inputs.get(slot)?.output.as_ref()?.files()?.layers.top());
+        let parent = match top {
+            Some(LayerRef::Made(parent) | LayerRef::Linked(parent)) => Some(parent.clone()),
+            Some(LayerRef::Image(_)) | None => None,
+        };
+        let step = Step {
+            name: it.name.clone(),
+            parent,
+            on: top.map(ToString::to_string),
+            contents: keys.contents.clone(),
+            definition: it.op.definition(),
+            inputs: inputs.iter().map(|input| input.key.step.map(|key| key.0)).collect(),
+        };
+        let record: StepRecord = step.into_record(snapshot);
+        let cache = self.cache();
+        cache.remember(&key.0, &record)?;
+        note_link(&keys, &cache)?;
+        Ok((keys.known(), record.created))
+    }
+}
+
+impl Keys {
+    fn known(&self) -> Key {
+        Key { step: self.by_content, contents: self.contents.clone() }
+    }
+}
+
+/// So that the next look-up need not look at any content.
+fn note_link(keys: &Keys, cache: &LocalCache) -> Result<(), ExecError> {
+    if let (Some(from), Some(to)) = (keys.by_definition, keys.by_content)
+        && from != to
+        && keys.tops.iter().all(Option::is_some)
+    {
+        cache.link(&from.0, to.0, keys.tops.clone())?;
+    }
+    Ok(())
+}
+
+/// What is remembered, on top of what the base is now; nothing if it was made on something else.
+fn output_of(base: Option<&KnownInput>, remembered: Remembered) -> Option<Output> {
+    let files = match remembered {
+        Remembered::Made(record) => {
+            let below = match base {
+                Some(base) => base.output.as_ref()?.files()?.layers.clone(),
+                None => Stack::default(),
+            };
+            if below.top().map(ToString::to_string) != record.on {
+                return None;
+            }
+            Files { layers: below.with(LayerRef::Made(record.snapshot)), created: Some(record.created) }
+        }
+        Remembered::Imported(record) => {
+            let layers = record.layers.into_iter().map(LayerRef::Image).collect();
+            Files { layers, created: record.created }
+        }
+    };
+    Some(Output::Files(files))
+}
+
+/// The layers of all inputs. Those above the first lie there as they are.
+fn merged(inputs: &[KnownInput]) -> Option<Output> {
+    let mut layers = Stack::default();
+    let mut created = None;
+    for (index, input) in inputs.iter().enumerate() {
+        let files = input.output.as_ref()?.files()?;
+        created = files.created.or(created);
+        if index == 0 {
+            layers = files.layers.clone();
+            continue;
+        }
+        for layer in files.layers.to_vec() {
+            layers = layers.with(match layer {
+                LayerRef::Made(snapshot) | LayerRef::Linked(snapshot) => LayerRef::Linked(snapshot),
+                LayerRef::Image(diff_id) => LayerRef::Image(diff_id),
+            });
+        }
+    }
+    Some(Output::Files(Files { layers, created }))
+}

@@ -1,0 +1,161 @@
+//! What a vertex has of each of its inputs: what identifies it beside the input's own key.
+
+use super::op::{CopyOp, CopySource, MountKind, Op, RunOp, SourcePath};
+use crate::image::Digest;
+
+/// How an input counts for the key of a vertex.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InputKey {
+    /// Tells apart steps that read other parts of the same input.
+    pub selector: Option<Digest>,
+    /// What of the input's files is read, if equal files are as good as the same input. None where only the input itself
+    /// will do, such as what is modified.
+    pub content: Option<Vec<Selection>>,
+}
+
+/// Files of an input.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selection {
+    pub path: SourcePath,
+    pub excludes: Vec<String>,
+}
+
+impl Op {
+    /// How each of a number of inputs counts.
+    pub fn input_keys(&self, inputs: usize) -> Vec<InputKey> {
+        let mut keys = vec![InputKey::default(); inputs];
+        match self {
+            Self::Run(op) => op.input_keys(&mut keys),
+            Self::Copy(op) => op.input_keys(&mut keys),
+            Self::Image(_)
+            | Self::Context(_)
+            | Self::MakeDirectory(_)
+            | Self::MakeFile(_)
+            | Self::Merge(_) => {}
+        }
+        keys
+    }
+}
+
+impl RunOp {
+    fn input_keys(&self, keys: &mut [InputKey]) {
+        let mut paths: Vec<Vec<&str>> = vec![Vec::new(); keys.len()];
+        let mut whole = vec![false; keys.len()];
+        if let Some(root) = self.root {
+            paths[root].push("/");
+            whole[root] = true;
+        }
+        for mount in &self.mounts {
+            let (input, source) = match &mount.kind {
+                MountKind::Bind(bind) => (bind.input, &*bind.source),
+                MountKind::Cache(cache) => (cache.input, &*cache.source),
+                MountKind::Tmpfs(_) | MountKind::Secret(_) | MountKind::Ssh(_) => continue,
+            };
+            let Some(input) = input else { continue };
+            paths[input].push(source);
+            whole[input] |= source == "/";
+            keys[input].content = Some(Vec::new());
+        }
+        for (index, key) in keys.iter_mut().enumerate() {
+            if !paths[index].is_empty() {
+                key.selector = Some(Digest::of(paths[index].join("\0").as_bytes()));
+            }
+            if let Some(content) = &mut key.content
+                && !whole[index]
+            {
+                let file = |path: &&str| {
+                    let path = SourcePath::File((*path).to_owned());
+                    Selection { path, excludes: Vec::new() }
+                };
+                *content = paths[index].iter().map(file).collect();
+            }
+        }
+    }
+}
+
+impl CopyOp {
+    fn input_keys(&self, keys: &mut [InputKey]) {
+        for (slot, key) in keys.iter_mut().enumerate() {
+            // What is modified counts as a whole.
+            if self.base == Some(slot) {
+                continue;
+            }
+            let sources: Vec<&CopySource> =
+                self.sources.iter().filter(|source| source.input == Some(slot)).collect();
+            let mut paths: Vec<String> = sources.iter().map(|source| source.path.place().path).collect();
+            paths.sort_unstable_by(|one, other| other.cmp(one));
+            key.selector = Some(Digest::of(paths.join("\0").as_bytes()));
+            let selection = |source: &&CopySource| {
+                let excludes = match source.path {
+                    SourcePath::File(_) => Vec::new(),
+                    SourcePath::Pattern(_) | SourcePath::WithParents(_) => self.excludes.clone(),
+                };
+                Selection { path: source.path.clone(), excludes }
+            };
+            key.content = Some(sources.iter().map(selection).collect());
+        }
+    }
+}
+
+/// A source as definitions have it.
+pub(super) struct Place {
+    /// Absolute and clean.
+    pub path: String,
+    /// What is wanted of it, if that is not all.
+    pub include: Option<String>,
+}
+
+impl SourcePath {
+    pub(super) fn place(&self) -> Place {
+        match self {
+            Self::Pattern(text) | Self::File(text) => Place { path: clean(text), include: None },
+            Self::WithParents(text) => {
+                let (path, pattern) = text.split_once("/./").unwrap_or(("/", text));
+                let pattern = clean(pattern)[1..].to_owned();
+                Place { path: clean(path), include: Some(pattern) }
+            }
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn base_name(&self) -> &str {
+        match self.path.rsplit('/').next() {
+            None | Some("") => "/",
+            Some(name) => name,
+        }
+    }
+
+    /// What has to be there: all that is wanted, unless wildcards say that there may be nothing.
+    pub(super) fn required(&self) -> Vec<String> {
+        let named = self.include.as_ref().filter(|pattern| !has_wildcard(pattern));
+        named.cloned().into_iter().collect()
+    }
+}
+
+/// As Go's `path.Clean` below the root.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn has_wildcard(pattern: &str) -> bool {
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '*' | '?' | '[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
