@@ -44,17 +44,22 @@ impl Executor {
             let root = draft.merged(&below)?;
             let owner = op.owner.as_deref().map(|text| chown_owner(text, &root)).transpose()?;
             let mut copier = Copier::new(owner, mode_of(&op));
+            let nothing = Root::open(&store.empty())?;
+            let nothing = tree_of(&nothing, &[])?;
+            let mut trees: Vec<Option<Arc<Tree>>> = vec![None; origins.len()];
             for source in &op.sources {
-                // Of nothing there is nothing to be copied, and a look says what is missing.
-                let nothing = Origin::Files(Vec::new());
-                let origin = source.input.map_or(&nothing, |slot| &origins[slot]);
-                match origin {
-                    Origin::Context(tree) => copy_source(&root, &op, source, tree, &mut copier)?,
-                    Origin::Files(chain) => {
-                        let source_root = look_into(&store, &workspace, chain, may_overlay)?;
-                        copy_source(&root, &op, source, &tree_of(&source_root, chain)?, &mut copier)?;
-                    }
-                }
+                let tree = match source.input {
+                    // Of nothing there is nothing to be copied, and a look says what is missing.
+                    None => &nothing,
+                    Some(slot) => match &mut trees[slot] {
+                        Some(tree) => tree,
+                        unopened => {
+                            let name = format!("source-{slot}");
+                            unopened.insert(origins[slot].open(&store, &workspace, &name, may_overlay)?)
+                        }
+                    },
+                };
+                copy_source(&root, &op, source, tree, &mut copier)?;
             }
             copier.record_link_owners(&draft.upper())?;
             drop(root);
@@ -71,16 +76,36 @@ enum Origin {
     Files(Vec<PathBuf>),
 }
 
+impl Origin {
+    fn open(
+        &self,
+        store: &Store,
+        workspace: &Workspace,
+        name: &str,
+        may_overlay: bool,
+    ) -> Result<Arc<Tree>, ExecError> {
+        match self {
+            Self::Context(tree) => Ok(Arc::clone(tree)),
+            Self::Files(chain) => {
+                let root = look_into(store, workspace, name, chain, may_overlay)?;
+                Ok(Arc::new(tree_of(&root, chain)?))
+            }
+        }
+    }
+}
+
 /// The files of a stage or an image.
 pub(super) fn tree_of(root: &Root, chain: &[PathBuf]) -> Result<Tree, ExecError> {
     let tree = Tree::new(root, Ignore::nothing(), TreeOwner::Kept)?;
     Ok(tree.with_link_owners(ChainLinkOwners::of_layers(chain)?))
 }
 
-/// All layers of a chain as one tree: mounted, which costs nothing, or put together of further names.
+/// All layers of a chain as one tree: mounted, which costs nothing, or put together of further names in
+/// a directory of the workspace.
 pub(super) fn look_into(
     store: &Store,
     workspace: &Workspace,
+    name: &str,
     chain: &[PathBuf],
     may_overlay: bool,
 ) -> Result<Root, ExecError> {
@@ -91,7 +116,7 @@ pub(super) fn look_into(
             answer => return Ok(answer?),
         }
     }
-    let directory = workspace.directory("source")?;
+    let directory = workspace.directory(name)?;
     flatten(chain, &directory)?;
     Ok(Root::open(&directory)?)
 }

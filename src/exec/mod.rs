@@ -164,7 +164,7 @@ impl Worker for Executor {
         let may_overlay = self.sandboxing.may_overlay();
         blocking(move || {
             let workspace = store.workspace()?;
-            let root = copy::look_into(&store, &workspace, &chain, may_overlay)?;
+            let root = copy::look_into(&store, &workspace, "source", &chain, may_overlay)?;
             let tree = copy::tree_of(&root, &chain)?;
             Ok(fingerprint(&tree, &selectors, &Forgetful)?)
         })

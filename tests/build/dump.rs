@@ -15,13 +15,14 @@ fn the_forms_of_a_file_are_printed() {
         graph.stdout().starts_with("0 <- [] [one 1/2] FROM docker.io/library/base:1\n    image sha256:"),
         "{graph}"
     );
-    assert!(graph.stdout().contains("1 <- [0] [one 2/2] COPY a /b\n"), "{graph}");
+    assert!(graph.stdout().contains("1 <- [] [internal] load build context\n"), "{graph}");
+    assert!(graph.stdout().contains("2 <- [0 1] [one 2/2] COPY a /b\n"), "{graph}");
     let plan = env.rbuild(&["--dump", "plan", "."]).run().success();
     assert!(
-        plan.stdout().starts_with("stages\n    0 one: vertex 1\n    1 stage-1: vertex 1, the target\n"),
+        plan.stdout().starts_with("stages\n    0 one: vertex 2\n    1 stage-1: vertex 2, the target\n"),
         "{plan}"
     );
-    assert!(plan.stdout().ends_with("history\n     - ENV A=1\n     1 COPY a /b # buildkit\n"), "{plan}");
+    assert!(plan.stdout().ends_with("history\n     - ENV A=1\n     2 COPY a /b # buildkit\n"), "{plan}");
 }
 
 #[test]
