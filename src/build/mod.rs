@@ -262,8 +262,8 @@ async fn export(
     step: &Step,
 ) -> Result<Built, export::ExportError> {
     let target = plan.target.and_then(|target| solution.output(target));
-    let chain = target.and_then(Output::files).map(|files| files.layers.to_vec()).unwrap_or_default();
-    let sealed = sealing.finish(&chain).await?;
+    let layers = target.and_then(Output::files).map(|files| files.layers.clone()).unwrap_or_default();
+    let sealed = sealing.finish(&layers).await?;
     let image = assemble::assemble(plan, solution, sealed);
     let id = export::store::keep(&executor.store, &image, &request.tags)?;
     let pushed = match destination {

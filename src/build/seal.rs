@@ -10,7 +10,6 @@ use crate::export::registry::Destination;
 use crate::export::{ExportError, ImageLayer, Packer};
 use crate::image::Packing;
 use crate::layer::{LayerRef, Stack};
-use crate::store::SnapshotId;
 
 pub(super) struct Sealing {
     executor: Arc<Executor>,
@@ -20,7 +19,7 @@ pub(super) struct Sealing {
     latest: Option<i64>,
     /// Where the image is pushed.
     destination: Option<Arc<Destination>>,
-    begun: HashMap<SnapshotId, JoinHandle<Result<ImageLayer, ExportError>>>,
+    begun: HashMap<LayerRef, JoinHandle<Result<Option<ImageLayer>, ExportError>>>,
 }
 
 impl Sealing {
@@ -33,47 +32,36 @@ impl Sealing {
         Self { executor, packing, latest, destination, begun: HashMap::new() }
     }
 
-    /// Starts sealing the uppermost layer of a chain.
+    /// Starts sealing the uppermost of some layers, unless an image has brought it along.
     pub(super) fn begin(&mut self, layers: &Stack) {
-        let (snapshot, below) = match layers.top() {
-            Some(LayerRef::Made(snapshot)) => (snapshot, layers.below().to_vec()),
-            Some(LayerRef::Linked(snapshot)) => (snapshot, Vec::new()),
-            Some(LayerRef::Image(_)) | None => return,
-        };
-        if self.begun.contains_key(snapshot) {
+        let Some(top @ (LayerRef::Made(_) | LayerRef::Linked(_))) = layers.top() else { return };
+        if self.begun.contains_key(top) {
             return;
         }
         let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
-        let id = snapshot.clone();
-        let destination = self.destination.clone();
+        let (key, layers, destination) = (top.clone(), layers.clone(), self.destination.clone());
         let task = tokio::spawn(async move {
             let destination = destination.as_ref();
-            Packer { layers: &executor.layers, packing, destination }.seal(&id, &below, latest).await
+            Packer { layers: &executor.layers, packing, destination }.top(&layers, latest).await
         });
-        self.begun.insert(snapshot.clone(), task);
+        self.begun.insert(key, task);
     }
 
-    /// The layers of a chain, lowest first.
-    pub(super) async fn finish(mut self, chain: &[LayerRef]) -> Result<Vec<ImageLayer>, ExportError> {
+    /// The layers, lowest first.
+    pub(super) async fn finish(mut self, layers: &Stack) -> Result<Vec<ImageLayer>, ExportError> {
         let destination = self.destination.as_ref();
         let packer = Packer { layers: &self.executor.layers, packing: self.packing, destination };
-        let mut layers = Vec::with_capacity(chain.len());
-        for (index, layer) in chain.iter().enumerate() {
-            layers.push(match layer {
-                LayerRef::Image(diff_id) => packer.brought_along(*diff_id, &chain[..index]).await?,
-                LayerRef::Made(snapshot) | LayerRef::Linked(snapshot) => match self.begun.remove(snapshot) {
-                    Some(task) => match task.await {
-                        Ok(sealed) => sealed?,
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    },
-                    None => {
-                        let is_linked = matches!(layer, LayerRef::Linked(_));
-                        let below = if is_linked { &[] } else { &chain[..index] };
-                        packer.seal(snapshot, below, self.latest).await?
-                    }
+        let mut sealed = Vec::new();
+        for stack in layers.levels().into_iter().rev() {
+            let layer = match stack.top().and_then(|top| self.begun.remove(top)) {
+                Some(task) => match task.await {
+                    Ok(sealed) => sealed?,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-            });
+                None => packer.top(&stack, self.latest).await?,
+            };
+            sealed.extend(layer);
         }
-        Ok(layers)
+        Ok(sealed)
     }
 }

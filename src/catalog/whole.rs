@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::export::registry::Destination;
 use crate::export::{ExportError, GivenManifest, ImageLayer, Packer};
 use crate::image::{Codec, Compression, Config, Descriptor, DiffId, ImageId, Manifest, Packing};
-use crate::layer::{LayerRef, Layers};
+use crate::layer::{LayerRef, Layers, Stack};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
 
 /// How layers that nobody has packed yet are packed.
@@ -46,10 +46,11 @@ pub async fn whole(
         return Ok(crate::export::Image { config: bytes, layers, manifest: Some(given) });
     }
     let packer = Packer { layers, packing: Some(PACKING), destination };
-    let chain: Vec<LayerRef> = config.rootfs.diff_ids.iter().copied().map(LayerRef::Image).collect();
-    let mut packed = Vec::with_capacity(chain.len());
-    for (index, diff_id) in config.rootfs.diff_ids.iter().enumerate() {
-        let layer = packer.brought_along(*diff_id, &chain[..index]).await?;
+    let mut below = Stack::default();
+    let mut packed = Vec::with_capacity(config.rootfs.diff_ids.len());
+    for diff_id in &config.rootfs.diff_ids {
+        let layer = packer.brought_along(*diff_id, &below).await?;
+        below = below.with(LayerRef::Image(*diff_id));
         let is_plain = layer.blob.as_ref().is_some_and(|blob| blob.compression() == Some(Compression::None));
         packed.push(if is_plain { packer.compressed(layer, PACKING.codec).await? } else { layer });
     }

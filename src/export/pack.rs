@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::registry::Destination;
 use super::{ExportError, ImageLayer};
 use crate::image::{DiffId, Digest, Packing};
-use crate::layer::{self, Follow, LayerError, LayerRef, Layers};
+use crate::layer::{self, Follow, LayerError, LayerRef, Layers, Stack};
 use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, StoreError};
 use crate::sys::blocking;
 
@@ -23,12 +23,22 @@ pub struct Packer<'a> {
 }
 
 impl Packer<'_> {
+    /// The uppermost of some layers; of no layer there is none.
+    pub async fn top(&self, layers: &Stack, latest: Option<i64>) -> Result<Option<ImageLayer>, ExportError> {
+        Ok(Some(match layers.top() {
+            Some(LayerRef::Image(diff_id)) => self.brought_along(*diff_id, &layers.below()).await?,
+            Some(LayerRef::Made(snapshot)) => self.seal(snapshot, &layers.below(), latest).await?,
+            Some(LayerRef::Linked(snapshot)) => self.seal(snapshot, &Stack::default(), latest).await?,
+            None => return Ok(None),
+        }))
+    }
+
     /// A layer that came with an image, as the blob that it came as. What an image only claims of it is believed as long
     /// as nothing contradicts it: otherwise the layer is unpacked, which shows who is right.
     pub async fn brought_along(
         &self,
         diff_id: DiffId,
-        below: &[LayerRef],
+        below: &Stack,
     ) -> Result<ImageLayer, ExportError> {
         let record = self.record(diff_id)?;
         if let Some(known) = self.preferred(&record)? {
@@ -59,7 +69,7 @@ impl Packer<'_> {
     pub async fn seal(
         &self,
         snapshot: &SnapshotId,
-        below: &[LayerRef],
+        below: &Stack,
         latest: Option<i64>,
     ) -> Result<ImageLayer, ExportError> {
         let store = self.layers.store();
@@ -81,7 +91,7 @@ impl Packer<'_> {
                 return Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() });
             }
         }
-        let below = self.layers.directories(below).await?;
+        let below = self.layers.directories(&below.to_vec()).await?;
         let (store, id) = (Arc::clone(store), snapshot.clone());
         let codec = self.packing.map(|packing| packing.codec);
         let sending = Sending::to(self.destination);

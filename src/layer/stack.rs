@@ -60,6 +60,18 @@ impl Stack {
         std::iter::successors(self.0.as_deref(), |level| level.below.0.as_deref()).map(|level| &level.layer)
     }
 
+    /// This one and what is left of it without each further layer, down to the lowest.
+    pub fn levels(&self) -> Vec<Self> {
+        let mut levels = Vec::new();
+        let mut stack = self.clone();
+        while stack.0.is_some() {
+            let below = stack.below();
+            levels.push(stack);
+            stack = below;
+        }
+        levels
+    }
+
     /// From the lowest up, as images list them.
     pub fn to_vec(&self) -> Vec<LayerRef> {
         let mut layers: Vec<LayerRef> = self.iter().cloned().collect();
