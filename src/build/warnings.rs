@@ -3,9 +3,9 @@
 use super::Request;
 use super::error::BuildError;
 use crate::context::Ignore;
-use crate::dockerfile::{Dockerfile, Lint, ParseErrors, Source};
+use crate::dockerfile::{Dockerfile, Lint, ParseErrors, Source, nearest};
 use crate::event::{EventKind, Events};
-use crate::plan::{self, BaseImages, Findings};
+use crate::plan::{self, Anew, BaseImages, Findings};
 
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
@@ -34,6 +34,16 @@ impl Warnings {
             let near = near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             format!("--build-arg {name} was given, but no ARG asks for it{near}")
         }));
+        if let Anew::Stages(names) = &request.wanted.anew {
+            let stages: Vec<String> =
+                file.stages.iter().filter_map(|stage| stage.from.node.stage_name()).collect();
+            let is_unknown = |name: &&String| !stages.iter().any(|stage| stage.eq_ignore_ascii_case(name));
+            self.lines.extend(names.iter().filter(is_unknown).map(|name| {
+                let near = nearest(&name.to_lowercase(), stages.iter().map(String::as_str));
+                let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                format!("--no-cache-filter {name} was given, but no stage has that name{near}")
+            }));
+        }
         Ok(findings)
     }
 

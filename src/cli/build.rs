@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::caching::CachingArgs;
 use super::call::Call;
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
@@ -21,10 +22,11 @@ use crate::dockerfile::nearest;
 use crate::event;
 use crate::graph::NetworkMode;
 use crate::image::{Form, Platform, Reference};
-use crate::plan::{self, Anew, EPOCH_ARG, Entitlement, parse_epoch};
+use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
 use crate::store::Store;
+use crate::sys::process;
 use crate::ui::{self, Style};
 
 /// Build an image from a Dockerfile.
@@ -61,9 +63,6 @@ pub(super) struct BuildArgs {
     /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
     #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
     allow: Vec<Entitlement>,
-    /// Execute every step, whatever earlier builds have left.
-    #[arg(long)]
-    no_cache: bool,
     /// The platform to build for; for now, only this machine's.
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
@@ -85,9 +84,12 @@ pub(super) struct BuildArgs {
     /// [default: $RBUILD_MAX_USED_SPACE, else no limit]
     #[arg(long, value_name = "SIZE")]
     max_used_space: Option<Bytes>,
-    /// How many steps run at the same time [default: one for each core, at least 2]
+    /// How many steps run at the same time [default: one for each core and each 512 MiB of memory, at least 2 if there is
+    /// memory for them]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    #[command(flatten)]
+    caching: CachingArgs,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -224,7 +226,6 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
     if let Some(name) = tags.iter().find(|name| name.digest.is_some()) {
         return Err(Report::usage(format!("a tag cannot contain a digest: {name}")));
     }
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let extra_hosts = args.names.extra_names();
     let mut entitlements: BTreeSet<Entitlement> = args.allow.into_iter().collect();
     // As with buildx, who gives it to every step allows it to those that ask for it.
@@ -251,11 +252,19 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
             ulimits: args.limits.ulimits(),
             network: args.network.into(),
             extra_hosts,
-            anew: if args.no_cache { Anew::Everything } else { Anew::Nothing },
+            anew: args.caching.anew(),
         },
-        jobs: args.jobs.map_or_else(|| cores.max(2), usize::from),
+        jobs: args.jobs.map_or_else(jobs, usize::from),
     };
     Ok((request, args.names.settings()))
+}
+
+/// As many steps at a time as have a core and some memory each.
+fn jobs() -> usize {
+    const MEMORY: u64 = 512 << 20;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    let room = usize::try_from(process::memory() / MEMORY).unwrap_or(usize::MAX).max(1);
+    cores.min(room)
 }
 
 fn entitlement(text: &str) -> Result<Entitlement, String> {

@@ -5,6 +5,7 @@
 
 pub mod behind;
 mod build;
+mod caching;
 mod call;
 mod confinement;
 mod doctor;

@@ -35,11 +35,7 @@ impl Packer<'_> {
 
     /// A layer that came with an image, as the blob that it came as. What an image only claims of it is believed as long
     /// as nothing contradicts it: otherwise the layer is unpacked, which shows who is right.
-    pub async fn brought_along(
-        &self,
-        diff_id: DiffId,
-        below: &Stack,
-    ) -> Result<ImageLayer, ExportError> {
+    pub async fn brought_along(&self, diff_id: DiffId, below: &Stack) -> Result<ImageLayer, ExportError> {
         let record = self.record(diff_id)?;
         if let Some(known) = self.preferred(&record)? {
             return self.packed(diff_id, known).await;

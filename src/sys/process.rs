@@ -239,3 +239,12 @@ pub fn close_on_exec_from(first: u32) {
         };
     }
 }
+
+/// How much memory this process may take, as far as the machine and its control group say.
+pub fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    let limit = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    limits.into_iter().filter_map(limit).fold(total, u64::min)
+}

@@ -54,3 +54,54 @@ fn no_cache_does_every_step_again() {
     let again = env.rbuild(&["--no-cache", "."]).run().success();
     assert!(again.outcome("RUN echo again").is_some_and(|outcome| outcome.starts_with("DONE")), "{again}");
 }
+
+#[test]
+fn the_steps_of_some_stages_can_be_done_again() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile(
+        "FROM base:1 AS one\nRUN cat /proc/sys/kernel/random/uuid > /one\n\
+         FROM base:1 AS two\nRUN echo two > /two\n\
+         FROM base:1\nCOPY --from=two /two /\nCOPY --from=one /one /\nRUN cat /one > /copy\n",
+    );
+    env.rbuild(&["."]).run().success();
+    let again = env.rbuild(&["-t", "app", "--no-cache-filter", "ONE", "."]).run().success();
+    let is_done = |step| again.outcome(step).is_some_and(|outcome| outcome.starts_with("DONE"));
+    for step in ["RUN cat /proc", "COPY --from=one", "RUN cat /one"] {
+        assert!(is_done(step), "{step}\n{again}");
+    }
+    for step in ["RUN echo two", "COPY --from=two"] {
+        assert_eq!(again.outcome(step), Some("CACHED"), "{step}\n{again}");
+    }
+    // What was made anew is what is found from now on, by all that follows.
+    let third = env.rbuild(&["."]).run().success();
+    for step in ["RUN cat /proc", "COPY --from=one", "RUN cat /one"] {
+        assert_eq!(third.outcome(step), Some("CACHED"), "{step}\n{third}");
+    }
+    env.rbuild(&["run", "--rm", "app", "busybox", "cmp", "/one", "/copy"]).run().success();
+    env.rbuild(&["--no-cache-filter", "on", "."])
+        .run()
+        .success()
+        .says(&["--no-cache-filter on", "did you mean one?"]);
+    env.rbuild(&["--no-cache-filter", "one", "--no-cache", "."]).run().code(2);
+}
+
+#[test]
+fn a_source_that_is_made_again_and_equal_changes_nothing_behind_it() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile(
+        "FROM base:1 AS one\nRUN echo one > /one\nFROM base:1\nCOPY --from=one /one /\nRUN cat /one\n",
+    );
+    env.rbuild(&["."]).run().success();
+    env.dockerfile(
+        "FROM base:1 AS one\nRUN echo  one  > /one\nFROM base:1\nCOPY --from=one /one /\nRUN cat /one\n",
+    );
+    let again = env.rbuild(&["."]).run().success();
+    assert!(again.outcome("RUN echo").is_some_and(|outcome| outcome.starts_with("DONE")), "{again}");
+    for step in ["COPY --from=one", "RUN cat /one"] {
+        assert_eq!(again.outcome(step), Some("CACHED"), "{step}\n{again}");
+    }
+}
