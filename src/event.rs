@@ -42,6 +42,11 @@ pub enum EventKind {
         stream: Stream,
         line: String,
     },
+    /// Something that is to be known of the step, and that its process did not write.
+    Remark {
+        step: StepId,
+        text: String,
+    },
     /// Something measurable below a step, such as a download; `id` tells several of one step apart.
     Progress {
         step: StepId,

@@ -22,7 +22,7 @@ pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::exec::{Executor, HOSTNAME, Key, Output, StepNetworks};
+use crate::exec::{Executor, Explain, Explaining, HOSTNAME, Key, Output, StepNetworks};
 use crate::export::{self, registry::Destination};
 use crate::graph::VertexId;
 use crate::image::{Digest, Form, ImageId, Packing, Reference};
@@ -52,6 +52,8 @@ pub struct Request {
     pub wanted: plan::Request,
     /// How many steps run at the same time.
     pub jobs: usize,
+    /// Who is told why steps were not found.
+    pub explain: Option<Explain>,
 }
 
 /// What came out.
@@ -93,6 +95,9 @@ async fn build_and_warn(
     let workspace = tools.store.workspace()?;
     let sandboxing = Arc::new(tools.sandboxing);
     let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), HOSTNAME);
+    let store = Arc::clone(&tools.store);
+    let explaining = request.explain.clone();
+    let explaining = blocking(move || explaining.map(|to| Explaining::begin(&store, to)).transpose()).await?;
     let executor = Arc::new(Executor {
         graph: Arc::new(plan.graph.clone()),
         layers: layers(&tools.store, &tools.client, &tools.events),
@@ -102,6 +107,7 @@ async fn build_and_warn(
         store: tools.store,
         events: tools.events,
         first_step: steps::FIRST_VERTEX,
+        explaining,
     });
     let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
     if request.rewrite_timestamps && latest.is_none() {

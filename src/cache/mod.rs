@@ -5,6 +5,11 @@
 //!
 //! Not here: how keys come about (`solve`).
 
+mod explain;
+mod ingredients;
+
+pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
+
 use std::sync::Arc;
 
 use crate::image::{Digest, Timestamp};

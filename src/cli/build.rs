@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::caching::CachingArgs;
+use super::caching::{CachingArgs, Explanations};
 use super::call::Call;
 use super::environment::{self, Session};
 use super::limits::LimitArgs;
@@ -20,6 +20,7 @@ use super::{Global, behind, signals};
 use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
+use crate::exec::Explain;
 use crate::graph::NetworkMode;
 use crate::image::{Form, Platform, Reference};
 use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
@@ -153,7 +154,8 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let (from_registries, creds) = (args.registry.clone(), args.creds.clone());
     let max_used_space =
         args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
-    let (request, network) = request(args)?;
+    let (explain, explanations) = args.caching.explain();
+    let (request, network) = request(args, explain)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
         return call.main(&request);
@@ -188,8 +190,12 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
+    let pushed = request.push;
+    let tags = request.tags.clone();
+    drop(request);
+    explanations.into_iter().for_each(Explanations::print);
     let built = built?.map_err(Report::from)?;
-    print_result(&request, &built, quiet);
+    print_result(&tags, pushed, &built, quiet);
     Ok(0)
 }
 
@@ -204,7 +210,7 @@ fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
 }
 
 /// What is to be built, and which machines its steps know.
-fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
+fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, NetworkSettings), Report> {
     let platform = args.platform.unwrap_or_else(Platform::host);
     let builds = args.call.is_build() && !args.check;
     if builds && platform != Platform::host() {
@@ -255,6 +261,7 @@ fn request(args: BuildArgs) -> Result<(Request, NetworkSettings), Report> {
             anew: args.caching.anew(),
         },
         jobs: args.jobs.map_or_else(jobs, usize::from),
+        explain,
     };
     Ok((request, args.names.settings()))
 }
@@ -311,15 +318,15 @@ fn name_and_value(text: &str) -> (String, String) {
 }
 
 /// Quiet: only the digest, for scripts. Otherwise a word to the person, beside the progress.
-fn print_result(request: &Request, built: &Built, quiet: bool) {
+fn print_result(tags: &[Reference], pushed: bool, built: &Built, quiet: bool) {
     let digest = built.pushed.map_or_else(|| built.image.to_string(), |digest| digest.to_string());
     if quiet {
         let _ = writeln!(std::io::stdout(), "{digest}");
         return;
     }
     let mut text = format!("image {}\n", built.image);
-    for tag in &request.tags {
-        let how = if request.push { "pushed" } else { "tagged" };
+    for tag in tags {
+        let how = if pushed { "pushed" } else { "tagged" };
         text.push_str(&format!("{how} {}\n", tag.familiar()));
     }
     if let Some(manifest) = built.pushed {

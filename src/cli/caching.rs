@@ -1,7 +1,12 @@
 //! The options that say which earlier results a build takes.
 
-use clap::Args;
+use std::io::Write as _;
+use std::sync::mpsc::{Receiver, channel};
 
+use clap::{Args, ValueEnum};
+
+use crate::cache::Explanation;
+use crate::exec::Explain;
 use crate::plan::Anew;
 
 #[derive(Debug, Args)]
@@ -13,9 +18,48 @@ pub(super) struct CachingArgs {
     /// The same for the steps of these stages only.
     #[arg(long, value_name = "STAGE[,STAGE...]", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// Say of every step that is executed why no earlier result was taken: under the step, or as lines of JSON on standard
+    /// output.
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    explain: Option<ExplainFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExplainFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Explanations that wait to be printed.
+#[derive(Debug)]
+pub(super) struct Explanations(Receiver<Explanation>);
+
+impl Explanations {
+    /// Prints those that there are; nobody gives any more.
+    pub(super) fn print(self) {
+        for explanation in self.0 {
+            let line = serde_json::to_string(&explanation).expect("explanations have only string keys");
+            // Whoever closed standard output does not want the rest.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
 }
 
 impl CachingArgs {
+    /// Who is told why steps were not found, and what is to be printed of that in the end.
+    pub(super) fn explain(&self) -> (Option<Explain>, Option<Explanations>) {
+        match self.explain {
+            None => (None, None),
+            Some(ExplainFormat::Text) => (Some(Explain::Shown), None),
+            Some(ExplainFormat::Json) => {
+                let (sender, receiver) = channel();
+                (Some(Explain::Sent(sender)), Some(Explanations(receiver)))
+            }
+        }
+    }
+
     pub(super) fn anew(&self) -> Anew {
         let names = self.no_cache_filter.iter().filter(|name| !name.is_empty());
         match (self.no_cache, names.cloned().collect::<Vec<_>>()) {

@@ -9,6 +9,7 @@ mod copy_tree;
 mod death;
 mod directory;
 mod error;
+mod explaining;
 mod known;
 mod network;
 mod owner;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use death::Death;
 pub use error::ExecError;
+pub use explaining::{Explain, Explaining};
 pub use known::Key;
 pub use network::StepNetworks;
 
@@ -83,6 +85,8 @@ pub struct Executor {
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
+    /// Tells of what was not found.
+    pub explaining: Option<Explaining>,
 }
 
 impl Executor {
@@ -186,9 +190,8 @@ impl Worker for Executor {
                 return Ok(lock);
             }
             if !waited {
-                let (step, stream) = (self.step(vertex), crate::event::Stream::Stderr);
-                let line = "waiting for another build that makes this step".to_owned();
-                self.events.log(step, stream, line).await;
+                let text = "waiting for another build that makes this step".to_owned();
+                self.events.send(EventKind::Remark { step: self.step(vertex), text });
             }
             waited = true;
             // Asked again and again instead of waiting in the kernel: that could not be given up.
@@ -199,10 +202,11 @@ impl Worker for Executor {
     async fn execute(
         self: &Arc<Self>,
         vertex: VertexId,
-        _: &Key,
+        key: &Key,
         inputs: &[KnownInput],
     ) -> Result<(Key, Output), ExecError> {
         self.networks.come_nearer(vertex);
+        self.explain(vertex, key, inputs)?;
         let (workspace, upper) = match &self.graph.get(vertex).op {
             Op::Image(_) | Op::Context(_) | Op::Merge(_) => {
                 return Err(ExecError::Unexpected("what is only found is not executed"));

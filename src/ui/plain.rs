@@ -47,6 +47,7 @@ impl<W: Write> Plain<W> {
                 let seconds = self.seconds(step, event.at);
                 self.line(step, format_args!("{seconds:.3} {line}"));
             }
+            EventKind::Remark { step, text } => self.line(step, format_args!("{text}")),
             EventKind::Progress { step, id, current, total, done } => {
                 // A line for the end of each; what lies between is for livelier displays.
                 if done {

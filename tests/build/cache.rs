@@ -105,3 +105,32 @@ fn a_source_that_is_made_again_and_equal_changes_nothing_behind_it() {
         assert_eq!(again.outcome(step), Some("CACHED"), "{step}\n{again}");
     }
 }
+
+#[test]
+fn a_miss_is_explained() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    let file =
+        |value: &str, command: &str| format!("FROM base:1\nENV FOO={value}\nRUN echo one\nRUN {command}\n");
+    env.dockerfile(&file("a", "echo two"));
+    let first = env.rbuild(&["--explain", "."]).run().success();
+    first.says(&["not cached: nothing like it has been built here"]);
+    env.dockerfile(&file("b", "echo two"));
+    let changed = env.rbuild(&["--explain", "."]).run().success();
+    changed.says(&[
+        "not cached: env FOO changed a ▸ b\n",
+        "env FOO changed a ▸ b; [2/3] RUN echo one was made anew\n",
+    ]);
+    env.dockerfile(&file("b", "echo  2"));
+    let told = env.rbuild(&["--explain=json", "."]).run().success();
+    let lines: Vec<serde_json::Value> =
+        told.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    assert_eq!(lines[0]["step"], "[3/3] RUN echo  2");
+    let expected = serde_json::json!([{"what": "command", "before": "echo two", "after": "echo  2"}]);
+    assert_eq!(lines[0]["differences"], expected, "{told}");
+    env.rbuild(&["--explain", "--no-cache", "."]).run().success().says(&["it was to be done anew"]);
+    let cached = env.rbuild(&["--explain=json", "."]).run().success();
+    cached.prints("");
+}

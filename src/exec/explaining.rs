@@ -1,0 +1,79 @@
+//! What is told of a step that was not found.
+
+use std::collections::HashSet;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+
+use super::Executor;
+use super::error::ExecError;
+use super::known::{Key, KnownInput};
+use crate::cache::{Explanation, Miss, MissedInput, explain};
+use crate::event::EventKind;
+use crate::graph::VertexId;
+use crate::solve::content_digest;
+use crate::store::{StepRecord, Store, StoreError};
+
+/// Where explanations go.
+#[derive(Debug, Clone)]
+pub enum Explain {
+    /// Under the step, for people.
+    Shown,
+    Sent(Sender<Explanation>),
+}
+
+/// What is needed to explain.
+#[derive(Debug)]
+pub struct Explaining {
+    to: Explain,
+    /// What there was before this build.
+    records: Vec<(String, StepRecord)>,
+    /// What this build has made.
+    made: Mutex<HashSet<VertexId>>,
+}
+
+impl Explaining {
+    pub fn begin(store: &Store, to: Explain) -> Result<Self, StoreError> {
+        Ok(Self { to, records: store.records()?, made: Mutex::default() })
+    }
+
+    fn is_made(&self, vertex: VertexId) -> bool {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&vertex)
+    }
+}
+
+impl Executor {
+    /// Says why a step has to be executed, if anybody wants to know.
+    pub(super) fn explain(
+        &self,
+        vertex: VertexId,
+        key: &Key,
+        inputs: &[KnownInput],
+    ) -> Result<(), ExecError> {
+        let Some(explaining) = &self.explaining else { return Ok(()) };
+        let it = self.graph.get(vertex);
+        let input = |(input, vertex): (&KnownInput, &VertexId)| MissedInput {
+            name: self.graph.get(*vertex).name.clone(),
+            key: input.key.step.map(|key| key.0),
+            content: input.content.as_ref().map(content_digest),
+            is_new: explaining.is_made(*vertex),
+        };
+        let miss = Miss {
+            name: it.name.clone(),
+            key: key.step.ok_or(ExecError::Unexpected("a step that is executed has a key"))?.0,
+            definition: it.op.definition(),
+            inputs: inputs.iter().zip(&it.inputs).map(input).collect(),
+            forced: it.forced,
+        };
+        let explanation = explain(&miss, &explaining.records, |_, _| None);
+        explaining.made.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex);
+        match &explaining.to {
+            Explain::Shown => {
+                self.events
+                    .send(EventKind::Remark { step: self.step(vertex), text: explanation.to_string() });
+            }
+            // Whoever does not listen any more does not want to know.
+            Explain::Sent(to) => drop(to.send(explanation)),
+        }
+        Ok(())
+    }
+}
