@@ -18,7 +18,8 @@ const COMMON: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "u
 #[derive(Debug, Clone)]
 pub struct BaseSource {
     pub store: Arc<Store>,
-    pub client: Client,
+    /// None where only the store is asked.
+    pub registry: Option<Client>,
     pub platform: Platform,
     /// Ask the registry even when the store has the name.
     pub always_ask: bool,
@@ -58,6 +59,8 @@ pub enum FindError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the store does not have the image, and nobody else is asked")]
+    NotHere,
 }
 
 impl BaseSource {
@@ -78,6 +81,7 @@ impl BaseSource {
                 BuildError::BaseImage { error: Box::new(error), near: near(name, file), place: place() }
             }
             FindError::Store(error) => BuildError::Store(error),
+            FindError::NotHere => BuildError::NotHere,
         })?;
         step.done();
         let image = BaseImage { name: reference.to_string(), digest: found.digest, config: found.config };
@@ -107,7 +111,8 @@ impl BaseSource {
 
     /// Asks a registry for an image, and notes where its layers can be had.
     pub(super) async fn ask(&self, reference: &Reference) -> Result<ResolvedImage, FindError> {
-        let resolved = registry::resolve(&self.client, reference, &self.platform).await?;
+        let client = self.registry.as_ref().ok_or(FindError::NotHere)?;
+        let resolved = registry::resolve(client, reference, &self.platform).await?;
         if resolved.config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
             let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
             let asked =

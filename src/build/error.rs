@@ -30,6 +30,9 @@ pub enum BuildError {
     Plan { text: Box<Source>, diagnostics: Vec<Diagnostic> },
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// Only where nothing but the store was to be asked.
+    #[error("the store does not have all base images")]
+    NotHere,
     #[error("{error}")]
     BaseName { error: ReferenceError, place: Place },
     /// `near` is a stage or a common image whose name is nearly the same.

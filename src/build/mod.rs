@@ -3,6 +3,7 @@
 mod assemble;
 mod base;
 mod error;
+mod known;
 mod pull;
 mod seal;
 mod steps;
@@ -16,13 +17,15 @@ use std::sync::Arc;
 pub use crate::container::Tools;
 pub use base::{BaseSource, FindError, Found, ImageName};
 pub use error::{BuildError, Place};
+pub use known::build_known;
 pub use pull::{PullError, Pulled, pull};
 pub use steps::{Step, Steps, layers};
 pub use warnings::{broken_rules, check};
 
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::exec::{Executor, Explain, Explaining, HOSTNAME, Key, Output, StepNetworks};
+use crate::event::Events;
+use crate::exec::{Executor, Explain, Explaining, HOSTNAME, Key, LookUps, Output, StepNetworks};
 use crate::export::{self, registry::Destination};
 use crate::graph::VertexId;
 use crate::image::{Digest, Form, ImageId, Packing, Reference};
@@ -78,7 +81,7 @@ pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError>
 pub async fn plan(request: &Request, tools: &Tools) -> Result<Plan, BuildError> {
     let steps = Steps::new(tools.events.clone());
     let mut warnings = Warnings::default();
-    let planned = load_and_plan(request, tools, &steps, &mut warnings).await;
+    let planned = load_and_plan(request, &base_source(request, tools), &steps, &mut warnings).await;
     warnings.sum_up(&tools.events);
     planned.map(|(_, _, plan)| plan)
 }
@@ -90,7 +93,8 @@ async fn build_and_warn(
 ) -> Result<Built, BuildError> {
     let steps = Steps::new(tools.events.clone());
     sweep(&tools.store);
-    let (file, context, plan) = load_and_plan(request, &tools, &steps, warnings).await?;
+    let base = base_source(request, &tools);
+    let (file, context, plan) = load_and_plan(request, &base, &steps, warnings).await?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
     let sandboxing = Arc::new(tools.sandboxing);
@@ -99,14 +103,10 @@ async fn build_and_warn(
     let explaining = request.explain.clone();
     let explaining = blocking(move || explaining.map(|to| Explaining::begin(&store, to)).transpose()).await?;
     let executor = Arc::new(Executor {
-        graph: Arc::new(plan.graph.clone()),
+        known: look_ups(&plan, context, &tools.store, &tools.events),
         layers: layers(&tools.store, &tools.client, &tools.events),
-        context: Arc::new(context.into_tree()),
         networks: StepNetworks::new(&plan.graph, networks),
         sandboxing,
-        store: tools.store,
-        events: tools.events,
-        first_step: steps::FIRST_VERTEX,
         explaining,
     });
     let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
@@ -130,6 +130,17 @@ async fn build_and_warn(
     step.ended(built)
 }
 
+/// What there is of a plan's steps.
+fn look_ups(plan: &Plan, context: LocalContext, store: &Arc<Store>, events: &Events) -> LookUps {
+    LookUps {
+        graph: Arc::new(plan.graph.clone()),
+        store: Arc::clone(store),
+        context: Arc::new(context.into_tree()),
+        events: events.clone(),
+        first_step: steps::FIRST_VERTEX,
+    }
+}
+
 /// Starts removing what killed processes have left. Nobody waits for it; what it does not manage is left to the next.
 fn sweep(store: &Store) {
     tokio::task::spawn_blocking(store.sweeping());
@@ -138,7 +149,7 @@ fn sweep(store: &Store) {
 /// Everything that comes before the first step is executed.
 async fn load_and_plan(
     request: &Request,
-    tools: &Tools,
+    base: &BaseSource,
     steps: &Steps,
     warnings: &mut Warnings,
 ) -> Result<(Dockerfile, LocalContext, Plan), BuildError> {
@@ -149,7 +160,7 @@ async fn load_and_plan(
     });
     let (file, context) = loaded?;
     let mut images = BaseImages::new();
-    let plan = make_plan(&file, request, tools, steps, &mut images).await;
+    let plan = make_plan(&file, request, base, steps, &mut images).await;
     let findings = warnings.check(&file, request, &images, context.tree().ignore())?;
     let plan = plan?;
     if findings.fatal {
@@ -212,20 +223,23 @@ fn find_dockerfile(request: &Request) -> Result<(PathBuf, String), BuildError> {
     }
 }
 
+fn base_source(request: &Request, tools: &Tools) -> BaseSource {
+    BaseSource {
+        store: Arc::clone(&tools.store),
+        registry: Some(tools.client.clone()),
+        platform: request.wanted.platform.clone(),
+        always_ask: request.pull,
+    }
+}
+
 /// Plans, finding base images as they turn out to be needed.
 async fn make_plan(
     file: &Dockerfile,
     request: &Request,
-    tools: &Tools,
+    base: &BaseSource,
     steps: &Steps,
     images: &mut BaseImages,
 ) -> Result<Plan, BuildError> {
-    let base = BaseSource {
-        store: Arc::clone(&tools.store),
-        client: tools.client.clone(),
-        platform: request.wanted.platform.clone(),
-        always_ask: request.pull,
-    };
     loop {
         match plan::plan(file, &request.wanted, images) {
             Ok(Planned::Ready(plan)) => return Ok(*plan),

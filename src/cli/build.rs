@@ -23,7 +23,7 @@ use crate::event;
 use crate::exec::Explain;
 use crate::graph::NetworkMode;
 use crate::image::{Form, Platform, Reference};
-use crate::plan::{self, EPOCH_ARG, Entitlement, parse_epoch};
+use crate::plan::{self, Anew, EPOCH_ARG, Entitlement, parse_epoch};
 use crate::registry::Client;
 use crate::sandbox::{NetworkSettings, Sandboxing, Settings};
 use crate::store::Store;
@@ -166,6 +166,12 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     }
     let mut registries = registry::settings(global, &from_registries)?;
     creds.add_to(&mut registries, &request.tags)?;
+    if dump.is_none()
+        && let Some(built) = built_before(global, &request, &registries, style)
+    {
+        print_result(&request.tags, false, &built, quiet);
+        return Ok(0);
+    }
     // Before the first thread: only then can the process move into a namespace.
     let Session { store, entered, settings: registries } = environment::enter(global, registries)?;
     let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })?;
@@ -197,6 +203,27 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let built = built?.map_err(Report::from)?;
     print_result(&tags, pushed, &built, quiet);
     Ok(0)
+}
+
+/// The result of a build of which nothing has to be made, told without a namespace. Whatever else there is to be said is left
+/// to a build that is begun as any other.
+fn built_before(
+    global: &Global,
+    request: &Request,
+    registries: &crate::registry::Settings,
+    style: Style,
+) -> Option<Built> {
+    if request.push || request.pull || request.wanted.anew == Anew::Everything {
+        return None;
+    }
+    let store = environment::foresee(global)?;
+    let (events, receiver) = event::channel();
+    let client = Client::new(registries.clone(), events.clone());
+    let built = signals::on_this_thread(build::build_known(request, &store, &client, &events));
+    drop((events, client, store));
+    let built = built?.ok().flatten()?;
+    let _ = ui::show(receiver, style, std::io::stderr()).join();
+    Some(built)
 }
 
 /// Starts what keeps the store within its limit, unless this build has added nothing.

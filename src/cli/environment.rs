@@ -26,9 +26,22 @@ pub(super) struct Session {
 /// Moves this process, which has one thread, into a namespace and opens the store there. The files of the user, which
 /// the settings come from, have been read as the user.
 pub(super) fn enter(global: &Global, settings: Settings) -> Result<Session, Report> {
+    let foresight = foresight(global);
     let (root, entered) = enter_namespace(global)?;
-    let store = Arc::new(Store::ensure(&root).map_err(Report::from)?);
-    Ok(Session { store, entered, settings })
+    let store = Store::ensure(&root).map_err(Report::from)?;
+    // For its own sake nobody needs it.
+    let _ = store.leave_word(&foresight);
+    Ok(Session { store: Arc::new(store), entered, settings })
+}
+
+/// The store as this process would see it if it had moved, if that is known; to be looked into only.
+pub(super) fn foresee(global: &Global) -> Option<Arc<Store>> {
+    let store = Store::foreseen(&store_root(global).ok()?, &foresight(global));
+    store.ok().flatten().map(Arc::new)
+}
+
+fn foresight(global: &Global) -> String {
+    with_host(|host| sandbox::foresight(host, global.isolation))
 }
 
 /// Moves this process, which has one thread, into a namespace and opens a store that is there already.

@@ -41,7 +41,7 @@ pub(super) fn main(global: &Global, args: PullArgs) -> Result<i32, Report> {
     let pulled = transfer::run(opened, args.quiet, |tools| async move {
         let base = BaseSource {
             store: tools.store.clone(),
-            client: tools.client.clone(),
+            registry: Some(tools.client.clone()),
             platform,
             always_ask: true,
         };

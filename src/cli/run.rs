@@ -121,7 +121,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
     let client = Client::new(registries, events.clone());
     let base = BaseSource {
         store: store.clone(),
-        client: client.clone(),
+        registry: Some(client.clone()),
         platform: Platform::host(),
         always_ask: false,
     };

@@ -1,14 +1,18 @@
 //! What look-ups know a step by, and where they look.
 
+use std::sync::Arc;
+
 use crate::cache::{LocalCache, Remembered, Step};
-use crate::graph::{InputKey, Op, VertexId};
+use crate::context::{Forgetful, Selector, Tree, fingerprint};
+use crate::event::{EventKind, Events, StepId};
+use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Stack};
-use crate::solve::{Found, Ingredient, Input, StepKey, content_digest, record_digest};
-use crate::store::{SnapshotId, StepRecord};
+use crate::solve::{Finder, Found, Ingredient, Input, Progress, StepKey, content_digest, record_digest};
+use crate::store::{SnapshotId, StepRecord, Store};
 
 use super::error::ExecError;
-use super::{Executor, Files, Output};
+use super::{Files, Output, selectors};
 
 /// What a vertex is known by.
 #[derive(Debug, Clone, Default)]
@@ -66,13 +70,64 @@ fn key(
     Some(StepKey::new(record, &ingredients?))
 }
 
-impl Executor {
+/// Everything that look-ups need: nothing in here takes a namespace.
+#[derive(Debug)]
+pub struct LookUps {
+    pub graph: Arc<Graph>,
+    pub store: Arc<Store>,
+    pub context: Arc<Tree>,
+    pub events: Events,
+    /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
+    pub first_step: u32,
+}
+
+impl Finder for LookUps {
+    type Key = Key;
+    type Output = Output;
+    type Error = ExecError;
+
+    fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
+        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, &Forgetful)?)
+    }
+
+    fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
+        self.look_up(vertex, inputs)
+    }
+
+    fn progress(&self, vertex: VertexId, progress: Progress) {
+        let (step, it) = (self.step(vertex), self.graph.get(vertex));
+        // Nothing is done in these that would have to be told.
+        if matches!(it.op, Op::Context(_) | Op::Merge(_)) {
+            return;
+        }
+        self.events.send(match progress {
+            Progress::Started => EventKind::Started { step, name: it.name.clone() },
+            Progress::Cached => EventKind::Cached { step },
+            Progress::Shared => EventKind::Shared { step },
+            Progress::Done => EventKind::Done { step },
+            Progress::Canceled => EventKind::Canceled { step },
+        });
+    }
+}
+
+impl LookUps {
+    pub fn step(&self, vertex: VertexId) -> StepId {
+        StepId(self.first_step + u32::try_from(vertex.index()).expect("a graph has fewer vertices"))
+    }
+
+    fn cache(&self) -> LocalCache {
+        LocalCache::new(Arc::clone(&self.store))
+    }
+
+    /// What an operation reads of an input.
+    pub(super) fn selected(&self, vertex: VertexId, slot: Slot) -> Result<Vec<Selector>, ExecError> {
+        let it = self.graph.get(vertex);
+        let counts = it.op.input_keys(it.inputs.len()).swap_remove(slot);
+        Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
+    }
+
     /// Looks for an earlier result.
-    pub(super) fn look_up(
-        &self,
-        vertex: VertexId,
-        inputs: &[KnownInput],
-    ) -> Result<Found<Key, Output>, ExecError> {
+    fn look_up(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
         let it = self.graph.get(vertex);
         match &it.op {
             Op::Image(op) => {

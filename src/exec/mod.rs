@@ -15,6 +15,7 @@ mod network;
 mod owner;
 mod run;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +23,17 @@ use std::time::Duration;
 pub use death::Death;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
-pub use known::Key;
+pub use known::{Key, LookUps};
 pub use network::StepNetworks;
 
-use crate::cache::LocalCache;
-use crate::context::{Forgetful, Parents, SelectError, Selector, Tree, fingerprint};
-use crate::event::{EventKind, Events, StepId};
-use crate::graph::{Graph, Op, Selection, Slot, SourcePath, VertexId};
+use crate::context::{Forgetful, Parents, SelectError, Selector, fingerprint};
+use crate::event::EventKind;
+use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Layers, Stack};
 use crate::sandbox::Sandboxing;
-use crate::solve::{Found, Progress, Worker};
-use crate::store::{Lock, Store, Workspace};
+use crate::solve::{Finder, Found, Progress, Worker};
+use crate::store::{Lock, Workspace};
 use crate::sys::blocking;
 use known::KnownInput;
 
@@ -76,28 +76,23 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// Everything that operations need.
 #[derive(Debug)]
 pub struct Executor {
-    pub graph: Arc<Graph>,
-    pub store: Arc<Store>,
+    pub known: LookUps,
     pub layers: Layers,
-    pub context: Arc<Tree>,
     pub sandboxing: Arc<Sandboxing>,
     pub networks: StepNetworks,
-    pub events: Events,
-    /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
-    pub first_step: u32,
     /// Tells of what was not found.
     pub explaining: Option<Explaining>,
 }
 
+impl Deref for Executor {
+    type Target = LookUps;
+
+    fn deref(&self) -> &LookUps {
+        &self.known
+    }
+}
+
 impl Executor {
-    pub fn step(&self, vertex: VertexId) -> StepId {
-        StepId(self.first_step + u32::try_from(vertex.index()).expect("a graph has fewer vertices"))
-    }
-
-    fn cache(&self) -> LocalCache {
-        LocalCache::new(Arc::clone(&self.store))
-    }
-
     /// Takes over a finished directory of changes as the result of a step.
     async fn finish(
         self: &Arc<Self>,
@@ -143,23 +138,26 @@ fn selectors(selections: &[Selection]) -> Result<Vec<Selector>, SelectError> {
     selections.iter().map(selector).collect()
 }
 
-impl Executor {
-    fn selected(&self, vertex: VertexId, slot: Slot) -> Result<Vec<Selector>, ExecError> {
-        let it = self.graph.get(vertex);
-        let counts = it.op.input_keys(it.inputs.len()).swap_remove(slot);
-        Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
+impl Finder for Executor {
+    type Key = Key;
+    type Output = Output;
+    type Error = ExecError;
+
+    fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
+        self.known.outside(vertex, slot)
+    }
+
+    fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
+        self.known.find(vertex, inputs)
+    }
+
+    fn progress(&self, vertex: VertexId, progress: Progress) {
+        self.known.progress(vertex, progress);
     }
 }
 
 impl Worker for Executor {
-    type Key = Key;
-    type Output = Output;
-    type Error = ExecError;
     type Claim = Lock;
-
-    fn outside(&self, vertex: VertexId, slot: usize) -> Result<Digest, ExecError> {
-        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, &Forgetful)?)
-    }
 
     async fn content(&self, vertex: VertexId, slot: usize, input: &Output) -> Result<Digest, ExecError> {
         let layers = input.files().map(|files| files.layers.to_vec()).unwrap_or_default();
@@ -173,10 +171,6 @@ impl Worker for Executor {
             Ok(fingerprint(&tree, &selectors, &Forgetful)?)
         })
         .await
-    }
-
-    fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
-        self.look_up(vertex, inputs)
     }
 
     async fn claim(&self, vertex: VertexId, key: &Key) -> Result<Lock, ExecError> {
@@ -221,20 +215,5 @@ impl Worker for Executor {
 
     async fn settled(&self) {
         self.sandboxing.endings.all().await;
-    }
-
-    fn progress(&self, vertex: VertexId, progress: Progress) {
-        let (step, it) = (self.step(vertex), self.graph.get(vertex));
-        // Nothing is done in these that would have to be told.
-        if matches!(it.op, Op::Context(_) | Op::Merge(_)) {
-            return;
-        }
-        self.events.send(match progress {
-            Progress::Started => EventKind::Started { step, name: it.name.clone() },
-            Progress::Cached => EventKind::Cached { step },
-            Progress::Shared => EventKind::Shared { step },
-            Progress::Done => EventKind::Done { step },
-            Progress::Canceled => EventKind::Canceled { step },
-        });
     }
 }

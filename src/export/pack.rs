@@ -33,6 +33,17 @@ impl Packer<'_> {
         }))
     }
 
+    /// The uppermost of some layers, if nothing has to be done to know it.
+    pub fn known(&self, layers: &Stack, latest: Option<i64>) -> Result<Option<ImageLayer>, ExportError> {
+        match layers.top() {
+            Some(LayerRef::Image(diff_id)) if self.packing.is_none() => {
+                Ok(Some(ImageLayer { diff_id: *diff_id, blob: None, sources: Vec::new() }))
+            }
+            Some(LayerRef::Made(snapshot) | LayerRef::Linked(snapshot)) => self.sealed(snapshot, latest),
+            Some(LayerRef::Image(_)) | None => Ok(None),
+        }
+    }
+
     /// A layer that came with an image, as the blob that it came as. What an image only claims of it is believed as long
     /// as nothing contradicts it: otherwise the layer is unpacked, which shows who is right.
     pub async fn brought_along(&self, diff_id: DiffId, below: &Stack) -> Result<ImageLayer, ExportError> {
@@ -68,25 +79,11 @@ impl Packer<'_> {
         below: &Stack,
         latest: Option<i64>,
     ) -> Result<ImageLayer, ExportError> {
-        let store = self.layers.store();
-        let seal_key = latest.map_or_else(|| snapshot.to_string(), |latest| format!("{snapshot}.{latest}"));
-        if let Some(SealRecord { diff_id, .. }) = store.record(&seal_key)? {
-            let record = self.record(diff_id)?;
-            let fits = |known: &KnownBlob| match self.packing {
-                Some(Packing { codec, force: true }) => known.blob.compression() == Some(codec.compression),
-                Some(Packing { force: false, .. }) | None => true,
-            };
-            let there = |known: &&KnownBlob| {
-                fits(known) && matches!(store.blobs().size(&known.blob.digest), Ok(Some(_)))
-            };
-            if let Some(known) = record.verified().find(there) {
-                return Ok(layer_of(diff_id, known));
-            }
-            // A layer that was collected meanwhile has to be noted again.
-            if self.packing.is_none() && record.snapshot.as_ref().is_some_and(|id| store.has_snapshot(id)) {
-                return Ok(ImageLayer { diff_id, blob: None, sources: Vec::new() });
-            }
+        if let Some(sealed) = self.sealed(snapshot, latest)? {
+            return Ok(sealed);
         }
+        let store = self.layers.store();
+        let seal_key = seal_key(snapshot, latest);
         let below = self.layers.directories(&below.to_vec()).await?;
         let (store, id) = (Arc::clone(store), snapshot.clone());
         let codec = self.packing.map(|packing| packing.codec);
@@ -120,6 +117,28 @@ impl Packer<'_> {
             ));
         }
         Ok(ImageLayer { diff_id: sealed.diff_id, blob: sealed.blob, sources: Vec::new() })
+    }
+
+    /// A layer that was sealed before, as it is wanted now.
+    fn sealed(&self, snapshot: &SnapshotId, latest: Option<i64>) -> Result<Option<ImageLayer>, ExportError> {
+        let store = self.layers.store();
+        let Some(SealRecord { diff_id, .. }) = store.record(&seal_key(snapshot, latest))? else {
+            return Ok(None);
+        };
+        let record = self.record(diff_id)?;
+        let fits = |known: &KnownBlob| match self.packing {
+            Some(Packing { codec, force: true }) => known.blob.compression() == Some(codec.compression),
+            Some(Packing { force: false, .. }) | None => true,
+        };
+        let there =
+            |known: &&KnownBlob| fits(known) && matches!(store.blobs().size(&known.blob.digest), Ok(Some(_)));
+        if let Some(known) = record.verified().find(there) {
+            return Ok(Some(layer_of(diff_id, known)));
+        }
+        // A layer that was collected meanwhile has to be noted again.
+        let is_noted = record.snapshot.as_ref().is_some_and(|id| store.has_snapshot(id));
+        let alone = ImageLayer { diff_id, blob: None, sources: Vec::new() };
+        Ok((self.packing.is_none() && is_noted).then_some(alone))
     }
 
     /// A layer as a blob that is known of it, or, where that is not how it is wanted and it has to be, compressed again.
@@ -201,6 +220,10 @@ impl Sending {
         }
         Ok(packed)
     }
+}
+
+fn seal_key(snapshot: &SnapshotId, latest: Option<i64>) -> String {
+    latest.map_or_else(|| snapshot.to_string(), |latest| format!("{snapshot}.{latest}"))
 }
 
 fn layer_of(diff_id: DiffId, known: &KnownBlob) -> ImageLayer {

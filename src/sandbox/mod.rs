@@ -30,6 +30,7 @@ mod descendants;
 mod devices;
 mod emulate;
 mod endings;
+mod foresight;
 mod group;
 mod init;
 mod isolation;
@@ -57,6 +58,7 @@ pub use attempt::{Attempt, Inside, NetworkTried, OverlayTried, ProcTried, Tried}
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use cgroup::{Cgroup, LimitError};
 pub use endings::Endings;
+pub use foresight::foresight;
 pub use isolation::{Choice, Closed, Entered, Host, IsolationError, Rung, enter};
 pub use layering::{Layering, Layerings};
 pub use lent::Mapper;

@@ -1,13 +1,51 @@
 //! The first pass: what is known without doing anything.
 
-use super::{Failed, Found, Input, Worker};
+use super::{Failed, Finder, Found, Input, Progress, Solution};
 use crate::graph::{Graph, Op, VertexId};
 
 /// What the first pass knows of a vertex.
-pub(super) type Known<W> = Found<<W as Worker>::Key, <W as Worker>::Output>;
+pub(super) type Known<W> = Found<<W as Finder>::Key, <W as Finder>::Output>;
+
+/// What became of a whole graph.
+type Solved<W> = Solution<<W as Finder>::Key, <W as Finder>::Output>;
+
+/// What a graph has led to, if the results of all targets are at hand; otherwise nothing is told.
+pub fn known<W: Finder>(
+    graph: &Graph,
+    targets: &[VertexId],
+    finder: &W,
+) -> Result<Option<Solved<W>>, Failed<W::Error>> {
+    let known = look_up(graph, &needed(graph, targets), finder)?;
+    if !is_over(&known, targets) {
+        return Ok(None);
+    }
+    tell(graph, &known, true, finder);
+    let solved = |found: Known<W>| super::Solved { key: found.key, output: found.output, cached: true };
+    Ok(Some(Solution::new(known.into_iter().map(|found| found.map(solved)).collect())))
+}
+
+/// Whether nothing has to be made for the targets.
+pub(super) fn is_over<K, O>(known: &[Option<Found<K, O>>], targets: &[VertexId]) -> bool {
+    targets.iter().all(|target| has_output(known[target.index()].as_ref()))
+}
+
+fn has_output<K, O>(found: Option<&Found<K, O>>) -> bool {
+    found.is_some_and(|found| found.known && found.output.is_some())
+}
+
+/// Tells of what was found. What was only passed by may still be needed, unless it is over.
+pub(super) fn tell<W: Finder>(graph: &Graph, known: &[Option<Known<W>>], is_over: bool, finder: &W) {
+    for (vertex, _) in graph.iter() {
+        let found = known[vertex.index()].as_ref();
+        if has_output(found) || is_over && found.is_some_and(|found| found.known) {
+            finder.progress(vertex, Progress::Started);
+            finder.progress(vertex, Progress::Cached);
+        }
+    }
+}
 
 /// Looks up every vertex that a target needs, in order; none for those that build upon what is not known.
-pub(super) fn look_up<W: Worker>(
+pub(super) fn look_up<W: Finder>(
     graph: &Graph,
     needed: &[bool],
     worker: &W,
@@ -31,7 +69,7 @@ pub(super) fn look_up<W: Worker>(
     Ok(known)
 }
 
-fn look_up_one<W: Worker>(
+fn look_up_one<W: Finder>(
     graph: &Graph,
     vertex: VertexId,
     inputs: &[&Known<W>],

@@ -10,12 +10,13 @@
 //! is not taken for what an earlier execution has led to, unless its content is the same.
 //!
 //! Not here: what an operation does, and where results are kept. This module has never heard of containers; it talks to a
-//! [`Worker`].
+//! [`Finder`] and a [`Worker`].
 
 mod first;
 mod key;
 mod schedule;
 
+pub use first::known;
 pub use key::{Ingredient, StepKey, content_digest, record_digest};
 pub use schedule::{Failed, Solution, solve};
 
@@ -24,18 +25,32 @@ use std::sync::Arc;
 use crate::graph::VertexId;
 use crate::image::Digest;
 
-/// Looks results up and makes them.
-pub trait Worker: Send + Sync + 'static {
+/// Looks earlier results up. All of it blocks the thread, shortly.
+pub trait Finder: Send + Sync + 'static {
     /// What look-ups know a vertex by; cheap to clone.
     type Key: Clone + Send + Sync + 'static;
     /// What a vertex yields; cheap to clone.
     type Output: Clone + Send + Sync + 'static;
     type Error: Send + 'static;
+
+    /// The digest of what an operation reads of files outside the graph.
+    fn outside(&self, vertex: VertexId, slot: usize) -> Result<Digest, Self::Error>;
+
+    /// Looks for earlier results, with as much as is known of the inputs.
+    fn find(
+        &self,
+        vertex: VertexId,
+        inputs: &[Input<Self::Key, Self::Output>],
+    ) -> Result<Found<Self::Key, Self::Output>, Self::Error>;
+
+    /// Tells how it goes; see [`Progress`].
+    fn progress(&self, vertex: VertexId, progress: Progress);
+}
+
+/// Makes results.
+pub trait Worker: Finder {
     /// Held while a step is made, so that no other process makes it, too.
     type Claim: Send;
-
-    /// The digest of what an operation reads of files outside the graph. Blocks the thread.
-    fn outside(&self, vertex: VertexId, slot: usize) -> Result<Digest, Self::Error>;
 
     /// The digest of what an operation reads of the result of another one.
     fn content(
@@ -44,13 +59,6 @@ pub trait Worker: Send + Sync + 'static {
         slot: usize,
         input: &Self::Output,
     ) -> impl Future<Output = Result<Digest, Self::Error>> + Send;
-
-    /// Looks for earlier results, with as much as is known of the inputs. Blocks the thread, shortly.
-    fn find(
-        &self,
-        vertex: VertexId,
-        inputs: &[Input<Self::Key, Self::Output>],
-    ) -> Result<Found<Self::Key, Self::Output>, Self::Error>;
 
     /// Waits until nobody else makes this step.
     fn claim(
@@ -71,9 +79,6 @@ pub trait Worker: Send + Sync + 'static {
     fn settled(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
-
-    /// Tells how it goes; see [`Progress`].
-    fn progress(&self, vertex: VertexId, progress: Progress);
 }
 
 /// What is known of an input.

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::first::{self, Known};
-use super::{Found, Input, Progress, Solved, Worker};
+use super::{Finder, Input, Progress, Solved, Worker};
 use crate::graph::{Graph, Op, VertexId};
 use crate::sys::blocking;
 
@@ -17,6 +17,10 @@ use crate::sys::blocking;
 pub struct Solution<K, O>(Vec<Option<Solved<K, O>>>);
 
 impl<K, O> Solution<K, O> {
+    pub(super) fn new(solved: Vec<Option<Solved<K, O>>>) -> Self {
+        Self(solved)
+    }
+
     pub fn get(&self, vertex: VertexId) -> Option<&Solved<K, O>> {
         self.0.get(vertex.index())?.as_ref()
     }
@@ -57,15 +61,8 @@ pub async fn solve<W: Worker>(
     };
     // Whoever tells of the failure needs to have told of the step.
     let known = known.inspect_err(|failed| worker.progress(failed.vertex, Progress::Started))?;
-    let is_over = targets.iter().all(|target| has_output(known[target.index()].as_ref()));
-    for (vertex, _) in graph.iter() {
-        let found = known[vertex.index()].as_ref();
-        // What was only passed by may still be needed.
-        if has_output(found) || is_over && found.is_some_and(|found| found.known) {
-            worker.progress(vertex, Progress::Started);
-            worker.progress(vertex, Progress::Cached);
-        }
-    }
+    let is_over = first::is_over(&known, targets);
+    first::tell(graph, &known, is_over, &**worker);
     for (vertex, _) in graph.iter() {
         let found = known[vertex.index()].as_ref().filter(|found| found.known);
         found
@@ -131,10 +128,6 @@ pub async fn solve<W: Worker>(
     Ok(Solution(second.states.iter().map(|state| state.solved.borrow().clone()).collect()))
 }
 
-fn has_output<K, O>(found: Option<&Found<K, O>>) -> bool {
-    found.is_some_and(|found| found.known && found.output.is_some())
-}
-
 /// The second pass: what is made, from the target down.
 struct Second<W: Worker> {
     graph: Arc<Graph>,
@@ -151,7 +144,7 @@ struct State<W: Worker> {
     begun: AtomicBool,
 }
 
-type Inputs<W> = Vec<Input<<W as Worker>::Key, <W as Worker>::Output>>;
+type Inputs<W> = Vec<Input<<W as Finder>::Key, <W as Finder>::Output>>;
 
 impl<W: Worker> State<W> {
     fn new(known: Option<Known<W>>) -> Self {

@@ -6,6 +6,7 @@
 //!   blobs/sha256/<hex>       compressed layers, configs, manifests, as they came or were sent
 //!   snapshots/<id>/          one layer's tree: just its own changes, immutable
 //!   records/<kind>/<key>     small JSON answers: step key ▸ snapshot, diff id ▸ snapshot and blobs, …
+//!   records/views/<key>      which snapshots processes can read that move into the same namespace
 //!   records/synced           until when the records of which boot have reached the disk
 //!   locks/<name>             held while something is made that another process may want too
 //!   pins/<process>           what a living process works with, locked by it; see `pins`
@@ -35,6 +36,7 @@ mod repair;
 mod session;
 mod snapshots;
 mod tag;
+mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -62,6 +64,7 @@ use crate::sys::namespace::read_setting;
 use crate::sys::{At, IoError, ownership};
 use pins::Pins;
 use records::{Reading, Records};
+use view::View;
 
 const VERSION: u32 = 1;
 
@@ -74,6 +77,8 @@ pub struct Store {
     pins: Pins,
     /// Names the id map of this process's user namespace.
     id_map: String,
+    /// Which snapshots mean something to it.
+    view: View,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,7 +98,9 @@ impl Store {
         let session = Session::begin(&root.join("tmp"));
         let records = Records::open(root)?;
         let pins = Pins::open(root)?;
-        Ok(Self { root: root.to_owned(), session, records, pins, id_map: id_map() })
+        let id_map = id_map();
+        let view = View::own(&id_map);
+        Ok(Self { root: root.to_owned(), session, records, pins, id_map, view })
     }
 
     pub fn root(&self) -> &Path {

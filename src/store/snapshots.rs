@@ -20,7 +20,8 @@ use crate::sys::{At, remove_tree};
 pub struct SnapshotId(String);
 
 /// What stands behind the id map where not every process with that map understands what is there.
-const MARKS: [(Understood, &str); 2] = [(Understood::InNoNamespace, "x"), (Understood::InANamespace, "r")];
+pub(super) const MARKS: [(Understood, &str); 2] =
+    [(Understood::InNoNamespace, "x"), (Understood::InANamespace, "r")];
 
 /// What snapshots are called in pins.
 pub(super) const KIND: &str = "snapshots";
@@ -31,11 +32,8 @@ impl SnapshotId {
         Self(name)
     }
 
-    /// The id map that it was made under, and who of that map understands it.
-    pub(super) fn made_for(&self) -> Option<(&str, Understood)> {
-        let (map, _) = self.0.split_once('-')?;
-        let marked = |(understood, mark)| map.strip_suffix(mark).map(|map| (map, understood));
-        Some(MARKS.into_iter().find_map(marked).unwrap_or((map, Understood::ByBoth)))
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -87,7 +85,6 @@ impl Store {
 
     /// Whether a snapshot was made under the id map of this process, by one that understood what this one does.
     pub(super) fn is_readable(&self, id: &SnapshotId) -> bool {
-        let fits = |(map, understood)| map == self.id_map && settlement::understands(understood);
-        id.made_for().is_some_and(fits)
+        self.view.shows(id)
     }
 }

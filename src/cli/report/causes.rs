@@ -43,6 +43,7 @@ impl From<BuildError> for Report {
                 Self::from(*error).at(&place).hint(near.map(|near| format!("did you mean {near}?")))
             }
             BuildError::Frontend { .. } | BuildError::Lint { .. } => Self::new(Code::Input, &error),
+            BuildError::NotHere => Self::new(Code::Registry, &error),
             BuildError::Check(_) => Self::usage(&error),
             BuildError::Step { name, error, place } => {
                 let report =
@@ -225,6 +226,7 @@ impl From<FindError> for Report {
         match error {
             FindError::Registry(error) => Self::from(error),
             FindError::Store(error) => Self::from(error),
+            FindError::NotHere => Self::new(Code::Registry, &error),
         }
     }
 }

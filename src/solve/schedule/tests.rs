@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::super::Found;
 use super::*;
 use crate::graph::{CopyOp, CopySource, Op, SourcePath, Vertex};
 use crate::image::Digest;
@@ -26,18 +27,13 @@ struct Counting {
     takes: Duration,
 }
 
-impl Worker for Counting {
+impl Finder for Counting {
     type Key = usize;
     type Output = usize;
     type Error = String;
-    type Claim = ();
 
     fn outside(&self, _: VertexId, _: usize) -> Result<Digest, String> {
         Err("nothing lies outside".to_owned())
-    }
-
-    async fn content(&self, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
-        Ok(Digest::of(&input.to_le_bytes()))
     }
 
     fn find(&self, vertex: VertexId, inputs: &[Input<usize, usize>]) -> Result<Found<usize, usize>, String> {
@@ -48,6 +44,20 @@ impl Worker for Counting {
             self.cached.contains(&key) || has_content && self.same_content.contains(&key) || has_claim;
         let known = has_output || self.passed.contains(&key);
         Ok(Found { key, known, output: has_output.then_some(key) })
+    }
+
+    fn progress(&self, _: VertexId, progress: Progress) {
+        if progress == Progress::Canceled {
+            self.canceled.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Worker for Counting {
+    type Claim = ();
+
+    async fn content(&self, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
+        Ok(Digest::of(&input.to_le_bytes()))
     }
 
     async fn claim(&self, vertex: VertexId, _: &usize) -> Result<(), String> {
@@ -75,12 +85,6 @@ impl Worker for Counting {
         tokio::time::sleep(self.takes).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
         Ok((vertex.index(), vertex.index()))
-    }
-
-    fn progress(&self, _: VertexId, progress: Progress) {
-        if progress == Progress::Canceled {
-            self.canceled.fetch_add(1, Ordering::SeqCst);
-        }
     }
 }
 
