@@ -25,7 +25,7 @@ pub use warnings::{broken_rules, check};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::Events;
-use crate::exec::{Executor, Explain, Explaining, HOSTNAME, Key, LookUps, Output, StepNetworks};
+use crate::exec::{self, Executor, Explain, Explaining, HOSTNAME, Key, LookUps, Output, StepNetworks};
 use crate::export::{self, registry::Destination};
 use crate::graph::VertexId;
 use crate::image::{Digest, Form, ImageId, Packing, Reference};
@@ -84,6 +84,20 @@ pub async fn plan(request: &Request, tools: &Tools) -> Result<Plan, BuildError> 
     let planned = load_and_plan(request, &base_source(request, tools), &steps, &mut warnings).await;
     warnings.sum_up(&tools.events);
     planned.map(|(_, _, plan)| plan)
+}
+
+/// What the steps of a build would be known by, without doing any.
+pub async fn keys(request: &Request, tools: &Tools) -> Result<String, BuildError> {
+    let steps = Steps::new(tools.events.clone());
+    let base = base_source(request, tools);
+    let (file, context, plan) = load_and_plan(request, &base, &steps, &mut Warnings::default()).await?;
+    let tree = context.into_tree();
+    let keys = blocking(move || exec::keys(&plan.graph, &tree)).await;
+    keys.map_err(|error| BuildError::Step {
+        name: "keys".to_owned(),
+        error: Box::new(error),
+        place: Place::new(&file, None),
+    })
 }
 
 async fn build_and_warn(

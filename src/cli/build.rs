@@ -143,6 +143,8 @@ enum Dump {
     Plan,
     /// The operations.
     Graph,
+    /// What the steps are known by.
+    Keys,
 }
 
 pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
@@ -181,11 +183,17 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let endings = sandboxing.endings.clone();
     let tools = Tools { store, client, events, sandboxing };
     if let Some(dump) = dump {
-        let plan = signals::until_interrupted(async { build::plan(&request, &tools).await }, &endings);
+        let dumped = async {
+            Ok(match dump {
+                Dump::Keys => build::keys(&request, &tools).await?,
+                Dump::Graph => build::plan(&request, &tools).await?.graph.to_string(),
+                Dump::Plan | Dump::Ast => build::plan(&request, &tools).await?.to_string(),
+            })
+        };
+        let dumped = signals::until_interrupted(dumped, &endings);
         drop(tools);
         let _ = progress.join();
-        let plan = plan?.map_err(Report::from)?;
-        return Ok(print(&if dump == Dump::Graph { plan.graph.to_string() } else { plan.to_string() }));
+        return Ok(print(&dumped?.map_err(|error: build::BuildError| Report::from(error))?));
     }
     let store = Arc::clone(&tools.store);
     let built = signals::until_interrupted(build::build(&request, tools), &endings);

@@ -26,7 +26,7 @@ pub struct Key {
 pub(super) type KnownInput = Input<Key, Output>;
 
 /// The two keys of a step.
-struct Keys {
+pub(super) struct Keys {
     /// By what its inputs are.
     by_definition: Option<StepKey>,
     /// By what is read of them; none as long as that is not known.
@@ -36,7 +36,8 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(op: &Op, inputs: &[KnownInput], counts: &[InputKey]) -> Option<Self> {
+    /// None for what has no definition.
+    pub(super) fn new(op: &Op, inputs: &[KnownInput], counts: &[InputKey]) -> Option<Self> {
         let record = record_digest(op.digests().last()?);
         let contents = inputs.iter().map(|input| input.content.as_ref().map(content_digest)).collect();
         let tops = inputs.iter().map(|input| input.output.as_ref().and_then(Output::top)).collect();
@@ -214,6 +215,10 @@ impl LookUps {
 }
 
 impl Keys {
+    pub(super) fn by_definition(&self) -> Key {
+        Key { step: self.by_definition, contents: self.contents.clone() }
+    }
+
     fn known(&self) -> Key {
         Key { step: self.by_content, contents: self.contents.clone() }
     }

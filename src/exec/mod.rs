@@ -10,6 +10,7 @@ mod death;
 mod directory;
 mod error;
 mod explaining;
+mod keys;
 mod known;
 mod network;
 mod owner;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use death::Death;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
+pub use keys::keys;
 pub use known::{Key, LookUps};
 pub use network::StepNetworks;
 

@@ -19,6 +19,7 @@ mod epoch;
 mod failure;
 mod hello;
 mod heredoc;
+mod hits;
 mod hostile;
 mod hostile_image;
 mod kill;
