@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let base = BaseImage::busybox().context(&env);
     time(env.rbuild(&["-t", "base", base.to_str().unwrap()]).into_command());
     figure("rbuild --version", startup(&env), 5);
-    figure("cached rebuild of ten steps in two stages", cached_rebuild(&env), 20);
+    figure("cached rebuild of ten steps in two stages", cached_rebuild(&env), 10);
+    figure("cached rebuild of a thousand steps", long_cached_rebuild(&env), 60);
     let step = run_step(&env);
     figure("one trivial RUN step", step, 15);
     for (who, took) in entering() {
@@ -108,6 +109,11 @@ fn cached_rebuild(env: &TestEnv) -> Duration {
     (1..=2).for_each(|number| writeln!(text, "RUN echo {number} > {number}").unwrap());
     env.write("a.txt", "a").write("b.txt", "b").dockerfile(&text);
     median(30, || env.rbuild(&["-t", "ten", "."]).into_command())
+}
+
+fn long_cached_rebuild(env: &TestEnv) -> Duration {
+    let file = run_steps(env, "base", 1000);
+    median(20, || env.rbuild(&["-t", "long", "-f", file.to_str().unwrap(), "."]).into_command())
 }
 
 const FEW: usize = 2;
@@ -187,7 +193,8 @@ fn enter_as(user: Option<String>) -> Option<(String, Duration)> {
 fn tiny_build(program: &Path, world: &Path) -> Duration {
     median(100, || {
         let mut command = Command::new(program);
-        command.arg("--root").arg(world.join("store")).arg(world.join("context"));
+        // What is all cached enters nothing.
+        command.arg("--root").arg(world.join("store")).arg("--no-cache").arg(world.join("context"));
         command.env_remove("RBUILD_ROOT").env("HOME", world.join("home"));
         command
     })

@@ -3,11 +3,21 @@
 use std::fs;
 use std::thread;
 
-use crate::support::{TestEnv, require_busybox};
+use crate::support::{TestEnv, require_busybox, started};
 
 #[test]
-fn builds_at_the_same_time_share_their_steps() {
+fn two_builds_at_the_same_time_share_their_steps() {
     require_busybox!();
+    builds_share_their_steps(2);
+}
+
+#[test]
+fn eight_builds_at_the_same_time_share_their_steps() {
+    require_busybox!();
+    builds_share_their_steps(8);
+}
+
+fn builds_share_their_steps(count: usize) {
     let env = TestEnv::new();
     env.busybox_image("base:1");
     env.write("a.txt", "a");
@@ -21,7 +31,7 @@ fn builds_at_the_same_time_share_their_steps() {
             let rbuild = env.rbuild(&["-t", &tag, "."]);
             scope.spawn(move || rbuild.run().success())
         };
-        let builds: Vec<_> = (0..4).map(build).collect();
+        let builds: Vec<_> = (0..count).map(build).collect();
         builds.into_iter().map(|build| build.join().unwrap()).collect()
     });
     for step in ["COPY a.txt", "RUN sleep 0.3; echo first", "COPY --from=first", "RUN sleep 0.3; echo second"]
@@ -37,7 +47,7 @@ fn builds_at_the_same_time_share_their_steps() {
     assert!(ids[0].is_some() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     env.has_no_leftovers();
     assert_eq!(fs::read_dir(env.store().join("locks")).unwrap().count(), 0, "a lock outlived its holder");
-    env.rbuild(&["run", "--rm", "app:3", "cat", "/b.txt", "/c.txt"])
+    env.rbuild(&["run", "--rm", "app:0", "cat", "/b.txt", "/c.txt"])
         .run()
         .success()
         .prints("first\nsecond\n");
@@ -62,6 +72,37 @@ fn a_build_without_cache_does_not_wait_for_another() {
         assert!(outcome.starts_with("DONE"), "{outcome}\n{built}");
     }
     env.has_no_leftovers();
+}
+
+#[test]
+fn who_waits_takes_over_from_a_build_that_is_killed() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile("FROM base:1\nRUN echo begun; sleep 1; echo made > /made\n");
+    let mut first = started(env.rbuild(&["."]), "begun");
+    let second = started(env.rbuild(&["-t", "app", "."]), "waiting for another build that makes this step");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(second.wait_with_output().unwrap().status.success());
+    env.rbuild(&["run", "--rm", "app", "cat", "/made"]).run().success().prints("made\n");
+    let again = env.rbuild(&["."]).run().success();
+    assert_eq!(again.outcome("RUN echo begun"), Some("CACHED"), "{again}");
+}
+
+#[test]
+fn who_waits_can_be_interrupted() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile("FROM base:1\nRUN echo begun; sleep 60\n");
+    let mut first = started(env.rbuild(&["."]), "begun");
+    let mut second = started(env.rbuild(&["."]), "waiting for another build that makes this step");
+    let pid = rustix::process::Pid::from_child(&second);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(130));
+    first.kill().unwrap();
+    first.wait().unwrap();
 }
 
 #[test]
