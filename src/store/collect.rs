@@ -8,8 +8,9 @@ use super::error::StoreError;
 use super::inventory::{Inventory, Item};
 use super::lock;
 use super::pins::Closed;
+use super::records::Reading;
 use super::session::Trash;
-use super::{BlobRecord, Record as _, Store};
+use super::{BlobRecord, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store};
 use crate::sys::At;
 use crate::sys::disk::Refusal;
 use crate::sys::link_owners::LinkOwners;
@@ -99,7 +100,34 @@ impl<'a> Collection<'a> {
                 Ok(())
             })?;
         }
+        self.forget_what_leads_nowhere()?;
         Ok(removed)
+    }
+
+    /// Removes other ways to results that are gone, as many as can be done at once.
+    fn forget_what_leads_nowhere(&self) -> Result<(), StoreError> {
+        let records = &self.store.records;
+        let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
+        let has = |kind: &str, key: &str| records.path(kind, key).exists();
+        self.bite(|pinned, is_over| {
+            let is_free = |kind, key: &str| !pinned.contains(&super::pins::name(kind, key));
+            for import in imports {
+                let Reading::Counts(record) = &import.value else { continue };
+                let is_lost = record.layers.iter().any(|layer| !has(LayerRecord::KIND, &layer.0.hex()));
+                if is_lost && is_free(ImportRecord::KIND, &import.key) && !is_over() {
+                    remove_file(&import.path)?;
+                }
+            }
+            for link in links {
+                let Reading::Counts(record) = &link.value else { continue };
+                let to = record.to.hex();
+                let leads = has(StepRecord::KIND, &to) || has(ImportRecord::KIND, &to);
+                if !leads && is_free(LinkRecord::KIND, &link.key) && !is_over() {
+                    remove_file(&link.path)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// One passage through the exclusive gate. The work gets the names that are pinned, and may ask whether it has

@@ -11,7 +11,8 @@ use super::measure::Links;
 use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
-    ImageRecord, LayerRecord, MergedRecord, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
+    ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord, StepRecord,
+    Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
@@ -132,6 +133,8 @@ pub(super) struct Stock {
     pub snapshots: Vec<SnapshotId>,
     pub blobs: Vec<String>,
     pub steps: Vec<Listed<StepRecord>>,
+    pub links: Vec<Listed<LinkRecord>>,
+    pub imports: Vec<Listed<ImportRecord>>,
     pub seals: Vec<Listed<SealRecord>>,
     pub sizes: Vec<Listed<SizeRecord>>,
     pub merged: Vec<Listed<MergedRecord>>,
@@ -154,6 +157,8 @@ impl Stock {
             tags: records.list()?,
             images: records.list()?,
             steps: records.list()?,
+            links: records.list()?,
+            imports: records.list()?,
             merged: records.list()?,
             layers: records.list()?,
             seals: records.list()?,

@@ -134,3 +134,18 @@ fn a_miss_is_explained() {
     let cached = env.rbuild(&["--explain=json", "."]).run().success();
     cached.prints("");
 }
+
+#[test]
+fn nothing_is_left_of_what_was_pruned() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.dockerfile("FROM base:1 AS a\nRUN echo a > /a\nFROM base:1\nCOPY --from=a /a /\nCOPY <<E /e\nx\nE\n");
+    env.rbuild(&["."]).run().success();
+    let records = |kind: &str| std::fs::read_dir(env.store().join("records").join(kind)).unwrap().count();
+    assert!(records("links") > 0);
+    env.rbuild(&["prune", "--all", "--force"]).run().success();
+    // The base has a name, and the one step that made it with it.
+    assert_eq!((records("links"), records("steps")), (0, 1));
+    env.rbuild(&["store", "check"]).run().success();
+}

@@ -13,6 +13,8 @@ use crate::image::{DiffId, Digest};
 pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     let links = Links { store, stock };
     links.readable(&stock.steps, checked);
+    links.readable(&stock.links, checked);
+    links.readable(&stock.imports, checked);
     links.readable(&stock.merged, checked);
     links.readable(&stock.seals, checked);
     links.readable(&stock.sizes, checked);

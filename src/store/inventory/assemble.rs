@@ -22,6 +22,7 @@ pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<Snapshot
     making.about_snapshots(&stock.seals);
     making.about_snapshots(&stock.sizes);
     making.layers(stock, &blobs);
+    making.shortcuts(stock);
     making.images(stock, &blobs);
     let mut items = making.items;
     let mut blobs: HashMap<String, (u64, usize)> =
@@ -80,6 +81,28 @@ impl Making<'_> {
                 item.parent = parent.filter(|parent| *parent != index);
             }
             note(item, step);
+        }
+    }
+
+    /// Other ways to results go with these.
+    fn shortcuts(&mut self, stock: &Stock) {
+        let mut of_step: HashMap<&str, usize> = HashMap::new();
+        for step in &stock.steps {
+            if let Some(index) = step.snapshot().and_then(|id| self.of_snapshot.get(id)) {
+                of_step.insert(&step.key, *index);
+            }
+        }
+        for import in &stock.imports {
+            let Reading::Counts(record) = &import.value else { continue };
+            let Some(&index) = record.layers.last().and_then(|top| self.of_layer.get(top)) else { continue };
+            of_step.entry(&import.key).or_insert(index);
+            note(&mut self.items[index], import);
+        }
+        for link in &stock.links {
+            let Reading::Counts(record) = &link.value else { continue };
+            if let Some(&index) = of_step.get(&*record.to.hex()) {
+                self.items[index].records.push(link.path.clone());
+            }
         }
     }
 
