@@ -9,6 +9,10 @@ mod explain;
 mod ingredients;
 
 pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
+pub mod document;
+mod normal;
+#[cfg(test)]
+mod vectors;
 
 use std::sync::Arc;
 
