@@ -46,7 +46,7 @@ pub struct ImageLayer {
     pub diff_id: DiffId,
     /// The blob, when there is one; it may still be in a registry.
     pub blob: Option<Descriptor>,
-    /// Names of images in registries that have the blob.
+    /// Where the blob can be had ([`crate::image::LayerSource`]), the latest last.
     pub sources: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::documents::Documents;
 use super::early::Early;
 use super::{ExportError, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Form, Reference};
+use crate::image::{Descriptor, Digest, Form, LayerSource, Reference};
 use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
@@ -153,9 +153,9 @@ impl Push<'_> {
         let pushed_to = self.record(layer)?.pushed_to(&blob.digest).to_vec();
         let pushed_to = pushed_to.iter().filter_map(|name| name.parse::<Reference>().ok());
         // The latest place is the likeliest to have it still.
-        let places: Vec<Reference> = sources(layer).into_iter().chain(pushed_to).rev().collect();
+        let places: Vec<Reference> = repositories(layer).chain(pushed_to).collect();
         let mut mount_from: Vec<&str> = Vec::new();
-        for place in places.iter().filter(|place| place.registry == self.to.registry) {
+        for place in places.iter().rev().filter(|place| place.registry == self.to.registry) {
             if !mount_from.contains(&&*place.repository) {
                 mount_from.push(&place.repository);
             }
@@ -185,7 +185,7 @@ impl Push<'_> {
         blob: &Descriptor,
         opening: Opening,
     ) -> Result<(), ExportError> {
-        self.layers.ensure_blob(blob, &sources(layer)).await?;
+        self.layers.ensure_blob(blob, &layer.sources).await?;
         let file = FileSource(self.layers.store().blobs().path(&blob.digest));
         Ok(self.client.upload_blob(self.to, blob, &file, opening, &self.progress(blob)).await?)
     }
@@ -200,6 +200,8 @@ impl Push<'_> {
     }
 }
 
-fn sources(layer: &ImageLayer) -> Vec<Reference> {
-    layer.sources.iter().filter_map(|source| source.parse().ok()).collect()
+/// The repositories that have a layer.
+fn repositories(layer: &ImageLayer) -> impl Iterator<Item = Reference> {
+    let sources = layer.sources.iter().filter_map(|source| source.parse::<LayerSource>().ok());
+    sources.filter_map(|source| source.reference().cloned())
 }

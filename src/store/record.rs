@@ -3,8 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::layout::LayoutDirectory;
 use super::snapshots::SnapshotId;
-use crate::image::{Descriptor, DiffId, Digest, Timestamp};
+use crate::image::{Descriptor, DiffId, Digest, LayerSource, Timestamp};
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -82,7 +83,7 @@ pub struct KnownBlob {
     pub blob: Descriptor,
     /// Whether it has been unpacked or packed here. Otherwise it is what some image's manifest claims: anybody's word.
     pub verified: bool,
-    /// Names of images in registries that have it.
+    /// Where else it can be had ([`LayerSource`]), the latest last.
     pub sources: Vec<String>,
     /// Repositories that it was pushed to, the latest last. They may have lost it since: nothing is fetched from there,
     /// but another repository of the same registry may get it from them.
@@ -90,16 +91,30 @@ pub struct KnownBlob {
     pub pushed_to: Vec<String>,
 }
 
-/// How many repositories are remembered of a blob.
+/// How many repositories, and how many other places, are remembered of a blob.
 const MOST_REPOSITORIES: usize = 8;
 
+impl KnownBlob {
+    /// Whether it is said to be somewhere else than in the store. A directory is looked into; a registry may have lost it.
+    pub fn is_elsewhere(&self) -> bool {
+        let sources = self.sources.iter().filter_map(|source| source.parse().ok());
+        sources.into_iter().any(|source| match source {
+            LayerSource::Registry(_) => true,
+            LayerSource::Layout(path) => LayoutDirectory::open(&path).is_ok_and(|it| it.has(&self.blob)),
+        })
+    }
+}
+
 impl LayerRecord {
-    /// Notes what an image says of the layer. The source is none where the blob is in the store already.
+    /// Notes what an image or a cache says of the layer. The source, a [`LayerSource`], is none where the blob is in the
+    /// store already.
     pub fn claim(&mut self, blob: &Descriptor, source: Option<String>) {
         match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
             Some(known) => {
                 known.sources.retain(|other| Some(other) != source.as_ref());
                 known.sources.extend(source);
+                let excess = known.sources.len().saturating_sub(MOST_REPOSITORIES);
+                known.sources.drain(..excess);
             }
             None => self.blobs.push(KnownBlob {
                 blob: blob.clone(),

@@ -188,7 +188,7 @@ impl From<LayerError> for Report {
             LayerError::Snapshot(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
-            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
+            LayerError::Unrepresentable { .. } | LayerError::Layout(_) => Self::new(Code::Input, &error),
             LayerError::Foreign { .. } => Self::new(Code::Isolation, &error).hint(Some(
                 "take the --isolation that the image was made with, or make the image again with this one"
                     .to_owned(),
