@@ -10,6 +10,7 @@ mod ingredients;
 
 pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
 pub mod document;
+pub mod import;
 pub mod imported;
 mod normal;
 #[cfg(test)]

@@ -33,6 +33,10 @@ impl LayoutDirectory {
         Ok(Self { root: Root::open(path)? })
     }
 
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
     /// Where a blob lies in a layout.
     pub fn place(digest: &Digest) -> PathBuf {
         Path::new("blobs/sha256").join(digest.hex())
@@ -62,11 +66,11 @@ impl LayoutDirectory {
     }
 
     /// A small blob, whole and checked.
-    pub fn read_blob(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, LayoutError> {
-        let place = Self::place(&blob.digest);
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, LayoutError> {
+        let place = Self::place(digest);
         let bytes = self.read(&place, limit)?;
         match Digest::of(&bytes) {
-            found if found == blob.digest => Ok(bytes),
+            found if found == *digest => Ok(bytes),
             found => Err(LayoutError::Digest { path: self.shown(&place), found }),
         }
     }
@@ -105,10 +109,10 @@ mod tests {
         write(&good, b"good");
         write(&changed, b"wrong");
         write(&short, b"long");
-        assert_eq!(layout.read_blob(&good, 4).unwrap(), b"good");
+        assert_eq!(layout.read_blob(&good.digest, 4).unwrap(), b"good");
         assert!(layout.has(&good) && layout.has(&changed) && !layout.has(&short));
-        assert!(matches!(layout.read_blob(&good, 3), Err(LayoutError::TooLarge { .. })));
-        assert!(matches!(layout.read_blob(&changed, 9), Err(LayoutError::Digest { .. })));
+        assert!(matches!(layout.read_blob(&good.digest, 3), Err(LayoutError::TooLarge { .. })));
+        assert!(matches!(layout.read_blob(&changed.digest, 9), Err(LayoutError::Digest { .. })));
         assert!(matches!(layout.open_blob(&short), Err(LayoutError::Size { found: 4, .. })));
         assert!(matches!(layout.index(), Err(LayoutError::Io(_))));
         std::fs::write(directory.path().join("index.json"), "[]").unwrap();
