@@ -10,11 +10,18 @@ mod ingredients;
 
 pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
 pub mod document;
-pub mod import;
-pub mod imported;
+mod import;
+mod imported;
+mod inline;
 mod normal;
+mod outgoing;
 #[cfg(test)]
 mod vectors;
+
+pub use import::{CacheImportError, CacheSource, Which, import};
+pub use imported::{CachedLayer, CachedResult, Imported, Link, Record};
+pub use inline::INLINE_KEY;
+pub use outgoing::{OutLayer, OutLink, OutRecord, OutResult, Outgoing};
 
 use std::sync::Arc;
 

@@ -14,6 +14,30 @@ impl CacheConfig {
         self.renumber(&layers, &records);
     }
 
+    /// The same for records alone: layers stay where they are.
+    pub(super) fn normalize_records(&mut self) {
+        let layers: Vec<usize> = (0..self.layers.len()).collect();
+        let records = self.order_records();
+        self.renumber(&layers, &records);
+    }
+
+    /// Leaves out records, and all links to them.
+    pub(super) fn keep_records(&mut self, keep: &[bool]) {
+        let mut kept = 0;
+        let mut places = Vec::with_capacity(keep.len());
+        for keep in keep {
+            places.push(keep.then_some(kept));
+            kept += usize::from(*keep);
+        }
+        let place = |link: usize| places.get(link).copied().flatten();
+        let mut keep = keep.iter();
+        self.records.retain(|_| keep.next() == Some(&true));
+        for slot in self.records.iter_mut().flat_map(|record| &mut record.inputs) {
+            slot.retain(|link| place(link.link).is_some());
+            slot.iter_mut().for_each(|link| link.link = place(link.link).unwrap_or(link.link));
+        }
+    }
+
     /// The new places of layers: by blob, then by the layer below. Each round compares chains of twice the length, so that
     /// there are few however long chains are.
     fn order_layers(&self) -> Vec<usize> {

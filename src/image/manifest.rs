@@ -246,6 +246,13 @@ impl Form {
         }
     }
 
+    pub fn index(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_INDEX,
+            Self::Docker => media_type::DOCKER_LIST,
+        }
+    }
+
     pub fn config(self) -> &'static str {
         match self {
             Self::Oci => media_type::OCI_CONFIG,
