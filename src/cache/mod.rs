@@ -18,7 +18,7 @@ mod outgoing;
 #[cfg(test)]
 mod vectors;
 
-pub use import::{CacheImportError, CacheSource, Which, import};
+pub use import::{CacheFrom, CacheImportError, CacheSource, Which, import};
 pub use imported::{CachedLayer, CachedResult, Imported, Link, Record};
 pub use inline::INLINE_KEY;
 pub use outgoing::{OutLayer, OutLink, OutRecord, OutResult, Outgoing};

@@ -6,11 +6,13 @@
 pub mod behind;
 mod build;
 mod caching;
+mod cache_options;
 mod call;
 mod confinement;
 mod doctor;
 mod du;
 mod environment;
+mod fields;
 mod history;
 mod images;
 mod inspect;

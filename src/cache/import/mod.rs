@@ -22,6 +22,14 @@ use crate::image::{Descriptor, Digest, Document, Index, Reference};
 use crate::registry::Client;
 use place::Place;
 
+/// What `--cache-from` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFrom {
+    pub source: CacheSource,
+    /// Whether the registry need not be trusted.
+    pub insecure: bool,
+}
+
 /// A cache that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheSource {

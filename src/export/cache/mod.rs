@@ -9,12 +9,82 @@ mod registry;
 pub use local::{CacheDirectory, write};
 pub use registry::push;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use super::ImageLayer;
+use super::registry::Watch;
+use super::{ExportError, ImageLayer};
 use crate::cache::document::MEDIA_TYPE;
 use crate::cache::{OutLayer, Outgoing};
-use crate::image::{Descriptor, Digest, Form, Index, Manifest, annotation};
+use crate::image::{Descriptor, Digest, Form, Index, Manifest, Packing, Reference, annotation};
+use crate::layer::Layers;
+use crate::registry::Client;
+
+/// What `--cache-to` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheTo {
+    pub target: CacheTarget,
+    pub mode: CacheMode,
+    /// How layers that have no blob yet are packed; nothing to say for a cache in the image.
+    pub packing: Packing,
+    /// Whether a cache that cannot be written is no failure.
+    pub ignore_error: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheTarget {
+    Registry {
+        name: Reference,
+        form: CacheForm,
+        /// Whether the registry need not be trusted.
+        insecure: bool,
+    },
+    Local {
+        directory: CacheDirectory,
+        form: CacheForm,
+    },
+    /// In the config of the image that is built.
+    Inline,
+}
+
+/// Which results are exported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CacheMode {
+    /// Those whose layers the image has.
+    #[default]
+    Min,
+    /// Those of every step.
+    Max,
+}
+
+impl CacheTarget {
+    /// Sends a cache to where it is to be; returns its manifest's digest. None for what is sent with the image.
+    pub async fn send(
+        &self,
+        client: &Client,
+        cache: &PackedCache,
+        layers: &Layers,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Option<Digest>, ExportError> {
+        match self {
+            Self::Registry { name, form, .. } => {
+                push(client, name, *form, cache, layers, watch).await.map(Some)
+            }
+            Self::Local { directory, form } => write(directory, *form, cache, layers, watch).await.map(Some),
+            Self::Inline => Ok(None),
+        }
+    }
+}
+
+impl std::fmt::Display for CacheTarget {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry { name, .. } => name.fmt(out),
+            Self::Local { directory, .. } => write!(out, "{}:{}", directory.path.display(), directory.tag),
+            Self::Inline => out.write_str("the image"),
+        }
+    }
+}
 
 /// How the manifest of a cache is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +142,7 @@ impl PackedCache {
         if entries.is_empty() {
             return None;
         }
-        let used: std::collections::HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
+        let used: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
         let layers =
             known.into_iter().filter(|(digest, _)| used.contains(digest)).map(|(_, layer)| ImageLayer {
                 diff_id: layer.diff_id,
