@@ -118,7 +118,7 @@ fn first() -> Option<usize> {
     Some(0)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde passes fields by reference")]
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn is_first(parent: &Option<usize>) -> bool {
     *parent == Some(0)
 }
@@ -163,11 +163,7 @@ mod place {
 mod parent {
     use super::{Deserialize, Deserializer, NOWHERE, Serialize, Serializer};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        clippy::ref_option,
-        reason = "serde passes fields by reference"
-    )]
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
     pub(super) fn serialize<S: Serializer>(parent: &Option<usize>, to: S) -> Result<S::Ok, S::Error> {
         match parent {
             Some(parent) => parent.serialize(to),
@@ -189,11 +185,7 @@ mod time {
 
     const NONE: Timestamp = Timestamp { seconds: -62_135_596_800, nanoseconds: 0 };
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        clippy::ref_option,
-        reason = "serde passes fields by reference"
-    )]
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
     pub(super) fn serialize<S: Serializer>(created: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
         created.unwrap_or(NONE).serialize(to)
     }
