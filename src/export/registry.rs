@@ -199,7 +199,7 @@ impl Push<'_> {
         Arc::new(move |current| watch.sent(&name, current, total, false))
     }
 
-    fn say(&self, blob: &Descriptor, how: &str) {
+    pub(super) fn say(&self, blob: &Descriptor, how: &str) {
         self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
     }
 }

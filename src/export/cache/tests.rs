@@ -17,7 +17,7 @@ use crate::image::{DiffId, LayerSource, Reference, Timestamp, media_type};
 use crate::layer::Layers;
 use crate::registry::Client;
 use crate::registry::tests::quick;
-use crate::registry::tests::server::Server;
+use crate::registry::tests::server::{ALWAYS, Reply, Server};
 use crate::store::{LayoutDirectory, Store};
 
 const FORM: CacheForm = CacheForm { form: Form::Oci, shape: CacheShape::Manifest };
@@ -177,9 +177,33 @@ async fn only_what_is_missing_is_uploaded() {
     world.push(&to, &world.cache("other"), FORM).await.unwrap();
     assert_eq!(world.fate("base").as_deref(), Some("exists"));
     assert_eq!(server.count("POST", "/blobs/uploads/"), uploads + 2);
+    // What the replaced cache lists is not even asked for.
+    for (name, asked) in [("base", 1), ("one", 1), ("two", 1), ("other", 1)] {
+        let asks = server.count("HEAD", &format!("/blobs/{}", Digest::of(name.as_bytes())));
+        assert_eq!(asks, asked, "{name}");
+    }
     let config = Digest::of(&world.cache("two").config);
     assert_eq!(world.fate("two"), None);
     assert!(server.state().blobs.contains_key(&format!("cache@{config}")));
+}
+
+#[tokio::test]
+async fn what_a_registry_has_lost_is_uploaded_again() {
+    let (world, server) = (World::new(), Server::start().await);
+    let to = server.reference("cache:main");
+    world.push(&to, &world.cache("two"), FORM).await.unwrap();
+    let lost = format!("cache@{}", Digest::of(b"base"));
+    server.state().blobs.remove(&lost).unwrap();
+    server.instead("PUT", "/manifests/", ALWAYS, move |_, state| {
+        let refusal = r#"{"errors":[{"code":"MANIFEST_INVALID","message":"a blob is not there"}]}"#;
+        (!state.blobs.contains_key(&lost)).then(|| Reply::body(400, refusal))
+    });
+    world.push(&to, &world.cache("other"), FORM).await.unwrap();
+    assert_eq!(
+        chain(&world.read(&CacheSource::Registry(to)).await, "other"),
+        digests(&["base", "one", "other"])
+    );
+    assert!(server.state().blobs.contains_key(&format!("cache@{}", Digest::of(b"base"))));
 }
 
 #[tokio::test]
