@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::document::{CacheConfig, ConfigRecord};
 use super::normal::bottom_up;
-use crate::image::{Descriptor, DiffId, Digest, LayerSource, Timestamp, annotation};
+use crate::image::{Descriptor, DiffId, Digest, LayerSource, Reference, Timestamp, annotation};
 
 /// A cache that was read.
 #[derive(Debug, Default)]
@@ -204,7 +204,19 @@ fn described(blob: &Descriptor, source: &LayerSource) -> Option<CachedLayer> {
     let created = said(annotation::CREATED).and_then(|text| text.parse().ok());
     let urls = blob.urls.clone();
     let blob = Descriptor { urls, ..Descriptor::new(&blob.media_type, blob.digest, blob.size) };
-    Some(CachedLayer { diff_id, blob, created, source: source.to_string() })
+    let source = source_of(&blob, source).to_string();
+    Some(CachedLayer { diff_id, blob, created, source })
+}
+
+/// Where one blob of a place is. Of a registry that is the repository, whatever the cache in it is called today: what is
+/// noted of a layer must not change with each new cache that has it.
+fn source_of(blob: &Descriptor, source: &LayerSource) -> LayerSource {
+    match source {
+        LayerSource::Registry(name) => {
+            LayerSource::Registry(Reference { tag: None, digest: Some(blob.digest), ..name.clone() })
+        }
+        LayerSource::Layout(path) => LayerSource::Layout(path.clone()),
+    }
 }
 
 /// Which layers can be had with everything below them. A loop has no lowest layer.

@@ -125,6 +125,14 @@ impl LayerRecord {
         }
     }
 
+    /// Whether [`Self::claim`] would say nothing new: then nobody has to write the record again.
+    pub fn has_claim(&self, blob: &Digest, source: Option<&str>) -> bool {
+        let known = self.blobs.iter().find(|known| known.blob.digest == *blob);
+        known.is_some_and(|known| {
+            source.is_none_or(|source| known.sources.iter().any(|other| other == source))
+        })
+    }
+
     /// Notes that a blob has proved to be the layer.
     pub fn confirm(&mut self, blob: &Descriptor) {
         match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
@@ -281,4 +289,37 @@ impl Record for MergedRecord {
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::media_type;
+
+    #[test]
+    fn claims_are_noted_once_and_bounded() {
+        let blob = Descriptor::new(media_type::OCI_LAYER, Digest::of(b"x"), 1);
+        let mut record = LayerRecord::default();
+        assert!(!record.has_claim(&blob.digest, None));
+        for number in [0, 1, 0, 2, 3, 4, 5, 6, 7, 8] {
+            record.claim(&blob, Some(format!("reg.io/app{number}:1")));
+        }
+        let sources = &record.blobs[0].sources;
+        assert_eq!((sources.len(), sources.last().map(String::as_str)), (8, Some("reg.io/app8:1")));
+        assert!(
+            record.has_claim(&blob.digest, Some("reg.io/app8:1")) && record.has_claim(&blob.digest, None)
+        );
+        assert!(!record.has_claim(&blob.digest, Some("reg.io/app1:1")));
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = format!(
+            r#"{{"snapshot":null,"blobs":[{{"blob":{{"mediaType":"{}","digest":"{}","size":1}},"verified":false,"sources":["reg.io/app:1"]}}]}}"#,
+            media_type::OCI_LAYER,
+            Digest::of(b"x")
+        );
+        let record: LayerRecord = serde_json::from_str(&text).unwrap();
+        assert!(record.blobs[0].is_elsewhere());
+    }
 }
