@@ -5,19 +5,18 @@
 //!
 //! Not here: how keys come about (`solve`).
 
-mod explain;
-mod ingredients;
-
-pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
 pub mod document;
+mod explain;
 mod import;
 mod imported;
+mod ingredients;
 mod inline;
 mod normal;
 mod outgoing;
 #[cfg(test)]
 mod vectors;
 
+pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
 pub use import::{CacheFrom, CacheImportError, CacheSource, Which, import};
 pub use imported::{CachedLayer, CachedResult, Imported, Link, Record};
 pub use inline::INLINE_KEY;

@@ -5,8 +5,8 @@
 
 pub mod behind;
 mod build;
-mod caching;
 mod cache_options;
+mod caching;
 mod call;
 mod confinement;
 mod doctor;
