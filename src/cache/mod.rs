@@ -5,10 +5,22 @@
 //!
 //! Not here: how keys come about (`solve`).
 
+pub mod document;
 mod explain;
+mod import;
+mod imported;
 mod ingredients;
+mod inline;
+mod normal;
+mod outgoing;
+#[cfg(test)]
+mod vectors;
 
 pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};
+pub use import::{CacheFrom, CacheImportError, CacheSource, Which, import};
+pub use imported::{CachedLayer, CachedResult, Imported, Link, Record};
+pub use inline::INLINE_KEY;
+pub use outgoing::{OutLayer, OutLink, OutRecord, OutResult, Outgoing};
 
 use std::sync::Arc;
 

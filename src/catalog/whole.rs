@@ -6,7 +6,7 @@ use crate::export::registry::Destination;
 use crate::export::{ExportError, GivenManifest, ImageLayer, Packer};
 use crate::image::{Codec, Compression, Config, Descriptor, DiffId, ImageId, Manifest, Packing};
 use crate::layer::{LayerRef, Layers, Stack};
-use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
+use crate::store::{ImageRecord, KnownBlob, LayerRecord, Store, StoreError};
 
 /// How layers that nobody has packed yet are packed.
 const PACKING: Packing =
@@ -23,7 +23,7 @@ pub fn is_packed(store: &Store, id: ImageId) -> Result<bool, ExportError> {
         let record = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
         let mut packed = false;
         for known in record.verified() {
-            packed = packed || can_be_had(store, known.blob.digest, &known.sources)?;
+            packed = packed || can_be_had(store, known)?;
         }
         if !packed {
             return Ok(false);
@@ -95,12 +95,13 @@ fn manifest(
 /// A layer as its image's manifest lists it; none if the blob cannot be had any more.
 fn listed(store: &Store, blob: Descriptor, diff_id: DiffId) -> Result<Option<ImageLayer>, StoreError> {
     let record = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
-    let known = record.blobs.into_iter().find(|known| known.blob.digest == blob.digest);
-    let sources = known.map(|known| known.sources).unwrap_or_default();
-    let here = can_be_had(store, blob.digest, &sources)?;
+    let (here, sources) = match record.blobs.into_iter().find(|known| known.blob.digest == blob.digest) {
+        Some(known) => (can_be_had(store, &known)?, known.sources),
+        None => (store.blobs().size(&blob.digest)?.is_some(), Vec::new()),
+    };
     Ok(here.then_some(ImageLayer { diff_id, blob: Some(blob), sources }))
 }
 
-fn can_be_had(store: &Store, blob: crate::image::Digest, sources: &[String]) -> Result<bool, StoreError> {
-    Ok(!sources.is_empty() || store.blobs().size(&blob)?.is_some())
+fn can_be_had(store: &Store, known: &KnownBlob) -> Result<bool, StoreError> {
+    Ok(store.blobs().size(&known.blob.digest)?.is_some() || known.is_elsewhere())
 }

@@ -5,12 +5,14 @@
 
 pub mod behind;
 mod build;
+mod cache_options;
 mod caching;
 mod call;
 mod confinement;
 mod doctor;
 mod du;
 mod environment;
+mod fields;
 mod history;
 mod images;
 mod inspect;

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::image::{Codec, Compression, Form, Packing, Reference};
+use super::fields::{DEFAULT_PACKING, PackingFields, boolean, fields, target_name};
+use crate::image::{Form, Packing, Reference};
 
 /// `type=image,name=…,push=true,compression=zstd,…`, as buildx has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,9 +14,6 @@ pub(super) struct Output {
     pub form: Form,
     pub rewrite_timestamps: bool,
 }
-
-pub(super) const DEFAULT_PACKING: Packing =
-    Packing { codec: Codec { compression: Compression::Gzip, level: None }, force: false };
 
 /// Other tools know these; they are refused by name.
 const LATER_TYPES: [&str; 5] = ["local", "tar", "oci", "docker", "cacheonly"];
@@ -46,16 +44,16 @@ impl FromStr for Output {
             Some(other) => return Err(format!("there is no output type {other:?}: use image or registry")),
             None => return Err("it has to begin with type=image or type=registry".to_owned()),
         };
-        let mut level = None;
+        let mut packing = PackingFields::default();
         for (key, value) in &fields {
+            if packing.take(key, value)? {
+                continue;
+            }
             match key.as_str() {
                 "type" => {}
                 "name" => output.names = names(value)?,
                 "push" => output.push = boolean(key, value)?,
-                "compression" => output.packing.codec.compression = compression(value)?,
-                "compression-level" => level = Some(value),
                 "rewrite-timestamp" => output.rewrite_timestamps = boolean(key, value)?,
-                "force-compression" => output.packing.force = boolean(key, value)?,
                 "oci-mediatypes" if boolean(key, value)? => output.form = Form::Oci,
                 "oci-mediatypes" => output.form = Form::Docker,
                 "store" if boolean(key, value)? => {}
@@ -63,16 +61,7 @@ impl FromStr for Output {
                 _ => return Err(format!("the key {key:?} is not supported")),
             }
         }
-        // What the level means depends on the compression, which may come after it.
-        if let Some(level) = level {
-            output.packing.codec.level = Some(parse_level(output.packing.codec.compression, level)?);
-        }
-        if output.form == Form::Docker && output.packing.codec.compression == Compression::Zstd {
-            return Err(
-                "docker's media types have no name for zstd: leave out oci-mediatypes=false, or use gzip"
-                    .to_owned(),
-            );
-        }
+        output.packing = packing.finish(output.form)?;
         if output.form == Form::Docker && !output.push {
             return Err("oci-mediatypes=false changes what is pushed: add push=true".to_owned());
         }
@@ -83,68 +72,14 @@ impl FromStr for Output {
     }
 }
 
-/// Comma-separated pairs; a pair with commas in its value stands in quotes: `"name=a,b"`.
-fn fields(text: &str) -> Result<Vec<(String, String)>, String> {
-    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
-    for letter in text.chars().chain([',']) {
-        match letter {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(std::mem::take(&mut field)),
-            letter => field.push(letter),
-        }
-    }
-    if quoted {
-        return Err("a quote is not closed".to_owned());
-    }
-    let pair = |field: String| match field.split_once('=') {
-        Some((key, value)) => Ok((key.trim().to_lowercase(), value.to_owned())),
-        None => Err(format!("{field:?} is no key=value")),
-    };
-    fields.into_iter().map(pair).collect()
-}
-
 fn names(value: &str) -> Result<Vec<Reference>, String> {
-    let parse = |name: &str| match name.parse::<Reference>() {
-        Ok(reference) if reference.digest.is_some() => {
-            Err(format!("a name to push to has no digest: {name}"))
-        }
-        Ok(reference) => Ok(reference),
-        Err(error) => Err(error.to_string()),
-    };
-    value.split(',').filter(|name| !name.is_empty()).map(parse).collect()
-}
-
-fn boolean(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(format!("{key} is true or false, not {value:?}")),
-    }
-}
-
-fn compression(value: &str) -> Result<Compression, String> {
-    match value {
-        "uncompressed" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        "zstd" => Ok(Compression::Zstd),
-        "estargz" => {
-            Err("compression=estargz is not supported yet: use gzip, zstd or uncompressed".to_owned())
-        }
-        _ => Err(format!("there is no compression {value:?}: use gzip, zstd or uncompressed")),
-    }
-}
-
-fn parse_level(compression: Compression, text: &str) -> Result<u8, String> {
-    let highest = compression.highest_level();
-    match text.parse::<u8>() {
-        Ok(level) if level <= highest => Ok(level),
-        Ok(_) | Err(_) => Err(format!("the compression level goes from 0 to {highest} here, not {text:?}")),
-    }
+    value.split(',').filter(|name| !name.is_empty()).map(target_name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{Codec, Compression};
 
     #[test]
     fn an_output_says_where_and_how() {

@@ -51,11 +51,8 @@ impl Layout {
         let (mut blobs, mut entries, mut docker) = (BTreeMap::new(), Vec::new(), Vec::new());
         for Named { image, names } in images {
             let documents = Documents::of(image, Form::Oci)?;
-            let fetched = image.layers.iter().zip(&documents.layers).map(|(layer, blob)| {
-                let sources: Vec<_> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
-                async move { layers.ensure_blob(blob, &sources).await }
-            });
-            try_join_all(fetched).await?;
+            let pairs = image.layers.iter().zip(&documents.layers);
+            try_join_all(pairs.map(|(layer, blob)| layers.ensure_blob(blob, &layer.sources))).await?;
             docker.push(DockerImage {
                 config: path(&documents.config.digest),
                 repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),

@@ -4,6 +4,7 @@
 //! file of its own; [`layout`] is what those that are files have in common.
 
 pub mod archive;
+pub mod cache;
 pub mod directory;
 mod documents;
 mod early;
@@ -15,6 +16,8 @@ pub mod store;
 
 pub use pack::Packer;
 pub use pending::Pending;
+
+use std::path::PathBuf;
 
 use crate::image::{Descriptor, DiffId, Digest};
 use crate::layer::LayerError;
@@ -46,7 +49,7 @@ pub struct ImageLayer {
     pub diff_id: DiffId,
     /// The blob, when there is one; it may still be in a registry.
     pub blob: Option<Descriptor>,
-    /// Names of images in registries that have the blob.
+    /// Where the blob can be had ([`crate::image::LayerSource`]), the latest last.
     pub sources: Vec<String>,
 }
 
@@ -64,6 +67,9 @@ pub enum ExportError {
     /// What was asked for cannot be said in docker's media types.
     #[error("layer {0} is compressed with zstd, which docker's media types have no name for")]
     NeedsOci(Digest),
+    /// What is to be added to is not what it should be.
+    #[error("{} is no index of an OCI layout: {reason}", .path.display())]
+    Index { path: PathBuf, reason: String },
     /// A rule of the program itself is broken.
     #[error("layer {0} was not compressed before it was pushed")]
     NotCompressed(DiffId),

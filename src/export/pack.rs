@@ -160,8 +160,7 @@ impl Packer<'_> {
     ) -> Result<ImageLayer, ExportError> {
         let diff_id = layer.diff_id;
         let blob = layer.blob.ok_or(ExportError::NotCompressed(diff_id))?;
-        let sources: Vec<_> = layer.sources.iter().filter_map(|source| source.parse().ok()).collect();
-        self.layers.ensure_blob(&blob, &sources).await?;
+        self.layers.ensure_blob(&blob, &layer.sources).await?;
         let store = Arc::clone(self.layers.store());
         let sending = Sending::to(self.destination);
         blocking(move || {
@@ -182,7 +181,7 @@ impl Packer<'_> {
         let mut any = None;
         for known in record.verified() {
             let can_be_had =
-                !known.sources.is_empty() || self.layers.store().blobs().size(&known.blob.digest)?.is_some();
+                self.layers.store().blobs().size(&known.blob.digest)?.is_some() || known.is_elsewhere();
             if can_be_had && known.blob.compression() == wanted {
                 return Ok(Some(known));
             }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::documents::Documents;
 use super::early::Early;
 use super::{ExportError, Image, ImageLayer};
-use crate::image::{Descriptor, Digest, Form, Reference};
+use crate::image::{Descriptor, Digest, Form, LayerSource, Reference};
 use crate::layer::Layers;
 use crate::registry::{Client, FileSource, Opening, Placed, Progress, Pushed};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
@@ -55,12 +55,13 @@ impl Destination {
         let documents = Documents::of(image, self.form)?;
         for names in by_repository(&self.names).values() {
             let push = Push { layers, client: &self.client, early: &self.early, to: names[0], watch };
-            push.blobs(image, &documents).await?;
+            let config = (&documents.config, Bytes::from(image.config.clone()));
+            push.blobs(config, &image.layers, &documents.layers).await?;
             for name in names {
                 let Documents { manifest, manifest_bytes, .. } = &documents;
                 self.client.push_manifest(name, &manifest.media_type, manifest_bytes).await?;
             }
-            push.note(image, &documents)?;
+            push.note(&image.layers, &documents.layers)?;
         }
         self.keep(layers.store(), &documents)?;
         Ok(documents.manifest.digest)
@@ -99,26 +100,29 @@ fn by_repository(names: &[Reference]) -> BTreeMap<String, Vec<&Reference>> {
 }
 
 /// The push into one repository.
-struct Push<'a> {
-    layers: &'a Layers,
-    client: &'a Client,
-    early: &'a Early,
-    to: &'a Reference,
-    watch: &'a Arc<dyn Watch>,
+pub(super) struct Push<'a> {
+    pub layers: &'a Layers,
+    pub client: &'a Client,
+    pub early: &'a Early,
+    pub to: &'a Reference,
+    pub watch: &'a Arc<dyn Watch>,
 }
 
 impl Push<'_> {
-    async fn blobs(&self, image: &Image, documents: &Documents) -> Result<(), ExportError> {
-        let config = Bytes::from(image.config.clone());
+    /// Sees that a config is there, and layers as the blobs that a manifest lists them as.
+    pub(super) async fn blobs(
+        &self,
+        (blob, config): (&Descriptor, Bytes),
+        layers: &[ImageLayer],
+        blobs: &[Descriptor],
+    ) -> Result<(), ExportError> {
         let config = async {
-            let blob = &documents.config;
             let how = self.client.push_blob(self.to, blob, &config, &self.progress(blob)).await?;
             self.say(blob, how.text());
             Ok::<_, ExportError>(())
         };
         let room = Semaphore::new(AT_ONCE);
-        let pairs = image.layers.iter().zip(&documents.layers);
-        let layers = pairs.map(|(layer, blob)| async {
+        let layers = layers.iter().zip(blobs).map(|(layer, blob)| async {
             let _place = room.acquire().await;
             self.say(blob, self.layer(layer, blob).await?);
             Ok(())
@@ -153,9 +157,9 @@ impl Push<'_> {
         let pushed_to = self.record(layer)?.pushed_to(&blob.digest).to_vec();
         let pushed_to = pushed_to.iter().filter_map(|name| name.parse::<Reference>().ok());
         // The latest place is the likeliest to have it still.
-        let places: Vec<Reference> = sources(layer).into_iter().chain(pushed_to).rev().collect();
+        let places: Vec<Reference> = repositories(layer).chain(pushed_to).collect();
         let mut mount_from: Vec<&str> = Vec::new();
-        for place in places.iter().filter(|place| place.registry == self.to.registry) {
+        for place in places.iter().rev().filter(|place| place.registry == self.to.registry) {
             if !mount_from.contains(&&*place.repository) {
                 mount_from.push(&place.repository);
             }
@@ -164,9 +168,9 @@ impl Push<'_> {
     }
 
     /// Notes where the layers are now: what is pushed to another repository of that registry later is mounted from there.
-    fn note(&self, image: &Image, documents: &Documents) -> Result<(), StoreError> {
+    pub(super) fn note(&self, layers: &[ImageLayer], blobs: &[Descriptor]) -> Result<(), StoreError> {
         let repository = self.to.name();
-        for (layer, blob) in image.layers.iter().zip(&documents.layers) {
+        for (layer, blob) in layers.iter().zip(blobs) {
             if self.record(layer)?.pushed_to(&blob.digest).last() != Some(&repository) {
                 let note = |record: &mut LayerRecord| record.pushed(&blob.digest, &repository);
                 self.layers.store().update_record(&layer.diff_id.0.hex(), note)?;
@@ -185,7 +189,7 @@ impl Push<'_> {
         blob: &Descriptor,
         opening: Opening,
     ) -> Result<(), ExportError> {
-        self.layers.ensure_blob(blob, &sources(layer)).await?;
+        self.layers.ensure_blob(blob, &layer.sources).await?;
         let file = FileSource(self.layers.store().blobs().path(&blob.digest));
         Ok(self.client.upload_blob(self.to, blob, &file, opening, &self.progress(blob)).await?)
     }
@@ -195,11 +199,13 @@ impl Push<'_> {
         Arc::new(move |current| watch.sent(&name, current, total, false))
     }
 
-    fn say(&self, blob: &Descriptor, how: &str) {
+    pub(super) fn say(&self, blob: &Descriptor, how: &str) {
         self.watch.sent(&format!("{} {how}", blob.digest), blob.size, blob.size, true);
     }
 }
 
-fn sources(layer: &ImageLayer) -> Vec<Reference> {
-    layer.sources.iter().filter_map(|source| source.parse().ok()).collect()
+/// The repositories that have a layer.
+fn repositories(layer: &ImageLayer) -> impl Iterator<Item = Reference> {
+    let sources = layer.sources.iter().filter_map(|source| source.parse::<LayerSource>().ok());
+    sources.filter_map(|source| source.reference().cloned())
 }

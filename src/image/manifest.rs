@@ -30,8 +30,12 @@ pub mod media_type {
     pub const OCI_FOREIGN_ZSTD: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
 }
 
-/// Annotations of an index's entries that name images.
+/// Annotations: of an index's entries, the names of images; of layers, what else is known of them.
 pub mod annotation {
+    /// The digest of a layer's tar, as containerd writes it.
+    pub const DIFF_ID: &str = "containerd.io/uncompressed";
+    /// When a layer was made, as BuildKit writes it.
+    pub const CREATED: &str = "buildkit/createdat";
     /// The whole name, as docker and containerd write it.
     pub const FULL_NAME: &str = "io.containerd.image.name";
     /// The tag alone, or whatever a tool takes for the name.
@@ -239,6 +243,13 @@ impl Form {
         match self {
             Self::Oci => media_type::OCI_MANIFEST,
             Self::Docker => media_type::DOCKER_MANIFEST,
+        }
+    }
+
+    pub fn index(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_INDEX,
+            Self::Docker => media_type::DOCKER_LIST,
         }
     }
 

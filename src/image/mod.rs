@@ -12,6 +12,7 @@
 mod config;
 mod digest;
 mod history;
+mod layer_source;
 mod manifest;
 mod platform;
 mod reference;
@@ -21,6 +22,7 @@ mod validate;
 pub use config::{Config, DEFAULT_PATH, Healthcheck, Keys, RootFs, RunConfig};
 pub use digest::{DiffId, Digest, DigestError, Hasher, ImageId};
 pub use history::{HISTORY_COMMENT, HistoryEntry};
+pub use layer_source::LayerSource;
 pub use manifest::{
     Codec, Compression, Descriptor, Document, Form, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
     annotation, media_type,

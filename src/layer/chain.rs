@@ -1,6 +1,7 @@
 //! Chains of layers as directories: those of images are downloaded and unpacked when something has to look into them, not before.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,11 @@ use super::merge::bounded;
 use super::stack::LayerRef;
 use super::{check_layer, receive, receive_blob, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
-use crate::image::{Descriptor, DiffId, Reference};
-use crate::registry::{BlobReader, Client, Progress, RegistryError, blob_channel};
-use crate::store::{KnownBlob, LayerRecord, Lock, SealRecord, SnapshotId, Store, StoreError};
+use crate::image::{Descriptor, DiffId, LayerSource, Reference};
+use crate::registry::{Client, Progress, RegistryError, blob_channel};
+use crate::store::{
+    KnownBlob, LayerRecord, LayoutDirectory, Lock, SealRecord, SnapshotId, Store, StoreError,
+};
 use crate::sys::{At, blocking};
 
 /// Turns layers into directories.
@@ -31,6 +34,9 @@ pub struct Layers {
     downloads: AtomicUsize,
     room: Semaphore,
 }
+
+/// The bytes of a blob, as they come.
+type Stream = Box<dyn Read + Send>;
 
 /// How many layers are downloaded at the same time; more make none of them faster.
 const AT_ONCE: usize = 6;
@@ -70,22 +76,20 @@ impl Layers {
         &self.events
     }
 
-    /// Makes sure that the store has a blob, from one of the places that have it.
-    pub async fn ensure_blob(&self, blob: &Descriptor, sources: &[Reference]) -> Result<(), LayerError> {
+    /// Makes sure that the store has a blob, from one of the places that have it ([`LayerSource`]).
+    pub async fn ensure_blob(&self, blob: &Descriptor, sources: &[String]) -> Result<(), LayerError> {
         if self.store.blobs().size(&blob.digest)?.is_some() {
             return Ok(());
         }
-        let Some(source) = sources.last() else {
-            return Err(LayerError::Lost { layer: blob.digest.to_string() });
-        };
         let (store, digest) = (Arc::clone(&self.store), blob.digest);
-        let kept = self.fetch(blob, source, move |mut reader| -> Result<(), StoreError> {
+        let keep = move |mut reader: Stream| -> Result<(), LayerError> {
             let mut writer = store.blobs().writer()?;
-            std::io::copy(&mut reader, &mut writer).at("download", "blob")?;
+            std::io::copy(&mut reader, &mut writer).at("read", "blob")?;
             writer.complete_as(&digest)?;
             Ok(())
-        });
-        Ok(kept.await??)
+        };
+        let lost = || LayerError::Lost { layer: blob.digest.to_string() };
+        self.fetch(blob, sources, keep).await.ok_or_else(lost)??
     }
 
     async fn directory(&self, layer: &LayerRef) -> Result<PathBuf, LayerError> {
@@ -189,10 +193,10 @@ impl Layers {
                 blocking(move || check_layer(store.blobs().open(&layer.digest)?, &layer, diff_id)).await;
             return checked.map_err(|source| damaged(diff_id, source));
         }
-        let lost = || LayerError::Lost { layer: diff_id.to_string() };
-        let source: Reference = known.sources.last().and_then(|name| name.parse().ok()).ok_or_else(lost)?;
         let read = move |reader| receive_blob(&store, &layer, diff_id, reader);
-        self.fetch(&known.blob, &source, read).await?.map_err(|source| damaged(diff_id, source))
+        let lost = || LayerError::Lost { layer: diff_id.to_string() };
+        let kept = self.fetch(&known.blob, &known.sources, read).await.ok_or_else(lost)??;
+        kept.map_err(|source| damaged(diff_id, source))
     }
 
     async fn unpack(
@@ -211,25 +215,67 @@ impl Layers {
             });
             return unpacked.await.map_err(|source| damaged(diff_id, source));
         }
-        let lost = || LayerError::Lost { layer: diff_id.to_string() };
-        let source: Reference = known.sources.last().and_then(|name| name.parse().ok()).ok_or_else(lost)?;
         // Downloaded and unpacked at the same time.
-        let unpacked = self.fetch(&known.blob, &source, move |reader| {
-            let _claim = claim;
+        let read = move |reader| {
+            let _claim = &claim;
             let (snapshot, size) = receive(&store, &blob, diff_id, reader)?;
             note_unpacked(&store, diff_id, &blob, snapshot, size)
-        });
-        unpacked.await?.map_err(|source| damaged(diff_id, source))
+        };
+        let lost = || LayerError::Lost { layer: diff_id.to_string() };
+        let unpacked = self.fetch(&known.blob, &known.sources, read).await.ok_or_else(lost)??;
+        unpacked.map_err(|source| damaged(diff_id, source))
+    }
+
+    /// Reads a blob from one of the places that have it, the latest first; what one lacks another may have. None if none is
+    /// known; the first failure is the one that is told. What the reader says against a blob is no failure of getting it.
+    async fn fetch<T: Send + 'static>(
+        &self,
+        blob: &Descriptor,
+        sources: &[String],
+        read: impl Fn(Stream) -> Result<T, LayerError> + Clone + Send + 'static,
+    ) -> Option<Result<Result<T, LayerError>, LayerError>> {
+        let mut failure = None;
+        for source in sources.iter().rev().filter_map(|source| source.parse().ok()) {
+            let fetched = match source {
+                LayerSource::Registry(name) => self.download(blob, &name, read.clone()).await,
+                LayerSource::Layout(path) => self.read_there(blob, path, read.clone()).await,
+            };
+            match fetched {
+                Ok(Ok(value)) => return Some(Ok(Ok(value))),
+                // The right bytes are no better from elsewhere.
+                Ok(Err(error)) if !matches!(error, LayerError::Store(StoreError::Digest { .. })) => {
+                    return Some(Ok(Err(error)));
+                }
+                failed => failure = failure.or(Some(failed)),
+            }
+        }
+        failure
+    }
+
+    /// Reads a blob where it lies, in a layout. The reader checks what it is.
+    async fn read_there<T: Send + 'static>(
+        &self,
+        blob: &Descriptor,
+        layout: PathBuf,
+        read: impl FnOnce(Stream) -> Result<T, LayerError> + Send + 'static,
+    ) -> Result<Result<T, LayerError>, LayerError> {
+        let _place = self.room.acquire().await;
+        let blob = blob.clone();
+        blocking(move || {
+            let file = LayoutDirectory::open(&layout)?.open_blob(&blob)?;
+            Ok(read(Box::new(file)))
+        })
+        .await
     }
 
     /// Downloads a blob into a reader on a thread of its own. A download that fails is the error; when the reader gave
     /// up first, its own error says why.
-    async fn fetch<T: Send + 'static, E: Send + 'static>(
+    async fn download<T: Send + 'static>(
         &self,
         blob: &Descriptor,
         source: &Reference,
-        read: impl FnOnce(BlobReader) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, LayerError> {
+        read: impl FnOnce(Stream) -> Result<T, LayerError> + Send + 'static,
+    ) -> Result<Result<T, LayerError>, LayerError> {
         let _place = self.room.acquire().await;
         let _shown = self.show_downloading();
         let (sender, reader) = blob_channel(DEPTH);
@@ -243,7 +289,7 @@ impl Layers {
             let progress = progress.clone();
             Arc::new(move |current| progress(current, false))
         };
-        let reading = blocking(move || read(reader));
+        let reading = blocking(move || read(Box::new(reader)));
         let (read, downloaded) = tokio::join!(reading, self.client.fetch_blob(source, blob, sender, &shown));
         match (&read, downloaded) {
             (_, Ok(())) | (Err(_), Err(RegistryError::Abandoned { .. })) => {
@@ -313,12 +359,4 @@ fn damaged(diff_id: DiffId, source: LayerError) -> LayerError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_counts_where_it_is_uppermost() {
-        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(without_repeats(paths(&["l", "x", "l", "base"])), paths(&["l", "x", "base"]));
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::image::DiffId;
 use crate::registry::RegistryError;
 use crate::snapshot::SnapshotError;
-use crate::store::StoreError;
+use crate::store::{LayoutError, StoreError};
 use crate::sys::IoError;
 use crate::sys::disk::Refusal;
 
@@ -21,6 +21,8 @@ pub enum LayerError {
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// What came as this layer is not it.
     #[error("layer {layer}: {source}")]
     Damaged { layer: String, source: Box<LayerError> },

@@ -63,6 +63,12 @@ impl Client {
         }
     }
 
+    /// What the place to push to has under a name already; none if there is nothing that can be read.
+    pub async fn fetch_pushed(&self, to: &Reference) -> Option<Fetched> {
+        let endpoint = self.destination(to).ok()?;
+        self.fetch_document_from(&endpoint, to).await.ok()
+    }
+
     pub(super) async fn fetch_document_from(
         &self,
         endpoint: &Endpoint,

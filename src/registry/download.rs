@@ -68,10 +68,20 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, RegistryError> {
+        self.fetch_blob_within(reference, descriptor, MAX_DOCUMENT).await
+    }
+
+    /// The same with another limit.
+    pub async fn fetch_blob_within(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
         self.ask_in_turn(reference, |endpoint, mut attempts| async move {
             let call = blob_call(&endpoint, descriptor, Method::GET);
-            if descriptor.size > MAX_DOCUMENT {
-                return Err(RegistryError::TooLarge { asked: call.asked(), limit: MAX_DOCUMENT });
+            if descriptor.size > limit {
+                return Err(RegistryError::TooLarge { asked: call.asked(), limit });
             }
             let unheard: Progress = Arc::new(|_| {});
             let mut download = Download::new(descriptor, Sink::Memory(Vec::new()), &unheard);

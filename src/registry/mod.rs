@@ -40,7 +40,7 @@ mod transport;
 mod upload;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::Client;
 pub use credentials::{

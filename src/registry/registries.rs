@@ -20,6 +20,8 @@ pub struct Registries {
     /// Asked for images of docker.io before all others.
     hub_mirrors: Vec<MirrorAddress>,
     tls_verify: Option<bool>,
+    /// Hosts that need not have a trusted certificate, by the command line.
+    insecure: Vec<String>,
     /// What files say that short names mean, which is not followed: registries to search, and other names for some.
     search: Vec<String>,
     aliases: HashMap<String, String>,
@@ -80,6 +82,11 @@ impl Registries {
     /// Says of all registries whether they must have a trusted certificate, whatever the files say.
     pub fn verify_tls(&mut self, verify: Option<bool>) {
         self.tls_verify = verify;
+    }
+
+    /// Says of one registry that it need not have a trusted certificate, unless all must have one.
+    pub fn allow_insecure(&mut self, registry: &str) {
+        self.insecure.push(registry.to_owned());
     }
 
     /// Whether everything may be insecure, because somebody said so for this command.
@@ -231,7 +238,7 @@ impl Registries {
         let security = match self.tls_verify {
             Some(true) => Security::Verified,
             Some(false) => Security::of(registry, true),
-            None => Security::of(registry, insecure),
+            None => Security::of(registry, insecure || self.insecure.iter().any(|host| host == registry)),
         };
         let mut endpoint = Endpoint::new(registry, repository, security);
         endpoint.certificates = self.certificates_of(&endpoint)?;

@@ -26,6 +26,7 @@ mod collect;
 mod error;
 mod following;
 mod inventory;
+mod layout;
 mod lock;
 mod measure;
 mod pins;
@@ -48,6 +49,7 @@ pub use collect::{Collection, Removed};
 pub use error::StoreError;
 pub use following::Following;
 pub use inventory::{Inventory, Item, Kind};
+pub use layout::{LayoutDirectory, LayoutError};
 pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{

@@ -3,8 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::layout::LayoutDirectory;
 use super::snapshots::SnapshotId;
-use crate::image::{Descriptor, DiffId, Digest, Timestamp};
+use crate::image::{Descriptor, DiffId, Digest, LayerSource, Timestamp};
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -82,7 +83,7 @@ pub struct KnownBlob {
     pub blob: Descriptor,
     /// Whether it has been unpacked or packed here. Otherwise it is what some image's manifest claims: anybody's word.
     pub verified: bool,
-    /// Names of images in registries that have it.
+    /// Where else it can be had ([`LayerSource`]), the latest last.
     pub sources: Vec<String>,
     /// Repositories that it was pushed to, the latest last. They may have lost it since: nothing is fetched from there,
     /// but another repository of the same registry may get it from them.
@@ -90,16 +91,30 @@ pub struct KnownBlob {
     pub pushed_to: Vec<String>,
 }
 
-/// How many repositories are remembered of a blob.
+/// How many repositories, and how many other places, are remembered of a blob.
 const MOST_REPOSITORIES: usize = 8;
 
+impl KnownBlob {
+    /// Whether it is said to be somewhere else than in the store. A directory is looked into; a registry may have lost it.
+    pub fn is_elsewhere(&self) -> bool {
+        let sources = self.sources.iter().filter_map(|source| source.parse().ok());
+        sources.into_iter().any(|source| match source {
+            LayerSource::Registry(_) => true,
+            LayerSource::Layout(path) => LayoutDirectory::open(&path).is_ok_and(|it| it.has(&self.blob)),
+        })
+    }
+}
+
 impl LayerRecord {
-    /// Notes what an image says of the layer. The source is none where the blob is in the store already.
+    /// Notes what an image or a cache says of the layer. The source, a [`LayerSource`], is none where the blob is in the
+    /// store already.
     pub fn claim(&mut self, blob: &Descriptor, source: Option<String>) {
         match self.blobs.iter_mut().find(|known| known.blob.digest == blob.digest) {
             Some(known) => {
                 known.sources.retain(|other| Some(other) != source.as_ref());
                 known.sources.extend(source);
+                let excess = known.sources.len().saturating_sub(MOST_REPOSITORIES);
+                known.sources.drain(..excess);
             }
             None => self.blobs.push(KnownBlob {
                 blob: blob.clone(),
@@ -108,6 +123,14 @@ impl LayerRecord {
                 pushed_to: Vec::new(),
             }),
         }
+    }
+
+    /// Whether [`Self::claim`] would say nothing new: then nobody has to write the record again.
+    pub fn has_claim(&self, blob: &Digest, source: Option<&str>) -> bool {
+        let known = self.blobs.iter().find(|known| known.blob.digest == *blob);
+        known.is_some_and(|known| {
+            source.is_none_or(|source| known.sources.iter().any(|other| other == source))
+        })
     }
 
     /// Notes that a blob has proved to be the layer.
@@ -266,4 +289,37 @@ impl Record for MergedRecord {
 }
 impl Record for BlobRecord {
     const KIND: &'static str = "blobs";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::media_type;
+
+    #[test]
+    fn claims_are_noted_once_and_bounded() {
+        let blob = Descriptor::new(media_type::OCI_LAYER, Digest::of(b"x"), 1);
+        let mut record = LayerRecord::default();
+        assert!(!record.has_claim(&blob.digest, None));
+        for number in [0, 1, 0, 2, 3, 4, 5, 6, 7, 8] {
+            record.claim(&blob, Some(format!("reg.io/app{number}:1")));
+        }
+        let sources = &record.blobs[0].sources;
+        assert_eq!((sources.len(), sources.last().map(String::as_str)), (8, Some("reg.io/app8:1")));
+        assert!(
+            record.has_claim(&blob.digest, Some("reg.io/app8:1")) && record.has_claim(&blob.digest, None)
+        );
+        assert!(!record.has_claim(&blob.digest, Some("reg.io/app1:1")));
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = format!(
+            r#"{{"snapshot":null,"blobs":[{{"blob":{{"mediaType":"{}","digest":"{}","size":1}},"verified":false,"sources":["reg.io/app:1"]}}]}}"#,
+            media_type::OCI_LAYER,
+            Digest::of(b"x")
+        );
+        let record: LayerRecord = serde_json::from_str(&text).unwrap();
+        assert!(record.blobs[0].is_elsewhere());
+    }
 }

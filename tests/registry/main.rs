@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caches;
 mod login;
 mod names;
 mod recorder;

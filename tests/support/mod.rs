@@ -22,6 +22,7 @@ mod output;
 mod processes;
 mod registry;
 pub(crate) mod skip;
+mod vectors;
 
 pub(crate) use base::BaseImage;
 pub(crate) use disk::Disk;
@@ -33,3 +34,4 @@ pub(crate) use output::Output;
 pub(crate) use processes::{is_gone, mark, processes, started};
 pub(crate) use registry::{Demands, PASSWORD, Registry, USER};
 pub(crate) use skip::{require_busybox, require_tool, skip};
+pub(crate) use vectors::Vector;

@@ -121,6 +121,9 @@ impl From<ExportError> for Report {
             ExportError::NeedsOci(_) => Self::usage(&error).hint(Some(
                 "leave out oci-mediatypes=false, or add compression=gzip,force-compression=true".to_owned(),
             )),
+            ExportError::Index { .. } => Self::new(Code::Input, &error).hint(Some(
+                "choose another directory; reset=true replaces all that is in this one".to_owned(),
+            )),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
             ExportError::Changed(_) | ExportError::Damaged { .. } => Self::new(Code::Store, &error),
         }
@@ -188,7 +191,7 @@ impl From<LayerError> for Report {
             LayerError::Snapshot(error) => Self::from(error),
             LayerError::Store(error) => Self::from(error),
             LayerError::Io(error) => Self::from(error),
-            LayerError::Unrepresentable { .. } => Self::new(Code::Input, &error),
+            LayerError::Unrepresentable { .. } | LayerError::Layout(_) => Self::new(Code::Input, &error),
             LayerError::Foreign { .. } => Self::new(Code::Isolation, &error).hint(Some(
                 "take the --isolation that the image was made with, or make the image again with this one"
                     .to_owned(),

@@ -6,7 +6,7 @@ mod pull;
 mod push;
 mod quirks;
 mod real;
-mod server;
+pub(crate) mod server;
 
 use std::io::Read;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::event;
 use crate::image::{Descriptor, Reference};
 
 /// Settings that do not wait long.
-fn quick() -> Settings {
+pub(crate) fn quick() -> Settings {
     Settings {
         retries: Retries {
             tries: 5,

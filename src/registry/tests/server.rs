@@ -9,41 +9,41 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::image::{Descriptor, Digest, Reference, media_type};
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// By `repository@digest`.
-    pub(super) blobs: HashMap<String, Vec<u8>>,
+    pub(crate) blobs: HashMap<String, Vec<u8>>,
     /// By `repository:tag` and `repository:digest`.
-    pub(super) manifests: HashMap<String, (String, Vec<u8>)>,
-    pub(super) uploads: HashMap<String, Vec<u8>>,
-    pub(super) log: Vec<Request>,
+    pub(crate) manifests: HashMap<String, (String, Vec<u8>)>,
+    pub(crate) uploads: HashMap<String, Vec<u8>>,
+    pub(crate) log: Vec<Request>,
     rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// With its query.
-    pub(super) path: String,
-    pub(super) headers: HashMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Zero: close the connection without a word.
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// Send only so many bytes of the body, then close.
-    pub(super) cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
     /// Send the body so many bytes at a time, with a moment in between.
-    pub(super) drip: Option<usize>,
+    pub(crate) drip: Option<usize>,
 }
 
 struct Rule {
@@ -61,10 +61,10 @@ enum Act {
     After(After),
 }
 
-pub(super) const ALWAYS: usize = usize::MAX;
+pub(crate) const ALWAYS: usize = usize::MAX;
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -77,21 +77,21 @@ impl Server {
         Self { address, state }
     }
 
-    pub(super) fn reference(&self, rest: &str) -> Reference {
+    pub(crate) fn reference(&self, rest: &str) -> Reference {
         format!("{}/{rest}", self.address).parse().unwrap()
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn add_blob(&self, repository: &str, bytes: &[u8]) -> Descriptor {
+    pub(crate) fn add_blob(&self, repository: &str, bytes: &[u8]) -> Descriptor {
         let digest = Digest::of(bytes);
         self.state().blobs.insert(format!("{repository}@{digest}"), bytes.to_vec());
         Descriptor::new(media_type::OCI_LAYER, digest, bytes.len() as u64)
     }
 
-    pub(super) fn add_manifest(&self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) -> Digest {
+    pub(crate) fn add_manifest(&self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         for version in [tag, &digest.to_string()] {
             let entry = (kind.to_owned(), bytes.to_vec());
@@ -101,7 +101,7 @@ impl Server {
     }
 
     /// Answers matching requests instead of the registry, where `act` gives an answer.
-    pub(super) fn instead(
+    pub(crate) fn instead(
         &self,
         method: &'static str,
         path: &'static str,
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// Changes the registry's answer to matching requests.
-    pub(super) fn after(
+    pub(crate) fn after(
         &self,
         method: &'static str,
         path: &'static str,
@@ -123,32 +123,32 @@ impl Server {
     }
 
     /// How many requests had this method and this in their path.
-    pub(super) fn count(&self, method: &str, path: &str) -> usize {
+    pub(crate) fn count(&self, method: &str, path: &str) -> usize {
         self.seen(method, path).len()
     }
 
-    pub(super) fn seen(&self, method: &str, path: &str) -> Vec<Request> {
+    pub(crate) fn seen(&self, method: &str, path: &str) -> Vec<Request> {
         let log = &self.state().log;
         log.iter().filter(|seen| seen.method == method && seen.path.contains(path)).cloned().collect()
     }
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 impl Reply {
-    pub(super) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(super) fn body(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, body: body.into(), ..Self::default() }
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
