@@ -10,7 +10,12 @@ use crate::solve::Solution;
 /// The mark of history entries for layers that no instruction accounts for.
 const EXPORTER: &str = "buildkit.exporter.image.v0";
 
-pub(super) fn assemble(plan: &Plan, solution: &Solution<Key, Output>, layers: Vec<ImageLayer>) -> Image {
+pub(super) fn assemble(
+    plan: &Plan,
+    solution: &Solution<Key, Output>,
+    layers: Vec<ImageLayer>,
+    cache: Option<String>,
+) -> Image {
     let mut config = plan.config.clone();
     let base_layers = config.rootfs.diff_ids.len();
     account_for(&mut config.history, base_layers);
@@ -18,6 +23,7 @@ pub(super) fn assemble(plan: &Plan, solution: &Solution<Key, Output>, layers: Ve
     let epoch = plan.epoch.map(Timestamp::from_seconds);
     config.created = epoch.or_else(|| config.history.last().and_then(|entry| entry.created));
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    config.cache = cache;
     config.rootfs = RootFs { kind: "layers".to_owned(), diff_ids };
     Image { config: config.to_bytes(), layers, manifest: None }
 }

@@ -49,6 +49,8 @@ pub enum BuildError {
     Step { name: String, error: Box<ExecError>, place: Place },
     #[error(transparent)]
     Export(ExportError),
+    #[error("the cache {name} could not be written: {error}")]
+    CacheExport { name: String, error: ExportError },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

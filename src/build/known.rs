@@ -27,7 +27,7 @@ pub async fn build_known(
     let platform = request.wanted.platform.clone();
     let base = BaseSource { store: Arc::clone(store), registry: None, platform, always_ask: request.pull };
     let (_, context, plan) = load_and_plan(request, &base, &steps, &mut warnings).await?;
-    let look_ups = look_ups(&plan, context, store, events);
+    let look_ups = look_ups(&plan, context, Vec::new(), store, events);
     let targets: Vec<_> = plan.target.into_iter().collect();
     // What cannot be looked up like this is no failure of the build.
     let Ok(Some(solution)) = solve::known(&look_ups.graph, &targets, &look_ups) else { return Ok(None) };
@@ -36,7 +36,7 @@ pub async fn build_known(
     let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
     let step = steps.start("exporting to image");
     let Some(sealed) = sealed(&stack, latest, store, client, events)? else { return Ok(None) };
-    let image = assemble::assemble(&plan, &solution, sealed);
+    let image = assemble::assemble(&plan, &solution, sealed, None);
     let built = export::store::keep(store, &image, &request.tags).map_err(BuildError::Export)?;
     store.sync()?;
     step.done();

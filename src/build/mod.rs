@@ -2,6 +2,7 @@
 
 mod assemble;
 mod base;
+mod caches;
 mod error;
 mod known;
 mod pull;
@@ -22,14 +23,17 @@ pub use pull::{PullError, Pulled, pull};
 pub use steps::{Step, Steps, layers};
 pub use warnings::{broken_rules, check};
 
+use crate::cache::{CacheFrom, Imported};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::Events;
 use crate::exec::{self, Executor, Explain, Explaining, HOSTNAME, Key, LookUps, Output, StepNetworks};
+use crate::export::cache::{CacheMode, CacheTarget, CacheTo};
 use crate::export::{self, registry::Destination};
-use crate::graph::VertexId;
-use crate::image::{Digest, Form, ImageId, Packing, Reference};
+use crate::graph::{Op, VertexId};
+use crate::image::{DiffId, Digest, Form, ImageId, Packing, Reference};
 use crate::plan::{self, BaseImages, Plan, Planned};
+use crate::registry::Client;
 use crate::sandbox::Networks;
 use crate::solve::{Solution, solve};
 use crate::store::Store;
@@ -57,6 +61,8 @@ pub struct Request {
     pub jobs: usize,
     /// Who is told why steps were not found.
     pub explain: Option<Explain>,
+    pub cache_from: Vec<CacheFrom>,
+    pub cache_to: Vec<CacheTo>,
 }
 
 /// What came out.
@@ -108,7 +114,11 @@ async fn build_and_warn(
     let steps = Steps::new(tools.events.clone());
     sweep(&tools.store);
     let base = base_source(request, &tools);
-    let (file, context, plan) = load_and_plan(request, &base, &steps, warnings).await?;
+    let (loaded, imported) = tokio::join!(
+        load_and_plan(request, &base, &steps, warnings),
+        caches::import(&request.cache_from, &tools.client, &steps, &tools.events)
+    );
+    let (file, context, plan) = loaded?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
     let sandboxing = Arc::new(tools.sandboxing);
@@ -117,39 +127,49 @@ async fn build_and_warn(
     let explaining = request.explain.clone();
     let explaining = blocking(move || explaining.map(|to| Explaining::begin(&store, to)).transpose()).await?;
     let executor = Arc::new(Executor {
-        known: look_ups(&plan, context, &tools.store, &tools.events),
+        known: look_ups(&plan, context, imported, &tools.store, &tools.events),
         layers: layers(&tools.store, &tools.client, &tools.events),
         networks: StepNetworks::new(&plan.graph, networks),
         sandboxing,
         explaining,
     });
-    let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
-    if request.rewrite_timestamps && latest.is_none() {
+    if request.rewrite_timestamps && plan.epoch.is_none() {
         executor.events.warn("rewrite-timestamp does nothing: SOURCE_DATE_EPOCH is not set".to_owned());
     }
-    let packing = request.push.then_some(request.packing);
-    let destination = || Arc::new(Destination::new(&tools.client, &request.tags, request.form));
-    let destination = request.push.then(destination);
-    let mut sealing = seal::Sealing::new(Arc::clone(&executor), packing, latest, destination.clone());
-    let solution = run(&plan, &file, &executor, request.jobs, &mut sealing).await?;
-    let step = steps.start("exporting to image");
-    let built = export(request, &plan, &solution, sealing, &executor, destination.as_deref(), &step).await;
-    let built = match built {
-        Ok(built) => {
-            let store = Arc::clone(&executor.store);
-            blocking(move || store.sync()).await.map(|()| built).map_err(BuildError::from)
-        }
-        Err(error) => Err(BuildError::Export(error)),
+    let making = Making {
+        request,
+        file: &file,
+        plan: &plan,
+        executor: &executor,
+        client: &tools.client,
+        steps: &steps,
     };
-    step.ended(built)
+    loop {
+        match making.attempt().await {
+            Err(error) if making.forget_what_is_lost()? => {
+                let message =
+                    format!("a cached layer cannot be had, and its step is executed instead: {error}");
+                executor.events.warn(message);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// What there is of a plan's steps.
-fn look_ups(plan: &Plan, context: LocalContext, store: &Arc<Store>, events: &Events) -> LookUps {
+fn look_ups(
+    plan: &Plan,
+    context: LocalContext,
+    imported: Vec<Imported>,
+    store: &Arc<Store>,
+    events: &Events,
+) -> LookUps {
     LookUps {
         graph: Arc::new(plan.graph.clone()),
         store: Arc::clone(store),
         context: Arc::new(context.into_tree()),
+        imported: Arc::new(imported),
+        lost: Arc::default(),
         events: events.clone(),
         first_step: steps::FIRST_VERTEX,
     }
@@ -268,41 +288,91 @@ async fn make_plan(
     }
 }
 
-/// Does what the plan says; layers of the result are sealed meanwhile.
-async fn run(
-    plan: &Plan,
-    file: &Dockerfile,
-    executor: &Arc<Executor>,
-    jobs: usize,
-    sealing: &mut seal::Sealing,
-) -> Result<Solution<Key, Output>, BuildError> {
-    let targets: Vec<_> = plan.target.into_iter().collect();
-    let in_image: HashSet<VertexId> = plan.history.iter().filter_map(|item| item.layer).collect();
-    let solved = solve(&executor.graph, &targets, executor, jobs, |vertex, output| {
-        if let (true, Some(files)) = (in_image.contains(&vertex), output.files()) {
-            sealing.begin(&files.layers);
-        }
-    });
-    solved.await.map_err(|failed| BuildError::step(file, executor, failed))
+/// A plan that is carried out.
+struct Making<'a> {
+    request: &'a Request,
+    file: &'a Dockerfile,
+    plan: &'a Plan,
+    executor: &'a Arc<Executor>,
+    client: &'a Client,
+    steps: &'a Steps,
 }
 
-async fn export(
-    request: &Request,
-    plan: &Plan,
-    solution: &Solution<Key, Output>,
-    sealing: seal::Sealing,
-    executor: &Executor,
-    destination: Option<&Destination>,
-    step: &Step,
-) -> Result<Built, export::ExportError> {
-    let target = plan.target.and_then(|target| solution.output(target));
-    let layers = target.and_then(Output::files).map(|files| files.layers.clone()).unwrap_or_default();
-    let sealed = sealing.finish(&layers).await?;
-    let image = assemble::assemble(plan, solution, sealed);
-    let id = export::store::keep(&executor.store, &image, &request.tags)?;
-    let pushed = match destination {
-        Some(destination) => Some(destination.push(&executor.layers, &image, &step.watch()).await?),
-        None => None,
-    };
-    Ok(Built { image: id, pushed })
+impl Making<'_> {
+    async fn attempt(&self) -> Result<Built, BuildError> {
+        let Self { request, plan, executor, .. } = self;
+        let destination = || Arc::new(Destination::new(self.client, &request.tags, request.form));
+        let destination = request.push.then(destination);
+        let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
+        // What a cache wants packed is packed behind later steps, too.
+        let of_caches = request.cache_to.iter().filter(|to| to.target != CacheTarget::Inline);
+        let packing = request.push.then_some(request.packing).or(of_caches.map(|to| to.packing).next());
+        let mut sealing = seal::Sealing::new(Arc::clone(executor), packing, latest, destination.clone());
+        let solution = self.run(&mut sealing).await?;
+        let caches =
+            caches::Exporting { plan, solution: &solution, executor, client: self.client, steps: self.steps };
+        let step = self.steps.start("exporting to image");
+        let built = self.export(&caches, &mut sealing, destination.as_deref(), &step).await;
+        let built = match built {
+            Ok(built) => {
+                let store = Arc::clone(&executor.store);
+                blocking(move || store.sync()).await.map(|()| built).map_err(BuildError::from)
+            }
+            Err(error) => Err(BuildError::Export(error)),
+        };
+        let built = step.ended(built)?;
+        for to in &request.cache_to {
+            caches.export(to, &mut sealing).await?;
+        }
+        Ok(built)
+    }
+
+    /// Does what the plan says; layers of the result are sealed meanwhile, and so are those that a cache is to have.
+    async fn run(&self, sealing: &mut seal::Sealing) -> Result<Solution<Key, Output>, BuildError> {
+        let Self { request, plan, executor, .. } = self;
+        let targets: Vec<_> = plan.target.into_iter().collect();
+        let in_image: HashSet<VertexId> = plan.history.iter().filter_map(|item| item.layer).collect();
+        let everything = request.cache_to.iter().any(|to| to.mode == CacheMode::Max);
+        let solved = solve(&executor.graph, &targets, executor, request.jobs, |vertex, output| {
+            let is_of_image = in_image.contains(&vertex);
+            if let (true, Some(files)) = (is_of_image || everything, output.files()) {
+                sealing.begin(&files.layers, is_of_image);
+            }
+        });
+        solved.await.map_err(|failed| BuildError::step(self.file, executor, failed))
+    }
+
+    async fn export(
+        &self,
+        caches: &caches::Exporting<'_>,
+        sealing: &mut seal::Sealing,
+        destination: Option<&Destination>,
+        step: &Step,
+    ) -> Result<Built, export::ExportError> {
+        let Self { request, plan, executor, .. } = self;
+        let target = plan.target.and_then(|target| caches.solution.output(target));
+        let layers = target.and_then(Output::files).map(|files| files.layers.clone()).unwrap_or_default();
+        let sealed = sealing.finish(&layers).await?;
+        let is_inline = request.cache_to.iter().any(|to| to.target == CacheTarget::Inline);
+        let cache = is_inline.then(|| caches.inline(&sealed)).flatten();
+        let image = assemble::assemble(plan, caches.solution, sealed, cache);
+        let id = export::store::keep(&executor.store, &image, &request.tags)?;
+        let pushed = match destination {
+            Some(destination) => Some(destination.push(&executor.layers, &image, &step.watch()).await?),
+            None => None,
+        };
+        Ok(Built { image: id, pushed })
+    }
+
+    /// Whether there are layers that a cache promised and that could not be had, more than before: what they are the result
+    /// of is not taken for cached any more.
+    fn forget_what_is_lost(&self) -> Result<bool, BuildError> {
+        let of_base = |op: &Op| match op {
+            Op::Image(image) => image.diff_ids.clone(),
+            _ => Vec::new(),
+        };
+        let bases: HashSet<DiffId> = self.plan.graph.iter().flat_map(|(_, it)| of_base(&it.op)).collect();
+        let lost = self.executor.layers.failures()?;
+        Ok(self.executor.lost.add(lost.into_iter().filter(|layer| !bases.contains(layer))))
+    }
 }

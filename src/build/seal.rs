@@ -32,14 +32,21 @@ impl Sealing {
         Self { executor, packing, latest, destination, begun: HashMap::new() }
     }
 
-    /// Starts sealing the uppermost of some layers, unless an image has brought it along.
-    pub(super) fn begin(&mut self, layers: &Stack) {
+    /// What is newer in a new layer is of this time.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.latest
+    }
+
+    /// Starts sealing the uppermost of some layers, unless an image has brought it along; sends it on its way if it belongs
+    /// to the image.
+    pub(super) fn begin(&mut self, layers: &Stack, is_of_image: bool) {
         let Some(top @ (LayerRef::Made(_) | LayerRef::Linked(_))) = layers.top() else { return };
         if self.begun.contains_key(top) {
             return;
         }
         let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
-        let (key, layers, destination) = (top.clone(), layers.clone(), self.destination.clone());
+        let destination = self.destination.clone().filter(|_| is_of_image);
+        let (key, layers) = (top.clone(), layers.clone());
         let task = tokio::spawn(async move {
             let destination = destination.as_ref();
             Packer { layers: &executor.layers, packing, destination }.top(&layers, latest).await
@@ -47,10 +54,20 @@ impl Sealing {
         self.begun.insert(key, task);
     }
 
+    /// Waits for a layer that is being sealed.
+    pub(super) async fn wait_for(&mut self, layer: &LayerRef) -> Result<(), ExportError> {
+        let Some(task) = self.begun.remove(layer) else { return Ok(()) };
+        match task.await {
+            Ok(sealed) => sealed.map(drop),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// The layers, lowest first.
-    pub(super) async fn finish(mut self, layers: &Stack) -> Result<Vec<ImageLayer>, ExportError> {
-        let destination = self.destination.as_ref();
-        let packer = Packer { layers: &self.executor.layers, packing: self.packing, destination };
+    pub(super) async fn finish(&mut self, layers: &Stack) -> Result<Vec<ImageLayer>, ExportError> {
+        let (executor, destination) = (Arc::clone(&self.executor), self.destination.clone());
+        let destination = destination.as_ref();
+        let packer = Packer { layers: &executor.layers, packing: self.packing, destination };
         let mut sealed = Vec::new();
         for stack in layers.levels().into_iter().rev() {
             let layer = match stack.top().and_then(|top| self.begun.remove(top)) {

@@ -118,6 +118,24 @@ impl Imported {
         }
     }
 
+    /// The one layer that a result has more than another one, if that is how they differ: found without going through all of
+    /// them.
+    pub fn layer_above(&self, result: &CachedResult, below: &CachedResult) -> Option<Arc<CachedLayer>> {
+        let (Chain::Above(top), Chain::Above(lower)) = (&result.chain, &below.chain) else { return None };
+        let layer = self.layers.get(*top)?;
+        (layer.parent == Some(*lower)).then(|| layer.cached.clone()).flatten()
+    }
+
+    /// Whether a layer is the uppermost of a result.
+    pub fn layers_end_with(&self, result: &CachedResult, top: DiffId) -> bool {
+        let place = match &result.chain {
+            Chain::Above(place) => Some(place),
+            Chain::Listed(places) => places.last(),
+        };
+        let layer = place.and_then(|place| self.layers.get(*place)?.cached.as_ref());
+        layer.is_some_and(|layer| layer.diff_id == top)
+    }
+
     /// How many results and records were left out because of what they say.
     pub fn unusable(&self) -> usize {
         self.unusable

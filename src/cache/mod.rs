@@ -24,7 +24,7 @@ pub use outgoing::{OutLayer, OutLink, OutRecord, OutResult, Outgoing};
 
 use std::sync::Arc;
 
-use crate::image::{Digest, Timestamp};
+use crate::image::{DiffId, Digest, Timestamp};
 use crate::store::{ImportRecord, LayerRecord, LinkRecord, SnapshotId, StepRecord, Store, StoreError};
 
 /// The records of this machine's store.
@@ -66,17 +66,37 @@ impl LocalCache {
             return Ok(Some(Remembered::Made(record)));
         }
         let Some(record) = self.store.record::<ImportRecord>(&key)? else { return Ok(None) };
-        for layer in &record.layers {
-            let known = self.store.record::<LayerRecord>(&layer.0.hex())?;
-            let can_be_had = |known: &LayerRecord| {
-                known.snapshot.as_ref().is_some_and(|id| self.store.has_snapshot(id))
-                    || !known.blobs.is_empty()
-            };
-            if !known.as_ref().is_some_and(can_be_had) {
+        for layer in record.layers() {
+            if !self.can_be_had(*layer)? {
                 return Ok(None);
             }
         }
         Ok(Some(Remembered::Imported(record)))
+    }
+
+    /// Whether a layer is here, or somebody is said to have it.
+    fn can_be_had(&self, layer: DiffId) -> Result<bool, StoreError> {
+        let Some(known) = self.store.record::<LayerRecord>(&layer.0.hex())? else { return Ok(false) };
+        if known.snapshot.as_ref().is_some_and(|id| self.store.has_snapshot(id)) {
+            return Ok(true);
+        }
+        for known in &known.blobs {
+            if known.is_elsewhere() || self.store.blobs().size(&known.blob.digest)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes where a layer can be had, as a cache from elsewhere says.
+    pub fn claim(&self, layer: &CachedLayer) -> Result<(), StoreError> {
+        let key = layer.diff_id.0.hex();
+        let known = self.store.record::<LayerRecord>(&key)?;
+        if known.is_some_and(|known| known.has_claim(&layer.blob.digest, Some(&layer.source))) {
+            return Ok(());
+        }
+        let source = Some(layer.source.clone());
+        self.store.update_record(&key, |record: &mut LayerRecord| record.claim(&layer.blob, source))
     }
 
     /// The key by content of a step that is known by definition, if that is true of what its inputs are now.
@@ -107,7 +127,15 @@ impl LocalCache {
 
     /// Remembers what a step has led to elsewhere.
     pub fn import(&self, key: &Digest, record: &ImportRecord) -> Result<(), StoreError> {
-        self.store.put_record(&key.hex(), record)
+        match self.store.record::<ImportRecord>(&key.hex())? {
+            Some(known) if known == *record => Ok(()),
+            Some(_) | None => self.store.put_record(&key.hex(), record),
+        }
+    }
+
+    /// Forgets what a step has led to elsewhere, because that cannot be had.
+    pub fn forget_import(&self, key: &Digest) -> Result<(), StoreError> {
+        self.store.remove_record::<ImportRecord>(&key.hex()).map(drop)
     }
 }
 

@@ -158,6 +158,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let max_used_space =
         args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
     let (explain, explanations) = args.caching.explain();
+    let insecure: Vec<String> = args.caching.insecure().into_iter().map(str::to_owned).collect();
     let (request, network) = request(args, explain)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
@@ -169,6 +170,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     }
     let mut registries = registry::settings(global, &from_registries)?;
     creds.add_to(&mut registries, &request.tags)?;
+    insecure.iter().for_each(|registry| registries.registries.allow_insecure(registry));
     if dump.is_none()
         && let Some(built) = built_before(global, &request, &registries, style)
     {
@@ -222,7 +224,8 @@ fn built_before(
     registries: &crate::registry::Settings,
     style: Style,
 ) -> Option<Built> {
-    if request.push || request.pull || request.wanted.anew == Anew::Everything {
+    let has_more_to_do = request.push || request.pull || !request.cache_to.is_empty();
+    if has_more_to_do || request.wanted.anew == Anew::Everything {
         return None;
     }
     let store = environment::foresee(global)?;
@@ -298,6 +301,8 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         },
         jobs: args.jobs.map_or_else(jobs, usize::from),
         explain,
+        cache_from: args.caching.cache_from,
+        cache_to: args.caching.cache_to,
     };
     Ok((request, args.names.settings()))
 }

@@ -5,8 +5,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use clap::{Args, ValueEnum};
 
-use crate::cache::Explanation;
+use crate::cache::{CacheFrom, CacheSource, Explanation};
 use crate::exec::Explain;
+use crate::export::cache::{CacheTarget, CacheTo};
 use crate::plan::Anew;
 
 #[derive(Debug, Args)]
@@ -18,6 +19,14 @@ pub(super) struct CachingArgs {
     /// The same for the steps of these stages only.
     #[arg(long, value_name = "STAGE[,STAGE...]", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// A cache from elsewhere: a name in a registry, or type=registry,ref=NAME or type=local,src=DIRECTORY. May be given several
+    /// times.
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<CacheFrom>,
+    /// Where to write a cache for others: a name in a registry, or type=registry,ref=NAME, type=local,dest=DIRECTORY or
+    /// type=inline; with mode=max also of steps that the image does not have. May be given several times.
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<CacheTo>,
     /// Say of every step that is executed why no earlier result was taken: under the step, or as lines of JSON on standard
     /// output.
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
@@ -58,6 +67,20 @@ impl CachingArgs {
                 (Some(Explain::Sent(sender)), Some(Explanations(receiver)))
             }
         }
+    }
+
+    /// Registries that need not be trusted because a cache is said to be in them.
+    pub(super) fn insecure(&self) -> Vec<&str> {
+        let from =
+            self.cache_from.iter().filter(|from| from.insecure).filter_map(|from| match &from.source {
+                CacheSource::Registry(name) => Some(name.registry.as_str()),
+                CacheSource::Local { .. } => None,
+            });
+        let to = self.cache_to.iter().filter_map(|to| match &to.target {
+            CacheTarget::Registry { name, insecure: true, .. } => Some(name.registry.as_str()),
+            CacheTarget::Registry { .. } | CacheTarget::Local { .. } | CacheTarget::Inline => None,
+        });
+        from.chain(to).collect()
     }
 
     pub(super) fn anew(&self) -> Anew {

@@ -73,7 +73,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     Run(run::RunArgs),
     Images(images::ImagesArgs),
     Tag(tag::TagArgs),
@@ -171,7 +171,7 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         layering: cli.overlay.into(),
     };
     let result = match cli.verb {
-        Verb::Build(args) => build::main(&global, args),
+        Verb::Build(args) => build::main(&global, *args),
         Verb::Run(args) => run::main(&global, args),
         Verb::Images(args) => images::main(&global, args),
         Verb::Tag(args) => tag::main(&global, args),

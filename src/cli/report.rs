@@ -91,6 +91,12 @@ impl Report {
         self.code as i32
     }
 
+    /// Says first what it is about.
+    fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(super) fn hint(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint);
         self

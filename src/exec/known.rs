@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{LocalCache, Remembered, Step};
+use crate::cache::{Imported, LocalCache, Remembered, Step};
 use crate::context::{Forgetful, Selector, Tree, fingerprint};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
@@ -11,6 +11,7 @@ use crate::layer::{LayerRef, Stack};
 use crate::solve::{Finder, Found, Ingredient, Input, Progress, StepKey, content_digest, record_digest};
 use crate::store::{SnapshotId, StepRecord, Store};
 
+use super::elsewhere::{Elsewhere, Lost};
 use super::error::ExecError;
 use super::{Files, Output, selectors};
 
@@ -21,6 +22,8 @@ pub struct Key {
     pub step: Option<StepKey>,
     /// The record digests of what is read of each input, where content counts and is known.
     pub contents: Vec<Option<Digest>>,
+    /// The records of caches from elsewhere that are this step, as far as its result has not been made here.
+    pub elsewhere: Elsewhere,
 }
 
 pub(super) type KnownInput = Input<Key, Output>;
@@ -30,8 +33,8 @@ pub(super) struct Keys {
     /// By what its inputs are.
     by_definition: Option<StepKey>,
     /// By what is read of them; none as long as that is not known.
-    by_content: Option<StepKey>,
-    contents: Vec<Option<Digest>>,
+    pub by_content: Option<StepKey>,
+    pub contents: Vec<Option<Digest>>,
     tops: Vec<Option<String>>,
 }
 
@@ -43,12 +46,21 @@ impl Keys {
         let tops = inputs.iter().map(|input| input.output.as_ref().and_then(Output::top)).collect();
         let mut keys = Self { by_definition: None, by_content: None, contents, tops };
         keys.by_definition = key(record, inputs, counts, &keys.contents, false);
-        keys.update(record, inputs, counts);
+        keys.by_content = key(record, inputs, counts, &keys.contents, true);
         Some(keys)
     }
 
-    fn update(&mut self, record: Digest, inputs: &[KnownInput], counts: &[InputKey]) {
-        self.by_content = key(record, inputs, counts, &self.contents, true);
+    /// Takes over contents that somebody else has looked at.
+    pub(super) fn with_contents(
+        &mut self,
+        op: &Op,
+        inputs: &[KnownInput],
+        counts: &[InputKey],
+        contents: Vec<Option<Digest>>,
+    ) {
+        self.contents = contents;
+        let record = op.digests().last().map(record_digest);
+        self.by_content = record.and_then(|record| key(record, inputs, counts, &self.contents, true));
     }
 }
 
@@ -77,6 +89,10 @@ pub struct LookUps {
     pub graph: Arc<Graph>,
     pub store: Arc<Store>,
     pub context: Arc<Tree>,
+    /// Caches from elsewhere.
+    pub imported: Arc<Vec<Imported>>,
+    /// Layers that turned out not to be had.
+    pub lost: Arc<Lost>,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -116,7 +132,7 @@ impl LookUps {
         StepId(self.first_step + u32::try_from(vertex.index()).expect("a graph has fewer vertices"))
     }
 
-    fn cache(&self) -> LocalCache {
+    pub(super) fn cache(&self) -> LocalCache {
         LocalCache::new(Arc::clone(&self.store))
     }
 
@@ -135,7 +151,8 @@ impl LookUps {
                 let layers = op.diff_ids.iter().copied().map(LayerRef::Image).collect();
                 let step = it.op.digests().last().map(|digest| StepKey::new(record_digest(digest), &[]));
                 let output = Some(Output::Files(Files { layers, created: None }));
-                Ok(Found { key: Key { step, contents: Vec::new() }, known: true, output })
+                let elsewhere = self.source_elsewhere(&it.op);
+                Ok(Found { key: Key { step, contents: Vec::new(), elsewhere }, known: true, output })
             }
             Op::Context(_) => Ok(Found { key: Key::default(), known: true, output: Some(Output::Context) }),
             Op::Merge(_) => {
@@ -162,6 +179,22 @@ impl LookUps {
         if forced {
             return Ok(Found { key: keys.known(), known: false, output: None });
         }
+        let base = op.base().and_then(|slot| inputs.get(slot));
+        let elsewhere = self.elsewhere(op, inputs, &counts, &keys.contents);
+        let mut found = self.look_up_here(&mut keys, base)?;
+        if found.output.is_none() && !elsewhere.is_empty() {
+            found = self.take_over(op, &mut keys, inputs, &elsewhere, found)?;
+        }
+        found.key.elsewhere = elsewhere;
+        Ok(found)
+    }
+
+    /// Looks into the records of the store.
+    fn look_up_here(
+        &self,
+        keys: &mut Keys,
+        base: Option<&KnownInput>,
+    ) -> Result<Found<Key, Output>, ExecError> {
         let cache = self.cache();
         let by_content = match (keys.by_content, keys.by_definition) {
             (Some(key), _) => Some(key.0),
@@ -172,13 +205,18 @@ impl LookUps {
         let Some(remembered) = remembered else {
             return Ok(Found { key: keys.known(), known: false, output: None });
         };
+        if let Remembered::Imported(record) = &remembered
+            && self.lost.has_any(record.layers())
+        {
+            by_content.map(|key| cache.forget_import(&key)).transpose()?;
+            return Ok(Found { key: keys.known(), known: false, output: None });
+        }
         if keys.by_content.is_none() {
             keys.by_content = by_content.map(StepKey);
             keys.contents = remembered.contents().to_vec();
         } else {
-            note_link(&keys, &cache)?;
+            note_link(keys, &cache)?;
         }
-        let base = op.base().and_then(|slot| inputs.get(slot));
         Ok(Found { key: keys.known(), known: true, output: output_of(base, remembered) })
     }
 
@@ -216,16 +254,16 @@ impl LookUps {
 
 impl Keys {
     pub(super) fn by_definition(&self) -> Key {
-        Key { step: self.by_definition, contents: self.contents.clone() }
+        Key { step: self.by_definition, contents: self.contents.clone(), elsewhere: Elsewhere::default() }
     }
 
-    fn known(&self) -> Key {
-        Key { step: self.by_content, contents: self.contents.clone() }
+    pub(super) fn known(&self) -> Key {
+        Key { step: self.by_content, contents: self.contents.clone(), elsewhere: Elsewhere::default() }
     }
 }
 
 /// So that the next look-up need not look at any content.
-fn note_link(keys: &Keys, cache: &LocalCache) -> Result<(), ExecError> {
+pub(super) fn note_link(keys: &Keys, cache: &LocalCache) -> Result<(), ExecError> {
     if let (Some(from), Some(to)) = (keys.by_definition, keys.by_content)
         && from != to
         && keys.tops.iter().all(Option::is_some)
@@ -249,8 +287,18 @@ fn output_of(base: Option<&KnownInput>, remembered: Remembered) -> Option<Output
             Files { layers: below.with(LayerRef::Made(record.snapshot)), created: Some(record.created) }
         }
         Remembered::Imported(record) => {
-            let layers = record.layers.into_iter().map(LayerRef::Image).collect();
-            Files { layers, created: record.created }
+            let result = record.result?;
+            let below = match (&result.on, base) {
+                (None, _) => Stack::default(),
+                (Some(_), None) => return None,
+                (Some(_), Some(base)) => base.output.as_ref()?.files()?.layers.clone(),
+            };
+            if below.top().map(ToString::to_string) != result.on {
+                return None;
+            }
+            let layers =
+                result.layers.into_iter().fold(below, |stack, layer| stack.with(LayerRef::Image(layer)));
+            Files { layers, created: result.created }
         }
     };
     Some(Output::Files(files))

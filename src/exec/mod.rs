@@ -8,6 +8,7 @@ mod copy;
 mod copy_tree;
 mod death;
 mod directory;
+mod elsewhere;
 mod error;
 mod explaining;
 mod keys;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use death::Death;
+pub use elsewhere::Lost;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
 pub use keys::keys;

@@ -38,6 +38,9 @@ pub struct Config {
     pub rootfs: RootFs,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// The cache that the image carries along.
+    #[serde(rename = "moby.buildkit.cache.v0", default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 /// How a container of the image runs. Fields that are absent and fields that are empty mean the same, but for the
@@ -121,6 +124,7 @@ impl Config {
             os_features: platform.os_features.clone(),
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: Vec::new() },
             variant: platform.variant.clone(),
+            cache: None,
         }
     }
 

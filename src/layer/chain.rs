@@ -14,7 +14,7 @@ use super::merge::bounded;
 use super::stack::LayerRef;
 use super::{check_layer, receive, receive_blob, unpack_blob};
 use crate::event::{EventKind, Events, StepId};
-use crate::image::{Descriptor, DiffId, LayerSource, Reference};
+use crate::image::{Descriptor, DiffId, Digest, LayerSource, Reference};
 use crate::registry::{Client, Progress, RegistryError, blob_channel};
 use crate::store::{
     KnownBlob, LayerRecord, LayoutDirectory, Lock, SealRecord, SnapshotId, Store, StoreError,
@@ -33,6 +33,8 @@ pub struct Layers {
     step: StepId,
     downloads: AtomicUsize,
     room: Semaphore,
+    /// What could not be had.
+    failed: Mutex<HashSet<Digest>>,
 }
 
 /// The bytes of a blob, as they come.
@@ -53,6 +55,7 @@ impl Layers {
             step,
             downloads: AtomicUsize::new(0),
             room: Semaphore::new(AT_ONCE),
+            failed: Mutex::default(),
         }
     }
 
@@ -66,6 +69,27 @@ impl Layers {
             return blocking(move || bounded(&store, directories)).await;
         }
         Ok(directories)
+    }
+
+    /// The layers that were wanted and could not be had, themselves or as blobs.
+    pub fn failures(&self) -> Result<Vec<DiffId>, StoreError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = self.store.records::<LayerRecord>()?.into_iter();
+        let layers = records.filter_map(|(key, record)| {
+            let layer = DiffId(format!("sha256:{key}").parse().ok()?);
+            let has_failed = record.blobs.iter().any(|known| failed.contains(&known.blob.digest));
+            (has_failed || failed.contains(&layer.0)).then_some(layer)
+        });
+        Ok(layers.collect())
+    }
+
+    fn note_failure<T>(&self, what: Digest, result: Result<T, LayerError>) -> Result<T, LayerError> {
+        result.inspect_err(|_| {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(what);
+        })
     }
 
     pub fn store(&self) -> &Arc<Store> {
@@ -89,7 +113,8 @@ impl Layers {
             Ok(())
         };
         let lost = || LayerError::Lost { layer: blob.digest.to_string() };
-        self.fetch(blob, sources, keep).await.ok_or_else(lost)??
+        let kept = self.fetch(blob, sources, keep).await.ok_or_else(lost).and_then(|kept| kept?);
+        self.note_failure(digest, kept)
     }
 
     async fn directory(&self, layer: &LayerRef) -> Result<PathBuf, LayerError> {
@@ -115,7 +140,8 @@ impl Layers {
         if let Some(path) = self.unpacked(diff_id)? {
             return Ok(path);
         }
-        self.unpack_first(diff_id, &self.record(diff_id)?, &claim).await
+        let unpacked = self.unpack_first(diff_id, &self.record(diff_id)?, &claim).await;
+        self.note_failure(diff_id.0, unpacked)
     }
 
     fn record(&self, diff_id: DiffId) -> Result<LayerRecord, StoreError> {

@@ -20,6 +20,16 @@ pub enum LayerRef {
     Linked(SnapshotId),
 }
 
+impl LayerRef {
+    /// Of a layer that an image has brought along.
+    pub fn diff_id(&self) -> Option<DiffId> {
+        match self {
+            Self::Image(diff_id) => Some(*diff_id),
+            Self::Made(_) | Self::Linked(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for LayerRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -159,6 +159,7 @@ impl Planner<'_> {
                 };
                 let mut config = image.config.clone();
                 config.created = None;
+                config.cache = None;
                 if config.config.working_dir.is_empty() {
                     "/".clone_into(&mut config.config.working_dir);
                 }

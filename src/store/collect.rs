@@ -113,7 +113,7 @@ impl<'a> Collection<'a> {
             let is_free = |kind, key: &str| !pinned.contains(&super::pins::name(kind, key));
             for import in imports {
                 let Reading::Counts(record) = &import.value else { continue };
-                let is_lost = record.layers.iter().any(|layer| !has(LayerRecord::KIND, &layer.0.hex()));
+                let is_lost = record.layers().iter().any(|layer| !has(LayerRecord::KIND, &layer.0.hex()));
                 if is_lost && is_free(ImportRecord::KIND, &import.key) && !is_over() {
                     remove_file(&import.path)?;
                 }

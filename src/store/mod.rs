@@ -53,8 +53,8 @@ pub use layout::{LayoutDirectory, LayoutError};
 pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
-    BlobRecord, ImageRecord, ImportRecord, KnownBlob, LayerRecord, LinkRecord, MergedRecord, Record,
-    SealRecord, SizeRecord, StepRecord,
+    BlobRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord, LinkRecord, MergedRecord,
+    Record, SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

@@ -53,14 +53,30 @@ pub struct LinkRecord {
     pub tops: Vec<Option<String>>,
 }
 
-/// The result of a step that came with a cache from elsewhere, by its key: layers that may not be here yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A step that a cache from elsewhere knows, by its key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportRecord {
-    /// All of them, lowest first.
-    pub layers: Vec<DiffId>,
-    pub created: Option<Timestamp>,
+    /// None where that cache has just passed on that there is such a step.
+    pub result: Option<ImportResult>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<Option<Digest>>,
+}
+
+/// Layers that may not be here yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImportResult {
+    /// Lowest first.
+    pub layers: Vec<DiffId>,
+    /// What lies below them; none if these are all.
+    pub on: Option<String>,
+    pub created: Option<Timestamp>,
+}
+
+impl ImportRecord {
+    /// The layers of its own.
+    pub fn layers(&self) -> &[DiffId] {
+        self.result.as_ref().map_or(&[], |result| &result.layers)
+    }
 }
 
 /// Where a layer can be had, by its diff id.

@@ -43,6 +43,10 @@ impl From<BuildError> for Report {
                 Self::from(*error).at(&place).hint(near.map(|near| format!("did you mean {near}?")))
             }
             BuildError::Frontend { .. } | BuildError::Lint { .. } => Self::new(Code::Input, &error),
+            BuildError::CacheExport { name, error } => {
+                let hint = "--cache-to …,ignore-error=true makes this a warning".to_owned();
+                Self::from(error).about(&format!("the cache {name} could not be written")).hint(Some(hint))
+            }
             BuildError::NotHere => Self::new(Code::Registry, &error),
             BuildError::Check(_) => Self::usage(&error),
             BuildError::Step { name, error, place } => {

@@ -94,7 +94,9 @@ impl Making<'_> {
         }
         for import in &stock.imports {
             let Reading::Counts(record) = &import.value else { continue };
-            let Some(&index) = record.layers.last().and_then(|top| self.of_layer.get(top)) else { continue };
+            let Some(&index) = record.layers().last().and_then(|top| self.of_layer.get(top)) else {
+                continue;
+            };
             of_step.entry(&import.key).or_insert(index);
             note(&mut self.items[index], import);
         }
