@@ -14,6 +14,8 @@ mod inline;
 mod normal;
 mod outgoing;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod vectors;
 
 pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, explain};

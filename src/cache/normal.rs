@@ -82,6 +82,7 @@ impl CacheConfig {
             let mut links: Vec<&ConfigLink> =
                 slot.iter().filter(|link| link.link < self.records.len()).collect();
             links.sort_by_key(|link| (self.records[link.link].digest, identities[link.link], link.selector));
+            links.dedup_by_key(|link| (identities[link.link], link.selector));
             links
         };
         record.inputs.iter().map(sorted).collect()
@@ -217,29 +218,36 @@ mod tests {
     use super::*;
     use crate::cache::document::ConfigLayer;
 
-    /// The same cache with everything in another place.
-    fn shuffled(config: &CacheConfig, seed: usize) -> CacheConfig {
-        let mixed = |count: usize| {
-            let mut places: Vec<usize> = (0..count).collect();
-            places.sort_by_key(|place| Digest::of(format!("{seed} {place}").as_bytes()));
-            places
-        };
-        let (layers, records) = (mixed(config.layers.len()), mixed(config.records.len()));
-        let mut other = CacheConfig {
-            layers: placed(&config.layers, &layers),
-            records: placed(&config.records, &records),
-        };
-        for layer in &mut other.layers {
-            layer.parent = layer.parent.map(|parent| layers[parent]);
-        }
-        for record in &mut other.records {
-            record.results.iter_mut().for_each(|result| result.layer = layers[result.layer]);
-            for slot in &mut record.inputs {
-                slot.iter_mut().for_each(|link| link.link = records[link.link]);
-                slot.reverse();
+    impl CacheConfig {
+        /// The same cache with everything in another place.
+        pub(crate) fn shuffled(&self, seed: u64) -> Self {
+            let mixed = |count: usize| {
+                let mut order: Vec<usize> = (0..count).collect();
+                order.sort_by_key(|place| Digest::of(format!("{seed} {place}").as_bytes()));
+                let mut places = vec![0; count];
+                order.iter().enumerate().for_each(|(place, thing)| places[*thing] = place);
+                places
+            };
+            let (layers, records) = (mixed(self.layers.len()), mixed(self.records.len()));
+            let mut other =
+                Self { layers: placed(&self.layers, &layers), records: placed(&self.records, &records) };
+            for layer in &mut other.layers {
+                layer.parent = layer.parent.map(|parent| layers[parent]);
             }
+            for record in &mut other.records {
+                record.results.iter_mut().for_each(|result| result.layer = layers[result.layer]);
+                record
+                    .chains
+                    .iter_mut()
+                    .flat_map(|chain| &mut chain.layers)
+                    .for_each(|layer| *layer = layers[*layer]);
+                for slot in &mut record.inputs {
+                    slot.iter_mut().for_each(|link| link.link = records[link.link]);
+                    slot.reverse();
+                }
+            }
+            other
         }
-        other
     }
 
     #[test]
@@ -247,7 +255,7 @@ mod tests {
         for bytes in crate::cache::vectors::CONFIGS {
             let config = CacheConfig::parse(bytes).unwrap();
             for seed in 0..20 {
-                let mut other = shuffled(&config, seed);
+                let mut other = config.shuffled(seed);
                 assert_ne!(other.to_bytes(), bytes, "{seed}");
                 other.normalize();
                 assert_eq!(
@@ -291,7 +299,7 @@ mod tests {
         first.normalize();
         assert_eq!((first.layers.len(), first.records.len()), (100, 100));
         for seed in 0..5 {
-            let mut other = shuffled(&config, seed);
+            let mut other = config.shuffled(seed);
             other.normalize();
             assert_eq!(other, first, "{seed}");
         }
