@@ -74,7 +74,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Build(Box<build::BuildArgs>),
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Images(images::ImagesArgs),
     Tag(tag::TagArgs),
     Rmi(rmi::RmiArgs),
@@ -172,7 +172,7 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     };
     let result = match cli.verb {
         Verb::Build(args) => build::main(&global, *args),
-        Verb::Run(args) => run::main(&global, args),
+        Verb::Run(args) => run::main(&global, *args),
         Verb::Images(args) => images::main(&global, args),
         Verb::Tag(args) => tag::main(&global, args),
         Verb::Rmi(args) => rmi::main(&global, args),

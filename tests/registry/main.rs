@@ -5,6 +5,7 @@
 mod support;
 
 mod caches;
+mod interchange;
 mod login;
 mod names;
 mod recorder;
