@@ -227,3 +227,6 @@ impl Worker for Executor {
         self.sandboxing.endings.all().await;
     }
 }
+
+#[cfg(test)]
+mod tests;
