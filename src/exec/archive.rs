@@ -155,9 +155,10 @@ impl Unpacking<'_> {
         }
         let place = self.place_of(&path)?;
         // Looked at first: it may be the very thing that makes room.
-        let linked = match &entry.kind {
-            Kind::HardLink(target) => Some(self.link_target(&path, target, &place)?),
-            _ => None,
+        let linked = if let Kind::HardLink(target) = &entry.kind {
+            Some(self.link_target(&path, target, &place)?)
+        } else {
+            None
         };
         if linked.as_ref() == Some(&place) {
             return Ok(());

@@ -134,7 +134,8 @@ impl Place {
 
     /// What has to be there: all that is wanted, unless wildcards say that there may be nothing.
     pub(super) fn required(&self) -> Vec<String> {
-        let named = self.include.as_ref().filter(|pattern| !has_wildcard(pattern) && !has_wildcard(&self.path));
+        let named =
+            self.include.as_ref().filter(|pattern| !has_wildcard(pattern) && !has_wildcard(&self.path));
         named.map(|pattern| clean(&format!("{}/{pattern}", self.path))).into_iter().collect()
     }
 }

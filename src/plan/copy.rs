@@ -108,10 +108,9 @@ impl Planner<'_> {
             let source = expanded.paths.first().map_or("", |(_, text)| text.as_str());
             check_checksum(&text, source, word)?;
         }
-        for (given, flag) in [
-            (add.checksum.is_some(), "ADD --checksum"),
-            (add.keep_git_dir.is_some(), "ADD --keep-git-dir"),
-        ] {
+        for (given, flag) in
+            [(add.checksum.is_some(), "ADD --checksum"), (add.keep_git_dir.is_some(), "ADD --keep-git-dir")]
+        {
             if given {
                 return not_yet(flag, instruction.span);
             }
