@@ -306,6 +306,8 @@ impl Unpacking<'_> {
         if is_file.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = openat(parent, name, flags, Mode::empty()).at("open", place)?;
+            // Who has to record owners could not do it where the first name's mode forbids writing.
+            ownership::chmod(&file, 0o600).at("change mode of", place)?;
             return self.finish(&file, place, entry);
         }
         if let Some(ids) = self.copier.link_owners().get(target) {

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Finished, TestEnv, assert_tree, lay, require_tool, tar};
+use crate::support::{
+    Finished, Image, Registry, TestEnv, assert_tree, binary, is_root, lay, require_tool, tar, tree,
+};
 
 const LINES: &[&str] = &[
     "d/ 750 1:2",
@@ -375,4 +377,67 @@ fn an_archive_is_known_by_its_content() {
     env.dockerfile("FROM scratch\nADD --unpack=false a.tar /\n");
     env.rbuild(&["-q", "-t", "app", "."]).run().success();
     assert_eq!(env.image("app").files().keys().collect::<Vec<_>>(), ["a.tar"]);
+}
+
+/// Also where nothing can be isolated, and where rbuild itself is kept out by the modes of what it unpacks.
+#[test]
+fn every_rung_makes_the_same_of_it() {
+    require_tool!("docker-registry");
+    let lines = [
+        LINES,
+        &[
+            "closed/ 111 5:5",
+            "closed/in 0 6:6",
+            "closed/ 0 5:5",
+            "closed/later/ 555",
+            "closed/later/more 4111 1:1",
+            "closed/named == closed/in",
+            "d/deep/er/file",
+            "d 600 9:9 a file now",
+            "d/ 700",
+        ],
+    ]
+    .concat();
+    let env = world(&[("a.tar", &tar(&lines))], &["tree/a 600", "tree/sub/b"]);
+    env.dockerfile(
+        "FROM scratch AS s\n\
+         ADD a.tar /x\n\
+         ADD --chown=70000:7 a.tar /x/y\n\
+         FROM s\n\
+         ADD --link a.tar /x/\n\
+         COPY --link --chown=8:9 --exclude=a tree /x/closed/later\n\
+         COPY --chmod=a-w,u+s --from=s /x/ /z\n\
+         COPY --parents --from=s /x/./y/closed /z\n",
+    );
+    let registry = Registry::start();
+    let build = |isolation: &str, limits: &str| {
+        let name = format!("{isolation}:1");
+        let output = format!("type=registry,name={}/{name},rewrite-timestamp=true", registry.address());
+        let store = env.path(isolation.to_owned() + &limits.len().to_string());
+        let rbuild = binary();
+        let arguments =
+            [rbuild.to_str().unwrap(), "--root", store.to_str().unwrap(), "--isolation", isolation];
+        let script = format!("exec {limits} \"$@\"");
+        let words = [&["-c", &script, "sh"], &arguments[..], &["--output", &output, "."]].concat();
+        env.program("sh", &words).env("SOURCE_DATE_EPOCH", "1100000000").run().success();
+        Image::fetch(&registry, &name).sound()
+    };
+    let isolated = build("auto", "");
+    let files = isolated.files();
+    let of = |path: &str| (files[path].uid, files[path].gid, files[path].mode);
+    assert_eq!(of("x/closed"), (8, 9, 0o755), "made anew by the link");
+    assert_eq!(of("x/closed/in"), (0, 0, 0o644), "a hard link's own word is the last");
+    assert_eq!(of("x/y/closed"), (70000, 7, 0));
+    assert_eq!(of("x/closed/later/sub/b"), (8, 9, 0o644));
+    assert_eq!(of("z/setuid"), (0, 0, 0o4555));
+    let powerless = match is_root() {
+        true => "setpriv --inh-caps=-all --bounding-set=-all",
+        false => "unshare -Ur setpriv --inh-caps=-all --bounding-set=-all",
+    };
+    for way in ["", powerless] {
+        let bare = build("none", way);
+        assert_eq!(tree(&isolated), tree(&bare), "{way}");
+        assert_eq!(isolated.manifest_digest, bare.manifest_digest, "{way}");
+        assert!(!bare.mentions("user.rbuild"), "a record of the store got into a layer");
+    }
 }
