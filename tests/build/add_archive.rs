@@ -93,9 +93,8 @@ fn compressed_ones_are_known_whatever_they_are_called() {
     {
         let archive = packed(program, arguments, &tar(LINES));
         check(program, &[("a.txt", &archive)], &[], "ADD a.txt /x", UNPACKED);
-        let copied = format!("FROM scratch\nCOPY a.txt /copied\nADD --unpack=false a.txt /added\n");
         let env = world(&[("a.txt", &archive)], &[]);
-        env.dockerfile(&copied);
+        env.dockerfile("FROM scratch\nCOPY a.txt /copied\nADD --unpack=false a.txt /added\n");
         env.rbuild(&["-q", "-t", "app", "."]).run().success();
         let files = env.image("app").files();
         let content = crate::support::Kind::File { content: archive };
