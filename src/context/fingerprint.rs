@@ -70,7 +70,8 @@ impl Selector {
         let listed = sources.iter().zip(&listed);
         if self.is_plain() {
             let digest = listed.map(|(source, listing)| listing.contents(&digests, root(source))).next();
-            return Ok(digest.expect("a plain path selects one entry or is an error"));
+            // One that may lead to nothing is then as good as a wildcard that matches nothing.
+            return Ok(digest.unwrap_or_else(|| self.digest_of_list(&[])));
         }
         let mut lines: Vec<(Vec<u8>, Digest)> = Vec::new();
         for (source, listing) in listed {

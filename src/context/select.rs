@@ -26,6 +26,8 @@ pub struct Selector {
     /// With `--parents`: what below the path is wanted, relative to it.
     pub(super) include: Option<Ignore>,
     pub(super) exclude: Option<Ignore>,
+    /// Whether it may select nothing although it has no wildcard.
+    optional: bool,
 }
 
 /// Whether the path of a source is kept below the destination.
@@ -99,14 +101,20 @@ impl Selector {
         let wanted = wanted.map(|wanted| inside(wanted.as_bytes())).filter(|wanted| !wanted.is_empty());
         let include = wanted.map(|wanted| Ignore::only(&wanted)).transpose()?;
         let exclude = exclude.filter(|exclude| !exclude.is_empty()).cloned();
-        Ok(Self { source: source.to_owned(), path, prefix, globs, include, exclude })
+        Ok(Self { source: source.to_owned(), path, prefix, globs, include, exclude, optional: false })
     }
 
     /// A path without wildcards, flags or their meaning: what a mount shows, or a file that is looked up.
     pub fn literal(path: &Path) -> Self {
         let source = path.to_string_lossy().into_owned();
         let path = inside(path.as_os_str().as_encoded_bytes());
-        Self { source, prefix: path.clone(), path, globs: Vec::new(), include: None, exclude: None }
+        let prefix = path.clone();
+        Self { source, path, prefix, globs: Vec::new(), include: None, exclude: None, optional: false }
+    }
+
+    /// The same, selecting nothing where a path without wildcards leads to nothing.
+    pub fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 
     /// As written in the Dockerfile.
@@ -125,6 +133,7 @@ impl Selector {
         let found = match self.globs.as_slice() {
             [] => match tree.follow(as_path(&self.prefix))? {
                 Some(found) => vec![(self.path.clone(), found.entry, found.linked)],
+                None if self.optional => Vec::new(),
                 None => return Err(self.not_found(tree, &self.path)?),
             },
             globs => self.expand(tree, globs)?,
@@ -138,8 +147,15 @@ impl Selector {
                 sources.push(source);
             }
         }
-        self.require(tree, &sources)?;
-        Ok(sources)
+        if self.finds_what_it_has_to(tree, &sources)? {
+            return Ok(sources);
+        }
+        if self.optional {
+            return Ok(Vec::new());
+        }
+        let wanted = self.include.as_ref().and_then(|include| include.rules().first());
+        let wanted = wanted.map(|rule| rule.text.as_bytes()).unwrap_or_default();
+        Err(self.not_found(tree, &join(&self.path, wanted))?)
     }
 
     /// Wildcards see the tree as it is: only the literal beginning and what is matched in the end may be links.
@@ -180,15 +196,14 @@ impl Selector {
     }
 
     /// With `--parents`, a path without wildcards has to lead to something.
-    fn require(&self, tree: &Tree, sources: &[Source<'_>]) -> Result<(), SelectError> {
-        let Some(include) = self.include.as_ref().filter(|_| !self.has_wildcard()) else { return Ok(()) };
+    fn finds_what_it_has_to(&self, tree: &Tree, sources: &[Source<'_>]) -> Result<bool, SelectError> {
+        let Some(include) = self.include.as_ref().filter(|_| !self.has_wildcard()) else { return Ok(true) };
         for source in sources {
             if Walk::new(tree, &source.entry, Some(include), None)?.next().transpose()?.is_some() {
-                return Ok(());
+                return Ok(true);
             }
         }
-        let wanted = include.rules().first().map(|rule| rule.text.as_bytes()).unwrap_or_default();
-        Err(self.not_found(tree, &join(&self.path, wanted))?)
+        Ok(false)
     }
 
     fn not_found(&self, tree: &Tree, path: &[u8]) -> Result<SelectError, IoError> {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode};
 
+use super::archive::Archive;
 use super::copy_tree::Copier;
 use super::directory::make_directories;
 use super::error::ExecError;
 use super::known::KnownInput;
+use super::mode::ModeChange;
 use super::owner::{Owner, chown_owner};
-use super::{Executor, Output, layers_of, selectors};
+use super::{Executor, Output, layers_of, selector};
 use crate::context::{Ignore, Owner as TreeOwner, Source, Tree};
-use crate::graph::{CopyMode, CopyOp, CopySource, Selection};
+use crate::graph::{CopyOp, CopySource, SourcePath};
 use crate::snapshot::{Draft, Merged, SnapshotError, flatten, view};
 use crate::store::{Store, Workspace};
 use crate::sys::blocking;
@@ -42,8 +44,7 @@ impl Executor {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
-            let owner = op.owner.as_deref().map(|text| chown_owner(text, &root)).transpose()?;
-            let mut copier = Copier::new(owner, mode_of(&op));
+            let mut copying = Copying::new(&op, &root)?;
             let nothing = Root::open(&store.empty())?;
             let nothing = tree_of(&nothing, &[])?;
             let mut trees: Vec<Option<Arc<Tree>>> = vec![None; origins.len()];
@@ -59,9 +60,9 @@ impl Executor {
                         }
                     },
                 };
-                copy_source(&root, &op, source, tree, &mut copier)?;
+                copying.source(source, tree)?;
             }
-            copier.record_link_owners(&draft.upper())?;
+            copying.copier.record_link_owners(&draft.upper())?;
             drop(root);
             Ok((workspace, draft.upper()))
         })
@@ -121,83 +122,83 @@ pub(super) fn look_into(
     Ok(Root::open(&directory)?)
 }
 
-fn copy_source(
-    root: &Merged,
-    op: &CopyOp,
-    source: &CopySource,
-    tree: &Tree,
-    copier: &mut Copier,
-) -> Result<(), ExecError> {
-    let owner = copier.owner();
-    let selection = Selection { path: source.path.clone(), excludes: op.excludes.clone() };
-    for selector in selectors(&[selection])? {
+/// A copy being made.
+struct Copying<'a> {
+    op: &'a CopyOp,
+    root: &'a Merged,
+    /// Whose everything is to be; as it was if none.
+    owner: Option<Owner>,
+    /// Of directories that have to be made.
+    parents: Mode,
+    copier: Copier,
+}
+
+impl<'a> Copying<'a> {
+    fn new(op: &'a CopyOp, root: &'a Merged) -> Result<Self, ExecError> {
+        let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
+        let mode = ModeChange::new(op.mode.as_ref());
+        let parents = Mode::from_raw_mode(mode.of_parents());
+        Ok(Self { op, root, owner, parents, copier: Copier::new(owner, mode) })
+    }
+
+    fn source(&mut self, source: &CopySource, tree: &Tree) -> Result<(), ExecError> {
+        let selector = selector(&self.op.selection(source))?;
+        let unpacks = self.op.unpack && !matches!(source.path, SourcePath::File(_));
         for found in selector.select(tree)? {
             if found.is_directory() {
-                copy_directory(root, op, owner, &found, copier)?;
-            } else {
-                copy_file(root, op, owner, &found, copier)?;
+                self.directory(&found)?;
+                continue;
+            }
+            match unpacks.then(|| Archive::of(&found.entry)).flatten() {
+                Some(archive) => self.archive(archive)?,
+                None => self.file(&found)?,
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Copies what is in a directory. A destination that exists keeps its owner and mode.
-fn copy_directory(
-    root: &Merged,
-    op: &CopyOp,
-    owner: Option<Owner>,
-    source: &Source<'_>,
-    copier: &mut Copier,
-) -> Result<(), ExecError> {
-    let place =
-        make_directories(root, Path::new(&op.destination), owner.unwrap_or_default(), parent_mode(op), None)?;
-    let Some(entries) = source.entries()? else { return Ok(()) };
-    for entry in entries {
-        let entry = entry?;
-        let target = place.join(&entry.path);
-        copier.entry(root, &entry, &target)?;
+    /// Copies what is in a directory. A destination that exists keeps its owner and mode.
+    fn directory(&mut self, source: &Source<'_>) -> Result<(), ExecError> {
+        let place = self.make_directories(Path::new(&self.op.destination))?;
+        let Some(entries) = source.entries()? else { return Ok(()) };
+        for entry in entries {
+            let entry = entry?;
+            let target = place.join(&entry.path);
+            self.copier.entry(self.root, &entry, &target)?;
+        }
+        self.copier.set_directory_times(self.root)?;
+        // After the entries: making them has changed it.
+        self.copier.set_times(&self.root.open_directory(&place)?, &source.entry, &place)
     }
-    copier.set_directory_times(root)?;
-    // After the entries: making them has changed it.
-    copier.set_times(&root.open_directory(&place)?, &source.entry, &place)
-}
 
-fn copy_file(
-    root: &Merged,
-    op: &CopyOp,
-    owner: Option<Owner>,
-    source: &Source<'_>,
-    copier: &mut Copier,
-) -> Result<(), ExecError> {
-    let destination = Path::new(&op.destination);
-    let name = source.path.file_name().ok_or(ExecError::Unexpected("a file has a name"))?;
-    let target = if op.destination.ends_with('/') || is_directory(root, destination)? {
-        let place = make_directories(root, destination, owner.unwrap_or_default(), parent_mode(op), None)?;
-        place.join(name)
-    } else {
-        // A link at the destination itself is followed: what it leads to is replaced.
-        let place = root.final_place(destination)?;
-        let parent = place.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-        make_directories(root, &parent, owner.unwrap_or_default(), parent_mode(op), None)?;
-        place
-    };
-    copier.entry(root, &source.entry, &target)
+    fn file(&mut self, source: &Source<'_>) -> Result<(), ExecError> {
+        let destination = Path::new(&self.op.destination);
+        let name = source.path.file_name().ok_or(ExecError::Unexpected("a file has a name"))?;
+        let target = if self.op.destination.ends_with('/') || is_directory(self.root, destination)? {
+            self.make_directories(destination)?.join(name)
+        } else {
+            // A link at the destination itself is followed: what it leads to is replaced.
+            let place = self.root.final_place(destination)?;
+            self.make_directories(place.parent().unwrap_or(Path::new("/")))?;
+            place
+        };
+        self.copier.entry(self.root, &source.entry, &target)
+    }
+
+    /// What is in an archive comes into the destination, which is a directory whatever it looks like.
+    fn archive(&mut self, archive: Archive) -> Result<(), ExecError> {
+        let owner = self.owner.unwrap_or_default();
+        let mode = Mode::from_raw_mode(0o755);
+        let place = make_directories(self.root, Path::new(&self.op.destination), owner, mode, None)?;
+        archive.unpack(self.root, &place, self.owner, &mut self.copier)
+    }
+
+    fn make_directories(&self, path: &Path) -> Result<PathBuf, ExecError> {
+        make_directories(self.root, path, self.owner.unwrap_or_default(), self.parents, None)
+    }
 }
 
 fn is_directory(root: &Merged, path: &Path) -> Result<bool, ExecError> {
     let stat = root.try_stat(&root.final_place(path)?)?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
-}
-
-/// Parents that are missing get the mode of `--chmod`, too.
-fn parent_mode(op: &CopyOp) -> Mode {
-    Mode::from_raw_mode(mode_of(op).unwrap_or(0o755))
-}
-
-fn mode_of(op: &CopyOp) -> Option<u32> {
-    match op.mode {
-        Some(CopyMode::Octal(mode)) => Some(mode),
-        Some(CopyMode::Symbolic(_)) | None => None,
-    }
 }

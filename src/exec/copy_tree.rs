@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::directory::set_owner;
 use super::error::ExecError;
+use super::mode::ModeChange;
 use super::owner::Owner;
 use crate::context::{Entry, Instant, Metadata};
 use crate::snapshot::Merged;
@@ -22,8 +23,9 @@ use crate::sys::{At, attributes};
 
 /// Copies entries into a root file system, below places that have been resolved already: nothing is followed.
 pub(super) struct Copier {
+    /// Who everything is given to; none leaves it as it was.
     owner: Option<Owner>,
-    mode: Option<u32>,
+    mode: ModeChange,
     /// Where a file with several names was copied first.
     links: HashMap<(u64, u64), PathBuf>,
     /// Their times are set last, because making entries changes them.
@@ -33,12 +35,7 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// Who everything is given to; none leaves it as it was.
-    pub(super) fn owner(&self) -> Option<Owner> {
-        self.owner
-    }
-
-    pub(super) fn new(owner: Option<Owner>, mode: Option<u32>) -> Self {
+    pub(super) fn new(owner: Option<Owner>, mode: ModeChange) -> Self {
         let link_owners = LinkOwners::default();
         Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners }
     }
@@ -59,8 +56,7 @@ impl Copier {
         }
         let parent = root.open_directory(parent)?;
         remove_existing(root, &parent, target)?;
-        // What was copied there before is gone, and no other name can be a link to it.
-        self.links.retain(|_, first| first != target);
+        self.forget(target);
         if metadata.links > 1 {
             if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
                 link(root, first, &parent, target)?;
@@ -98,6 +94,15 @@ impl Copier {
                 Err(ExecError::Unexpected("a kind that is handled before"))
             }
         }
+    }
+
+    /// Lets go of what was copied to a place: something else is there now, and no other name can be a link to it.
+    pub(super) fn forget(&mut self, place: &Path) {
+        self.links.retain(|_, first| !first.starts_with(place));
+    }
+
+    pub(super) fn link_owners(&mut self) -> &mut LinkOwners {
+        &mut self.link_owners
     }
 
     /// Sets what was put off until everything was made.
@@ -157,7 +162,7 @@ impl Copier {
     }
 
     fn set_mode(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
-        Ok(ownership::chmod(fd, self.mode.unwrap_or(metadata.mode)).at("change mode of", target)?)
+        Ok(ownership::chmod(fd, self.mode_of(metadata)).at("change mode of", target)?)
     }
 
     /// As `finish`, for what cannot be opened.
@@ -172,10 +177,13 @@ impl Copier {
         let given = self.link_owners.chown(parent, name, target, (owner.uid, owner.gid));
         given.at("change owner of", target)?;
         if metadata.kind != FileType::Symlink {
-            let mode = self.mode.unwrap_or(metadata.mode);
-            ownership::chmod_at(parent, name, mode).at("change mode of", target)?;
+            ownership::chmod_at(parent, name, self.mode_of(metadata)).at("change mode of", target)?;
         }
         Ok(utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW).at("set times of", target)?)
+    }
+
+    fn mode_of(&self, metadata: &Metadata) -> u32 {
+        self.mode.apply(metadata.mode, metadata.kind == FileType::Directory)
     }
 
     fn owner_of(&self, metadata: &Metadata) -> Owner {

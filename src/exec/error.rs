@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::archive::ArchiveError;
 use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
@@ -44,6 +45,8 @@ pub enum ExecError {
     User(#[from] UserError),
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: &'static str },
+    #[error("cannot unpack {path}: {error}")]
+    Archive { path: String, error: ArchiveError },
     #[error("{0}")]
     Network(#[from] NetworkError),
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! changes to the store: nothing is copied, and what was begun leaves no trace.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod archive;
 mod copy;
 mod copy_tree;
 mod death;
@@ -13,6 +14,7 @@ mod error;
 mod explaining;
 mod keys;
 mod known;
+mod mode;
 mod network;
 mod owner;
 mod run;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use archive::ArchiveError;
 pub use death::Death;
 pub use elsewhere::Lost;
 pub use error::ExecError;
@@ -30,7 +33,7 @@ pub use keys::keys;
 pub use known::{Key, LookUps};
 pub use network::StepNetworks;
 
-use crate::context::{Forgetful, Parents, SelectError, Selector, fingerprint};
+use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector, fingerprint};
 use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -134,12 +137,17 @@ fn layers_of(inputs: &[KnownInput], slot: Option<Slot>) -> Vec<LayerRef> {
 
 /// What is selected, as the context knows it.
 fn selectors(selections: &[Selection]) -> Result<Vec<Selector>, SelectError> {
-    let selector = |selection: &Selection| match &selection.path {
-        SourcePath::Pattern(path) => Selector::parse(path, None, Parents::Drop),
-        SourcePath::WithParents(path) => Selector::parse(path, None, Parents::Keep),
-        SourcePath::File(path) => Ok(Selector::literal(path.as_ref())),
-    };
     selections.iter().map(selector).collect()
+}
+
+fn selector(selection: &Selection) -> Result<Selector, SelectError> {
+    let exclude = Ignore::from_patterns(&selection.excludes)?;
+    let selector = match &selection.path {
+        SourcePath::Pattern(path) => Selector::parse(path, Some(&exclude), Parents::Drop)?,
+        SourcePath::WithParents(path) => Selector::parse(path, Some(&exclude), Parents::Keep)?,
+        SourcePath::File(path) => Selector::literal(path.as_ref()),
+    };
+    Ok(if selection.optional { selector.optional() } else { selector })
 }
 
 impl Finder for Executor {
@@ -221,3 +229,6 @@ impl Worker for Executor {
         self.sandboxing.endings.all().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -372,6 +372,9 @@ struct CopyAction<'a> {
     mode_str: &'a str,
     #[serde(rename = "required_paths", skip_serializing_if = "Vec::is_empty")]
     required_paths: Vec<String>,
+    /// An extension of ours: with it nothing may be copied where others would fail.
+    #[serde(skip_serializing_if = "is_false")]
+    if_exists: bool,
 }
 
 #[derive(Serialize)]
@@ -468,6 +471,7 @@ impl<'a> CopyAction<'a> {
             include_patterns: place.include.into_iter().collect(),
             exclude_patterns: &op.excludes,
             mode_str,
+            if_exists: op.if_exists && !document,
         }
     }
 }

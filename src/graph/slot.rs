@@ -18,6 +18,8 @@ pub struct InputKey {
 pub struct Selection {
     pub path: SourcePath,
     pub excludes: Vec<String>,
+    /// Whether a path without wildcards that leads to nothing selects nothing instead of being an error.
+    pub optional: bool,
 }
 
 impl Op {
@@ -65,7 +67,7 @@ impl RunOp {
             {
                 let file = |path: &&str| {
                     let path = SourcePath::File((*path).to_owned());
-                    Selection { path, excludes: Vec::new() }
+                    Selection { path, excludes: Vec::new(), optional: false }
                 };
                 *content = paths[index].iter().map(file).collect();
             }
@@ -74,6 +76,17 @@ impl RunOp {
 }
 
 impl CopyOp {
+    /// What is copied of a source.
+    pub fn selection(&self, source: &CopySource) -> Selection {
+        let path = source.path.clone();
+        match path {
+            SourcePath::File(_) => Selection { path, excludes: Vec::new(), optional: false },
+            SourcePath::Pattern(_) | SourcePath::WithParents(_) => {
+                Selection { path, excludes: self.excludes.clone(), optional: self.if_exists }
+            }
+        }
+    }
+
     fn input_keys(&self, keys: &mut [InputKey]) {
         for (slot, key) in keys.iter_mut().enumerate() {
             // What is modified counts as a whole.
@@ -85,14 +98,7 @@ impl CopyOp {
             let mut paths: Vec<String> = sources.iter().map(|source| source.path.place().path).collect();
             paths.sort_unstable_by(|one, other| other.cmp(one));
             key.selector = Some(Digest::of(paths.join("\0").as_bytes()));
-            let selection = |source: &&CopySource| {
-                let excludes = match source.path {
-                    SourcePath::File(_) => Vec::new(),
-                    SourcePath::Pattern(_) | SourcePath::WithParents(_) => self.excludes.clone(),
-                };
-                Selection { path: source.path.clone(), excludes }
-            };
-            key.content = Some(sources.iter().map(selection).collect());
+            key.content = Some(sources.into_iter().map(|source| self.selection(source)).collect());
         }
     }
 }
@@ -128,8 +134,9 @@ impl Place {
 
     /// What has to be there: all that is wanted, unless wildcards say that there may be nothing.
     pub(super) fn required(&self) -> Vec<String> {
-        let named = self.include.as_ref().filter(|pattern| !has_wildcard(pattern));
-        named.cloned().into_iter().collect()
+        let named =
+            self.include.as_ref().filter(|pattern| !has_wildcard(pattern) && !has_wildcard(&self.path));
+        named.map(|pattern| clean(&format!("{}/{pattern}", self.path))).into_iter().collect()
     }
 }
 

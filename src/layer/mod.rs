@@ -9,6 +9,7 @@
 
 mod chain;
 mod compress;
+pub(crate) mod content;
 pub(crate) mod decompress;
 mod error;
 mod hard_links;

@@ -4,7 +4,7 @@ mod finish;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use self::finish::{DEFAULT_ACCESS, Late};
+use super::content::{ContentError, write_content};
 use super::error::LayerError;
 use super::tar_reader::{Entry, Kind, TarReader};
 use super::{OPAQUE_MARK, OPAQUE_XATTR, WHITEOUT_PREFIX};
@@ -23,7 +24,7 @@ use crate::snapshot::{is_whiteout_at, make_whiteout};
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::rooted::Root;
-use crate::sys::{At, attributes};
+use crate::sys::{At, IoError, attributes};
 
 /// Unpacks into `directory`, which is empty. Owners of links that cannot be had are recorded beside it.
 pub fn unpack(from: impl Read, directory: &Path) -> Result<(), LayerError> {
@@ -74,10 +75,12 @@ impl Unpacker {
                     OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", &path)?;
                 let mut file = File::from(file);
-                match sparse {
-                    None => copy(content, &mut file, &path)?,
-                    Some(parts) => copy_parts(content, &mut file, parts, *size, &path)?,
-                }
+                write_content(content, &mut file, *size, sparse.as_deref()).map_err(|error| match error {
+                    ContentError::Read(error) => LayerError::Tar(error),
+                    ContentError::Write(source) => {
+                        IoError { operation: "write", path: path.clone(), source }.into()
+                    }
+                })?;
                 let fd = OwnedFd::from(file);
                 self.finish(&fd, &path, entry)?;
                 Ok(futimens(&fd, &times(entry)).at("set times of", &path)?)
@@ -316,31 +319,4 @@ fn clean(path: &Path) -> Result<PathBuf, LayerError> {
 fn times(entry: &Entry) -> Timestamps {
     let time = Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1 };
     Timestamps { last_access: time, last_modification: time }
-}
-
-/// The parts of a sparse file; between them are holes.
-fn copy_parts(
-    from: &mut impl Read,
-    to: &mut File,
-    parts: &[(u64, u64)],
-    size: u64,
-    path: &Path,
-) -> Result<(), LayerError> {
-    for (offset, length) in parts {
-        to.seek(SeekFrom::Start(*offset)).at("seek in", path)?;
-        copy(&mut from.take(*length), to, path)?;
-    }
-    Ok(to.set_len(size).at("set length of", path)?)
-}
-
-fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), LayerError> {
-    let mut buffer = [0; 64 << 10];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(&buffer[..length]).at("write", path)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(LayerError::Tar(error)),
-        }
-    }
 }

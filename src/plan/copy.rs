@@ -10,7 +10,7 @@ use crate::dockerfile::{
     refuse_remote_path,
 };
 use crate::graph::{
-    ContextOp, CopyMode, CopyOp, CopySource, MakeFileOp, Op, Slot, SourcePath, Vertex, VertexId,
+    ContextOp, CopyMode, CopyOp, CopySource, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex, VertexId,
 };
 
 /// What COPY and ADD have in common.
@@ -20,8 +20,12 @@ struct Parts<'a> {
     destination: &'a Word,
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
+    link: bool,
     parents: bool,
-    unpack: Option<bool>,
+    if_exists: bool,
+    excludes: &'a [Word],
+    /// Whether archives are unpacked.
+    unpack: bool,
 }
 
 /// The same with all values known.
@@ -60,8 +64,11 @@ impl Planner<'_> {
             destination: &copy.destination,
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
+            link: copy.link,
             parents: copy.parents,
-            unpack: None,
+            if_exists: copy.if_exists,
+            excludes: &copy.excludes,
+            unpack: false,
         };
         let expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
@@ -71,16 +78,6 @@ impl Planner<'_> {
             }
         }
         let Some(from) = from else { return Err(Refusal::Unknown) };
-        for (given, flag) in [
-            (copy.link, "COPY --link"),
-            (copy.parents, "COPY --parents"),
-            (copy.if_exists, "COPY --if-exists"),
-            (!copy.excludes.is_empty(), "COPY --exclude"),
-        ] {
-            if given {
-                return not_yet(flag, instruction.span);
-            }
-        }
         self.copy_files(state, instruction, &parts, expanded, from)
     }
 
@@ -96,8 +93,11 @@ impl Planner<'_> {
             destination: &add.destination,
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
+            link: add.link,
             parents: false,
-            unpack: add.unpack,
+            if_exists: false,
+            excludes: &add.excludes,
+            unpack: add.unpack.unwrap_or(true),
         };
         let expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
@@ -108,24 +108,16 @@ impl Planner<'_> {
             let source = expanded.paths.first().map_or("", |(_, text)| text.as_str());
             check_checksum(&text, source, word)?;
         }
-        for (given, flag) in [
-            (add.link, "ADD --link"),
-            (add.checksum.is_some(), "ADD --checksum"),
-            (add.keep_git_dir.is_some(), "ADD --keep-git-dir"),
-            (add.unpack == Some(true), "ADD --unpack"),
-            (!add.excludes.is_empty(), "ADD --exclude"),
-        ] {
+        for (given, flag) in
+            [(add.checksum.is_some(), "ADD --checksum"), (add.keep_git_dir.is_some(), "ADD --keep-git-dir")]
+        {
             if given {
                 return not_yet(flag, instruction.span);
             }
         }
-        const ARCHIVES: [&str; 8] = [".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".txz", ".tbz2"];
         for (word, text) in &expanded.paths {
             if Remote::of(text).is_some() {
                 return not_yet("ADD of a URL or git repository", word.span);
-            }
-            if add.unpack != Some(false) && ARCHIVES.iter().any(|ending| text.ends_with(ending)) {
-                return not_yet("ADD of an archive", word.span);
             }
         }
         self.copy_files(state, instruction, &parts, expanded, From::Context)
@@ -179,15 +171,16 @@ impl Planner<'_> {
         from: From,
     ) -> Outcome<()> {
         let created_by = created_by(parts, &expanded);
-        let mode = match expanded.mode {
-            None => None,
-            Some((Mode::Octal(mode), _)) => Some(CopyMode::Octal(mode)),
-            Some((Mode::Symbolic(_), _)) => {
-                let span = parts.chmod.map_or(instruction.span, |word| word.span);
-                return not_yet("a symbolic --chmod", span);
-            }
-        };
-        let mut inputs = Inputs::new(state.inputs());
+        // Where the mode is changed, too, others copy onto the stage all the same.
+        let linked = parts.link && expanded.mode.is_none();
+        if let (true, Some(owner), Some(word)) = (linked, &expanded.owner, parts.chown) {
+            refuse_names(owner, parts.keyword, word)?;
+        }
+        let mode = expanded.mode.map(|(mode, _)| match mode {
+            Mode::Octal(mode) => CopyMode::Octal(mode),
+            Mode::Symbolic(changes) => CopyMode::Symbolic(changes),
+        });
+        let mut inputs = Inputs::new(if linked { Vec::new() } else { state.inputs() });
         let base = (!inputs.0.is_empty()).then_some(0);
         let mut sources = Vec::new();
         if !expanded.paths.is_empty() {
@@ -196,7 +189,8 @@ impl Planner<'_> {
                 From::Origin(origin) => origin.vertex(),
             };
             let input = origin.map(|vertex| inputs.slot(vertex));
-            let source = |(_, text)| CopySource { input, path: SourcePath::Pattern(text) };
+            let path = if parts.parents { SourcePath::WithParents } else { SourcePath::Pattern };
+            let source = |(_, text)| CopySource { input, path: path(text) };
             sources.extend(expanded.paths.into_iter().map(source));
         }
         for (heredoc, content) in &expanded.heredocs {
@@ -213,11 +207,20 @@ impl Planner<'_> {
             destination,
             owner: expanded.owner,
             mode,
-            excludes: Vec::new(),
-            unpack: parts.keyword == "ADD" && parts.unpack.unwrap_or(true),
-            if_exists: false,
+            excludes: parts.excludes.iter().map(|pattern| pattern.text.clone()).collect(),
+            unpack: parts.unpack,
+            if_exists: parts.if_exists,
         };
-        self.layer(state, Op::Copy(op), inputs.0, name, instruction, created_by);
+        let linked = linked.then(|| state.link_headline(&text));
+        let copied = self.vertex(state, Op::Copy(op), inputs.0, name, instruction);
+        let vertex = match (linked, state.vertex) {
+            (Some(name), Some(stage)) => {
+                self.vertex(state, Op::Merge(MergeOp), vec![stage, copied], name, instruction)
+            }
+            // What is put on nothing is there as it is.
+            (Some(_), None) | (None, _) => copied,
+        };
+        state.take_layer(vertex, created_by);
         Ok(())
     }
 
@@ -279,6 +282,18 @@ fn created_by(parts: &Parts<'_>, expanded: &Expanded<'_>) -> String {
         text.push_str(&format!(" <<{}", heredoc.name));
     }
     format!("{text} {} # buildkit", expanded.destination)
+}
+
+/// Without the files of the stage nobody knows whose number a name stands for.
+fn refuse_names(owner: &str, keyword: &str, word: &Word) -> Result<(), Diagnostic> {
+    let is_known = |account: &str| account.is_empty() || account == "root" || account.parse::<u32>().is_ok();
+    if owner.split(':').all(is_known) {
+        return Ok(());
+    }
+    let message = format!(
+        "--chown={owner} names an owner that {keyword} --link cannot look up: it does not look into the stage"
+    );
+    Err(Diagnostic::new(message, word.span).hint("write the owner's numbers, or leave out --link"))
 }
 
 /// Checks what pins a source: a digest for what is fetched from a URL, a commit for a repository.

@@ -110,10 +110,21 @@ impl Planner<'_> {
         instruction: &Spanned<Instruction>,
         created_by: String,
     ) {
+        let vertex = self.vertex(state, op, inputs, name, instruction);
+        state.take_layer(vertex, created_by);
+    }
+
+    /// Adds an operation of an instruction.
+    pub(super) fn vertex(
+        &mut self,
+        state: &StageState,
+        op: Op,
+        inputs: Vec<VertexId>,
+        name: String,
+        instruction: &Spanned<Instruction>,
+    ) -> VertexId {
         let origin = Some(self.place(state, instruction));
         let forced = op.may_be_forced() && self.is_forced(state.index);
-        let vertex = self.graph.add(Vertex { op, inputs, name, origin, forced });
-        state.vertex = Some(vertex);
-        state.history.push(history::layer(created_by, vertex));
+        self.graph.add(Vertex { op, inputs, name, origin, forced })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::base::Base;
 use super::epoch::epoch;
+use super::history;
 use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
@@ -313,15 +314,33 @@ impl StageState {
 
     /// The headline of the next step.
     pub(super) fn next_headline(&mut self, text: &str) -> String {
-        let trigger = if self.trigger.is_some() { "ONBUILD " } else { "" };
-        format!("{} {trigger}{text}", self.next_step())
+        format!("{} {}{text}", self.next_step(), self.trigger_mark())
+    }
+
+    fn trigger_mark(&self) -> &'static str {
+        if self.trigger.is_some() { "ONBUILD " } else { "" }
+    }
+
+    /// The headline of what puts the current step's files on those of the stage.
+    pub(super) fn link_headline(&self, text: &str) -> String {
+        format!("{} {}LINK {text}", self.current_step(), self.trigger_mark())
     }
 
     /// `[name 2/4]`
     fn next_step(&mut self) -> String {
         self.steps_done += 1;
+        self.current_step()
+    }
+
+    fn current_step(&self) -> String {
         let width = self.steps.to_string().len();
         format!("[{}{:>width$}/{}]", self.label, self.steps_done, self.steps)
+    }
+
+    /// Takes the result of an operation as the stage's files, with one layer more than before.
+    pub(super) fn take_layer(&mut self, vertex: VertexId, created_by: String) {
+        self.vertex = Some(vertex);
+        self.history.push(history::layer(created_by, vertex));
     }
 
     /// What an operation on this stage's files has as inputs.

@@ -5,13 +5,14 @@
 //! upper directory hides what is below, and directories merge.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, unlinkat};
+use rustix::io::Errno;
 
 use super::below::{is_opaque, is_whiteout_in};
-use super::metadata;
+use super::{OPAQUE, metadata};
 use crate::sys::rooted::{Links, Root};
 use crate::sys::{At, IoError};
 
@@ -65,6 +66,62 @@ impl Merged {
         self.upper.open_at(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
     }
 
+    /// Makes a directory where there is none, or where something else is only below. Nothing below shows through.
+    pub fn make_directory(&self, place: &Path) -> Result<OwnedFd, IoError> {
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
+            return self.open_directory(place);
+        };
+        let is_below = self.find(place)?.is_some_and(|shown| kind(&shown.stat) == FileType::Directory);
+        let above = self.open_directory(parent)?;
+        rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o700)).at("create directory", place)?;
+        let made = self.open_directory(place)?;
+        if is_below {
+            rustix::fs::fsetxattr(&made, OPAQUE, b"y", XattrFlags::empty()).at("mark", place)?;
+        }
+        Ok(made)
+    }
+
+    /// Removes what the upper directory has at a place, with all that is in it. Something below may show again.
+    pub fn remove_new(&self, place: &Path) -> Result<(), IoError> {
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
+        let above = self.open_directory(parent)?;
+        match unlinkat(&above, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => {
+                // Named through the descriptor: nothing on the way can be a link.
+                let inner = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
+                std::fs::remove_dir_all(&inner).at("replace", place)
+            }
+            Err(error) => Err(error).at("replace", place),
+        }
+    }
+
+    /// Makes sure that a regular file is in the upper directory, as an overlay would before the file is changed or gets
+    /// another name. Says whether there is one.
+    pub fn bring_up(&self, place: &Path) -> Result<bool, IoError> {
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(false) };
+        let shown = match self.find(place)? {
+            Some(shown) if kind(&shown.stat) == FileType::RegularFile => shown,
+            Some(_) | None => return Ok(false),
+        };
+        if std::ptr::eq(shown.layer, &raw const self.upper) {
+            return Ok(true);
+        }
+        let above = self.open_directory(parent)?;
+        let mut from = shown.layer.open_file(place)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let to = rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o600)).at("create", place)?;
+        let mut to = File::from(to);
+        std::io::copy(&mut from, &mut to).at("copy to", place)?;
+        metadata::copy(&from, &to, place)?;
+        Ok(true)
+    }
+
+    /// Whether the upper directory has what is at a place.
+    pub fn is_new(&self, place: &Path) -> Result<bool, IoError> {
+        Ok(matches!(look(&self.upper, place)?, Look::There(_)))
+    }
+
     /// The mode of what only the layers below show at a place.
     pub(super) fn mode_below(&self, place: &Path) -> Result<Option<u32>, IoError> {
         Ok(self.find_below(place)?.map(|shown| shown.stat.st_mode & 0o7777))
@@ -75,7 +132,7 @@ impl Merged {
     pub(super) fn make_place(&self, path: &Path, is_directory: bool) -> Result<(), IoError> {
         let place = match self.final_place(path) {
             // Nothing can be mounted there, and whoever tries says so.
-            Err(error) if error.errno() == Some(rustix::io::Errno::LOOP) => return Ok(()),
+            Err(error) if error.errno() == Some(Errno::LOOP) => return Ok(()),
             answer => answer?,
         };
         let mut missing: Vec<&Path> = Vec::new();
@@ -107,7 +164,7 @@ impl Merged {
     fn copy_up(&self, place: &Path) -> Result<(), IoError> {
         let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
         let above = self.open_directory(parent)?;
-        let shown = self.find(place)?.ok_or(rustix::io::Errno::NOENT).at("find", place)?;
+        let shown = self.find(place)?.ok_or(Errno::NOENT).at("find", place)?;
         rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o700)).at("create directory", place)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let (from, to) = (

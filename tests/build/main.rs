@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add_archive;
 mod bad_input;
 mod cache;
 mod check;
@@ -12,7 +13,11 @@ mod compression;
 mod concurrency;
 mod confined;
 mod confinement;
+
 mod copy;
+mod copy_flags;
+mod copy_metadata;
+mod copy_rules;
 mod debian;
 mod dump;
 mod epoch;
@@ -25,6 +30,7 @@ mod hostile_image;
 mod kill;
 mod layers;
 mod limits;
+mod link;
 mod network;
 mod overlays;
 mod ownership;

@@ -64,8 +64,11 @@ fn every_error_is_shown_with_its_words() {
         "     |             ^^^^^^^^^^\n",
         "2 errors",
     ]);
-    env.dockerfile("FROM scratch\nCOPY --link a /\nCOPY --parents b /\n");
-    env.rbuild(&["."]).run().code(3).says(&["COPY --link is not supported yet", "COPY --parents is not"]);
+    env.dockerfile("FROM scratch\nRUN --device=a x\nRUN --device=b y\n");
+    env.rbuild(&["."]).run().code(3).says(&[
+        "Dockerfile:2:1: RUN --device is not supported yet",
+        "Dockerfile:3:1: RUN --device is not supported yet",
+    ]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{BaseImage, Output, Registry};
+use super::{BaseImage, Image, Output, Registry};
 
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -105,6 +105,16 @@ impl TestEnv {
 
     pub(crate) fn registries_conf(&self, text: &str) {
         fs::write(self.path("registries.conf"), text).unwrap();
+    }
+
+    /// An image of this world's store, as it would leave it.
+    #[track_caller]
+    pub(crate) fn image(&self, tag: &str) -> Image {
+        let layout = self.path("saved");
+        let _ = fs::remove_dir_all(&layout);
+        let words = ["save", "-q", "--format", "oci-dir", "-o", layout.to_str().unwrap(), tag];
+        self.rbuild(&words).run().success();
+        Image::open(&layout).sound()
     }
 
     /// Builds the busybox base image with rbuild itself, into this world's store.

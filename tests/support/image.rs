@@ -31,6 +31,10 @@ pub(crate) struct Entry {
     pub(crate) gid: u64,
     /// Major and minor, of what is a device.
     pub(crate) device: Option<(u32, u32)>,
+    /// In seconds since 1970.
+    pub(crate) modified: u64,
+    /// By name, as PAX records have them.
+    pub(crate) attributes: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -208,6 +212,12 @@ fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
             }
             other => Kind::Other(other.as_byte()),
         };
+        let attributes = entry.pax_extensions().unwrap().into_iter().flatten().filter_map(|record| {
+            let record = record.unwrap();
+            let name = record.key().unwrap().strip_prefix("SCHILY.xattr.")?;
+            Some((name.to_owned(), record.value_bytes().to_vec()))
+        });
+        let attributes = attributes.collect();
         let header = entry.header();
         let (mode, uid, gid) =
             (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
@@ -215,7 +225,8 @@ fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
             Kind::Other(b'3' | b'4') => header.device_major().unwrap().zip(header.device_minor().unwrap()),
             _ => None,
         };
-        (path, Entry { kind, mode, uid, gid, device })
+        let modified = header.mtime().unwrap();
+        (path, Entry { kind, mode, uid, gid, device, modified, attributes })
     });
     entries.filter(|(path, _)| !path.is_empty()).collect()
 }

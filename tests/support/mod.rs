@@ -22,6 +22,7 @@ mod output;
 mod processes;
 mod registry;
 pub(crate) mod skip;
+mod tree;
 mod vectors;
 
 pub(crate) use base::BaseImage;
@@ -30,8 +31,9 @@ pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind};
-pub(crate) use output::Output;
+pub(crate) use output::{Finished, Output};
 pub(crate) use processes::{is_gone, mark, processes, started};
 pub(crate) use registry::{Demands, PASSWORD, Registry, USER};
 pub(crate) use skip::{require_busybox, require_tool, skip};
+pub(crate) use tree::{assert_tree, lay, tar, tree};
 pub(crate) use vectors::Vector;

@@ -87,7 +87,9 @@ impl From<ExecError> for Report {
             }
             ExecError::Closed(ref closed) => Self::new(Code::Isolation, &error).hint(closed.hint.clone()),
             ExecError::Select(error) => of_select(&error),
-            ExecError::User(_) | ExecError::Destination { .. } => Self::new(Code::Input, &error),
+            ExecError::User(_) | ExecError::Destination { .. } | ExecError::Archive { .. } => {
+                Self::new(Code::Input, &error)
+            }
             ExecError::Layer(error) => Self::from(error),
             ExecError::Network(error) => Self::from(error),
             ExecError::Snapshot(error) => Self::from(error),
