@@ -14,7 +14,7 @@ use super::{Executor, HOSTNAME, layers_of};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{RunOp, SecurityMode, VertexId};
 use crate::layer::{LayerError, assemble, root_of};
-use crate::sandbox::{self, Confinement, Layering, Outcome, Process, RootFs, Spec, Stdio};
+use crate::sandbox::{self, Confinement, Layering, Mounts, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::{Draft, Writable};
 use crate::store::Workspace;
 use crate::sys::blocking;
@@ -111,6 +111,7 @@ impl Executor {
             files: provided.files,
             hostname_file: None,
             network: provided.network,
+            mounts: Mounts::default(),
             process: Process {
                 arguments: op.arguments.clone(),
                 environment: [&op.environment[..], &op.transient_environment].concat(),
