@@ -13,6 +13,7 @@ mod doctor;
 mod du;
 mod environment;
 mod fields;
+mod given;
 mod history;
 mod images;
 mod inspect;

@@ -4,17 +4,21 @@
 //! changes to the store: nothing is copied, and what was begun leaves no trace.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod agent;
 mod copy;
 mod copy_tree;
 mod death;
 mod directory;
 mod error;
 mod explaining;
+mod given;
 mod keys;
 mod known;
+mod mounts;
 mod network;
 mod owner;
 mod run;
+mod subtree;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -24,8 +28,10 @@ use std::time::Duration;
 pub use death::Death;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
+pub use given::{Given, Secret};
 pub use keys::keys;
 pub use known::{Key, LookUps};
+pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
 use crate::context::{Forgetful, Parents, SelectError, Selector, fingerprint};
@@ -82,6 +88,7 @@ pub struct Executor {
     pub layers: Layers,
     pub sandboxing: Arc<Sandboxing>,
     pub networks: StepNetworks,
+    pub mounts: StepMounts,
     /// Tells of what was not found.
     pub explaining: Option<Explaining>,
 }

@@ -63,7 +63,7 @@ impl Init<'_> {
             answer => answer?,
         };
         if place == Path::new("/") {
-            return Err(unfit("a link to the root"));
+            return Err(unfit("the root itself"));
         }
         if place.starts_with("/proc") {
             return Err(unfit("in /proc, which shows the kernel's own files alone"));
@@ -168,7 +168,7 @@ fn secret(file: &SecretFile, staging: &Path) -> Result<OwnedFd, StepError> {
 fn give(to: &std::fs::File, file: &SecretFile, path: &PathBuf) -> Result<(), IoError> {
     match ownership::chown(to, file.uid, file.gid) {
         // Where nobody else can be and nothing can be written down, all users are one.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {}
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
         answer => answer.at("change owner of", path)?,
     }
     rustix::fs::fchmod(to, Mode::from_raw_mode(file.mode)).at("change mode of", path)
