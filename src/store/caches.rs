@@ -11,6 +11,7 @@
 //! `flock` on its directory, shared or alone, and has pinned its name. Only who holds it alone may take it away, and whoever
 //! gets the lock looks whether the name still means the directory.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +21,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::session::{Trash, random_name};
+use super::measure::{self, Links};
+use super::session::{Trash, Workspace, random_name};
 use super::{Store, make_directory, pins};
 use crate::image::{Digest, Timestamp};
 use crate::sys::At;
@@ -28,6 +30,9 @@ use crate::sys::At;
 /// What caches are called in pins.
 pub(super) const KIND: &str = "caches";
 const ABOUT: &str = "about.json";
+const DIGITS: usize = 32;
+/// In the name of what was given up.
+const OLD: &str = ".old-";
 
 /// Which cache is meant, on every machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,17 +73,30 @@ pub struct CacheAbout {
 pub struct CacheFound {
     /// Its directory in the store.
     pub name: String,
-    pub about: CacheAbout,
+    pub(super) path: PathBuf,
+    /// None if that cannot be read.
+    pub about: Option<CacheAbout>,
     pub last_used: SystemTime,
     /// Made under another id map.
     pub foreign: bool,
+    /// What it takes on disk; none where that cannot be read.
+    pub size: Option<u64>,
+    /// Whether a living process works with it.
+    pub in_use: bool,
 }
 
 impl CacheKey {
+    /// The cache that a list has with these digits; none if they are no such digits.
+    pub fn of_digits(id: &str, digits: &str) -> Option<Self> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let fits = digits.len() == DIGITS && digits.bytes().all(is_hex);
+        fits.then(|| Self { id: id.to_owned(), digits: digits.to_owned() })
+    }
+
     /// The cache of an id; what begins with something is another one for each thing that it begins with.
     pub fn new(id: &str, beginning: Option<&str>) -> Self {
         let text = format!("{id}\0{}", beginning.unwrap_or_default());
-        Self { id: id.to_owned(), digits: Digest::of(text.as_bytes()).hex()[..32].to_owned() }
+        Self { id: id.to_owned(), digits: Digest::of(text.as_bytes()).hex()[..DIGITS].to_owned() }
     }
 
     pub fn id(&self) -> &str {
@@ -94,10 +112,19 @@ impl HeldCache {
 }
 
 impl CacheFound {
-    /// The digits that people tell it by.
-    pub fn short(&self) -> &str {
+    /// The digits of its key, the same on every machine.
+    pub fn digits(&self) -> &str {
         let digits = self.name.split_once('-').map_or(&*self.name, |(_, digits)| digits);
-        digits.get(..12).unwrap_or(digits)
+        digits.split_once('.').map_or(digits, |(digits, _)| digits)
+    }
+
+    pub fn id(&self) -> &str {
+        self.about.as_ref().map_or("<unknown>", |about| &about.id)
+    }
+
+    /// Whether builds that come do not look for it any more.
+    pub fn is_given_up(&self) -> bool {
+        self.name.contains(OLD)
     }
 }
 
@@ -153,9 +180,12 @@ impl Store {
             return Ok(Taken::Missing);
         }
         let about = path.join(ABOUT);
-        let now =
-            File::options().write(true).open(&about).and_then(|file| file.set_modified(SystemTime::now()));
-        now.at("set the time of", &about)?;
+        let touch = |file: File| file.set_modified(SystemTime::now());
+        match File::options().write(true).open(&about).and_then(touch) {
+            // Its files are good all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            answer => answer.at("set the time of", &about)?,
+        }
         Ok(Taken::Held(HeldCache { data: path.join("data"), _lock: lock }))
     }
 
@@ -165,23 +195,39 @@ impl Store {
         key: &CacheKey,
         begin: &impl Fn(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
-        let io = |result: Result<(), crate::sys::IoError>| result.map_err(StoreError::from);
         let workspace = self.workspace()?;
+        let new = self.fill_cache(&workspace, key, begin)?;
+        // Else somebody was faster.
+        self.name_cache(&new, name).map(drop).map_err(E::from)
+    }
+
+    /// Makes all of a cache in a workspace.
+    fn fill_cache<E: From<StoreError>>(
+        &self,
+        workspace: &Workspace,
+        key: &CacheKey,
+        fill: &impl Fn(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
         let path = workspace.directory("cache")?;
         let data = path.join("data");
-        io(std::fs::create_dir(&data).at("create directory", &data))?;
-        begin(&data)?;
+        std::fs::create_dir(&data).at("create directory", &data).map_err(StoreError::from)?;
+        fill(&data)?;
         let seeded = std::fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
         let about = CacheAbout { id: key.id.clone(), seeded, created: Timestamp::now() };
         let about = serde_json::to_vec(&about).expect("plain values serialise");
-        io(std::fs::write(path.join(ABOUT), about).at("write", path.join(ABOUT)))?;
-        let to = self.caches();
-        io(make_directory(&to))?;
-        let to = to.join(name);
-        match rustix::fs::rename(&path, &to) {
-            // Somebody was faster.
-            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Ok(()),
-            Err(error) => io(Err(error).at("rename to", &to)).map_err(E::from),
+        std::fs::write(path.join(ABOUT), about).at("write", path.join(ABOUT)).map_err(StoreError::from)?;
+        Ok(path)
+    }
+
+    /// Whether nobody has given the name to another one.
+    fn name_cache(&self, new: &Path, name: &str) -> Result<bool, StoreError> {
+        let caches = self.caches();
+        make_directory(&caches)?;
+        let to = caches.join(name);
+        match rustix::fs::rename(new, &to) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Ok(false),
+            Err(error) => Err(error).at("rename to", &to)?,
         }
     }
 
@@ -191,7 +237,8 @@ impl Store {
         for name in self.cache_names()? {
             let is_in_order = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
             if name.strip_prefix(&beginning).is_some_and(is_in_order) {
-                self.give_up(&name, &format!("{beginning}old-{}", random_name()?))?;
+                let old = format!("{}{OLD}{}", beginning.trim_end_matches('.'), random_name()?);
+                self.give_up(&name, &old)?;
             }
         }
         Ok(())
@@ -203,27 +250,31 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             answer => answer.at("rename to", &old)?,
         }
-        self.remove_unless_held(&old).map(drop)
-    }
-
-    /// Moves a cache into the trash, if nobody works with it. Says whether it is gone.
-    fn remove_unless_held(&self, path: &Path) -> Result<bool, StoreError> {
-        let lock = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            answer => answer.at("open", path)?,
-        };
+        let lock = File::open(&old).at("open", &old)?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            Err(TryLockError::Error(error)) => return Err(error).at("lock", path)?,
+            Ok(()) => Trash::begin(&self.root.join("tmp")).take(&old),
+            // Who has it keeps it; it is removed as what nobody needs.
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(error).at("lock", &old)?,
         }
-        Trash::begin(&self.root.join("tmp")).take(path)?;
-        Ok(true)
     }
 
-    /// Removes a cache by its name in a list, unless somebody works with it. Says whether it is gone.
-    pub fn remove_cache(&self, found: &CacheFound) -> Result<bool, StoreError> {
-        self.remove_unless_held(&self.caches().join(&found.name))
+    /// Lets a cache hold something else: `fill` fills a new one, which takes the place of what there is when it is whole.
+    pub fn replace_cache<E: From<StoreError>>(
+        &self,
+        key: &CacheKey,
+        fill: impl Fn(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let workspace = self.workspace()?;
+        let new = self.fill_cache(&workspace, key, &fill)?;
+        let name = format!("{}-{}.0", self.id_map, key.digits);
+        self.pins.pin(&[pins::name(KIND, &name)])?;
+        loop {
+            self.give_up_cache(key)?;
+            if self.name_cache(&new, &name)? {
+                return Ok(());
+            }
+        }
     }
 
     fn cache_names(&self) -> Result<Vec<String>, StoreError> {
@@ -240,17 +291,29 @@ impl Store {
         Ok(names)
     }
 
-    /// Every cache that can be read, in no order that means anything.
+    /// Every cache, with what it takes on disk now.
     pub fn list_caches(&self) -> Result<Vec<CacheFound>, StoreError> {
-        Ok(self.cache_names()?.into_iter().filter_map(|name| self.look_at_cache(name)).collect())
+        let pinned = pins::pinned_now(&self.root)?;
+        let mut found: Vec<CacheFound> =
+            self.cache_names()?.into_iter().map(|name| self.look_at_cache(name, &pinned)).collect();
+        let place = |cache: &CacheFound| (cache.path.clone(), Links::Once);
+        let sizes = measure::tree_sizes(&found.iter().map(place).collect::<Vec<_>>());
+        for (cache, size) in found.iter_mut().zip(sizes) {
+            cache.size = size.filter(|_| !cache.foreign);
+        }
+        Ok(found)
     }
 
-    fn look_at_cache(&self, name: String) -> Option<CacheFound> {
-        let path = self.caches().join(&name).join(ABOUT);
-        let about = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-        let last_used = std::fs::metadata(&path).ok()?.modified().ok()?;
+    fn look_at_cache(&self, name: String, pinned: &HashSet<String>) -> CacheFound {
+        let path = self.cache_path(&name);
+        let about = std::fs::read(path.join(ABOUT)).ok();
+        let about = about.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let times = [path.join(ABOUT), path.clone()];
+        let last_used = times.iter().find_map(|path| std::fs::metadata(path).ok()?.modified().ok());
+        let last_used = last_used.unwrap_or(SystemTime::UNIX_EPOCH);
         let foreign = name.split_once('-').is_none_or(|(map, _)| map != self.id_map);
-        Some(CacheFound { name, about, last_used, foreign })
+        let in_use = pinned.contains(&pins::name(KIND, &name)) || self.is_held_still(&name);
+        CacheFound { name, path, about, last_used, foreign, size: None, in_use }
     }
 
     /// Holds a cache of a list as steps hold theirs; none if it is taken, or gone.
@@ -259,6 +322,13 @@ impl Store {
             Taken::Held(held) => Ok(Some(held)),
             Taken::Busy | Taken::Missing => Ok(None),
         }
+    }
+
+    /// Whether somebody still works with what was given up, which pins do not tell: they name what it was. Nobody else looks
+    /// for it, so that asking is in nobody's way.
+    pub(super) fn is_held_still(&self, name: &str) -> bool {
+        let is_taken = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        name.contains(OLD) && File::open(self.cache_path(name)).is_ok_and(is_taken)
     }
 
     pub(super) fn cache_path(&self, name: &str) -> PathBuf {

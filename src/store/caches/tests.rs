@@ -44,12 +44,17 @@ fn what_is_given_up_is_begun_anew_and_left_to_who_has_it() {
     store.give_up_cache(&key).unwrap();
     let new = take(&store, &key, CacheUse::Shared).unwrap();
     assert!(!new.data().join("old").exists());
-    assert_eq!(store.list_caches().unwrap().len(), 2);
-    drop((old, new));
+    let both = store.list_caches().unwrap();
+    assert!(both.len() == 2 && both.iter().all(|cache| cache.in_use), "{both:?}");
+    let collection = store.collect().unwrap();
+    assert_eq!(collection.remove_caches(&both.iter().collect::<Vec<_>>()).unwrap(), 0);
+    drop((collection, old, new));
     store.give_up_cache(&key).unwrap();
     let left = store.list_caches().unwrap();
     assert_eq!(left.len(), 1);
-    assert!(store.remove_cache(&left[0]).unwrap());
+    assert!(left[0].is_given_up() && !left[0].in_use);
+    let collection = store.collect().unwrap();
+    assert_eq!(collection.remove_caches(&left.iter().collect::<Vec<_>>()).unwrap(), 1);
     assert!(store.list_caches().unwrap().is_empty());
 }
 
