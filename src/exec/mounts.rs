@@ -282,7 +282,7 @@ fn fill(
     data: &Path,
 ) -> Result<(), ExecError> {
     let workspace = store.workspace()?;
-    let root = look_into(store, &workspace, chain, may_overlay)?;
+    let root = look_into(store, &workspace, "source", chain, may_overlay)?;
     let part = copy_subtree(&tree_of(&root, chain)?, source, data)?;
     match part.kind {
         MountPointKind::Directory => Ok(()),

@@ -11,7 +11,8 @@ use super::pins::Closed;
 use super::records::Reading;
 use super::session::Trash;
 use super::{
-    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store, caches, pins,
+    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store, caches,
+    pins,
 };
 use crate::sys::At;
 use crate::sys::disk::Refusal;
@@ -113,7 +114,7 @@ impl<'a> Collection<'a> {
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
         let has = |kind: &str, key: &str| records.path(kind, key).exists();
         self.bite(|pinned, is_over| {
-            let is_free = |kind, key: &str| !pinned.contains(&super::pins::name(kind, key));
+            let is_free = |kind, key: &str| !pinned.contains(&pins::name(kind, key));
             for import in imports {
                 let Reading::Counts(record) = &import.value else { continue };
                 let is_lost = record.layers.iter().any(|layer| !has(LayerRecord::KIND, &layer.0.hex()));

@@ -11,8 +11,8 @@ use super::measure::Links;
 use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
-    CacheFound, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord, StepRecord,
-    Store, Tag, measure, pins,
+    CacheFound, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord,
+    StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
