@@ -74,6 +74,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the process lives")]
 enum Verb {
     Build(build::BuildArgs),
     Run(run::RunArgs),

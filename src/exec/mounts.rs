@@ -332,10 +332,8 @@ impl Making {
                 let files = Merged::open(&self.store.empty(), chain)?;
                 let place = files.final_place(Path::new(&bind.source))?;
                 let Some(stat) = files.try_stat(&place)? else { return Err(not_found(&bind.source)) };
-                let kind = match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => MountPointKind::Directory,
-                    _ => MountPointKind::File,
-                };
+                let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                let kind = if is_directory { MountPointKind::Directory } else { MountPointKind::File };
                 let inside = place.to_string_lossy().into_owned();
                 let at_once = match self.layering {
                     Layering::Kernel => false,
