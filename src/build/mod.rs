@@ -27,7 +27,9 @@ use crate::cache::{CacheFrom, Imported};
 use crate::context::{IgnoreFrom, LocalContext};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::event::Events;
-use crate::exec::{self, Executor, Explain, Explaining, HOSTNAME, Key, LookUps, Output, StepNetworks};
+use crate::exec::{
+    self, Executor, Explain, Explaining, Given, HOSTNAME, Key, LookUps, Output, StepMounts, StepNetworks,
+};
 use crate::export::cache::{CacheMode, CacheTarget, CacheTo};
 use crate::export::{self, registry::Destination};
 use crate::graph::{Op, VertexId};
@@ -57,6 +59,8 @@ pub struct Request {
     /// Ask registries for base images even when the store has them.
     pub pull: bool,
     pub wanted: plan::Request,
+    /// Secrets and agents.
+    pub given: Given,
     /// How many steps run at the same time.
     pub jobs: usize,
     /// Who is told why steps were not found.
@@ -130,6 +134,7 @@ async fn build_and_warn(
         known: look_ups(&plan, context, imported, &tools.store, &tools.events),
         layers: layers(&tools.store, &tools.client, &tools.events),
         networks: StepNetworks::new(&plan.graph, networks),
+        mounts: StepMounts::new(request.given.clone()),
         sandboxing,
         explaining,
     });

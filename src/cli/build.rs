@@ -11,6 +11,7 @@ use super::caching::{CachingArgs, Explanations};
 use super::call::Call;
 use super::environment::{self, Session};
 use super::fields::DEFAULT_PACKING;
+use super::given::GivenArgs;
 use super::limits::LimitArgs;
 use super::network::NamesArgs;
 use super::output::Output;
@@ -71,6 +72,8 @@ pub(super) struct BuildArgs {
     /// The network of RUN steps that do not name one themselves; `host` also lets steps of the Dockerfile ask for it.
     #[arg(long, value_name = "MODE", default_value = "default")]
     network: Network,
+    #[command(flatten)]
+    given: GivenArgs,
     #[command(flatten)]
     names: NamesArgs,
     /// Check the Dockerfile and build nothing; short for --call=check.
@@ -286,6 +289,7 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         form,
         rewrite_timestamps,
         pull: args.pull,
+        given: args.given.given()?,
         wanted: plan::Request {
             build_args: build_args(&args.build_args)?,
             target: args.target,

@@ -17,14 +17,14 @@ use crate::store::{Filter, Inventory, Kind};
 /// Say what the store takes on disk, and how much of that could be had back.
 ///
 /// A snapshot is what a step has made, with its compressed form; an image is its config and manifest, and its layers are
-/// snapshots or layers of their own. Reclaimable is what no image with a name needs and no process works with.
+/// snapshots or layers of their own; an exec.cachemount is what RUN --mount=type=cache keeps. Reclaimable is what no image with a name needs and no process works with.
 #[derive(Debug, Args)]
 pub(super) struct DuArgs {
     /// Everything that is known of each item.
     #[arg(long)]
     verbose: bool,
-    /// Which items: id=ID, type=regular|layer|image|blob, unused-for=DURATION, inuse, shared, private; several, also
-    /// separated by commas, have to hold together.
+    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount, unused-for=DURATION, inuse, shared,
+    /// private; several, also separated by commas, have to hold together.
     #[arg(long = "filter", value_name = "FILTER", value_delimiter = ',')]
     filters: Vec<Condition>,
     /// How it is said.
@@ -65,11 +65,11 @@ impl FromStr for Condition {
         };
         match (name, value) {
             ("id", Some(id)) => Ok(Self::Id(id.strip_prefix("sha256:").unwrap_or(id).to_owned())),
-            ("type", Some(kind)) => Kind::ALL
-                .into_iter()
-                .find(|known| known.name() == kind)
-                .map(Self::Kind)
-                .ok_or_else(|| format!("there is no type {kind:?}: regular, layer, image and blob are")),
+            ("type", Some(kind)) => {
+                Kind::ALL.into_iter().find(|known| known.name() == kind).map(Self::Kind).ok_or_else(|| {
+                    format!("there is no type {kind:?}: regular, layer, image, blob and exec.cachemount are")
+                })
+            }
             ("unused-for" | "until", Some(duration)) => Ok(Self::UnusedFor(duration.parse()?)),
             ("inuse", _) => Ok(Self::InUse(is_so()?)),
             ("shared", _) => Ok(Self::Shared(is_so()?)),
@@ -118,14 +118,16 @@ const SHORT: usize = 12;
 
 /// The columns that docker's `du` has, and what an item is.
 pub(super) fn table(inventory: &Inventory, shown: &[usize], now: SystemTime) -> String {
+    let kinds = shown.iter().map(|index| inventory.items[*index].kind.name().len());
+    let width = kinds.max().unwrap_or(0).max(7);
     let mut text = format!(
-        "{:<SHORT$}  {:<11}  {:<9}  {:<22}  {:<7}  DESCRIPTION\n",
+        "{:<SHORT$}  {:<11}  {:<9}  {:<22}  {:<width$}  DESCRIPTION\n",
         "ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED", "TYPE"
     );
     for index in shown {
         let item = &inventory.items[*index];
         let line = format!(
-            "{:<SHORT$}  {:<11}  {:<9}  {:<22}  {:<7}  {}",
+            "{:<SHORT$}  {:<11}  {:<9}  {:<22}  {:<width$}  {}",
             item.id.get(..SHORT).unwrap_or(&item.id),
             inventory.is_reclaimable(*index),
             size(item.size),

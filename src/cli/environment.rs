@@ -157,3 +157,12 @@ pub(super) fn variable(name: &str) -> Option<OsString> {
 pub(super) fn text(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
+
+/// A variable that may be no text; none also for what is no name of a variable.
+pub(super) fn bytes(name: &str) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt as _;
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return None;
+    }
+    Some(std::env::var_os(name)?.into_vec())
+}

@@ -5,6 +5,7 @@
 
 pub mod behind;
 mod build;
+mod cache;
 mod cache_options;
 mod caching;
 mod call;
@@ -13,6 +14,7 @@ mod doctor;
 mod du;
 mod environment;
 mod fields;
+mod given;
 mod history;
 mod images;
 mod inspect;
@@ -90,6 +92,7 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     Du(du::DuArgs),
     Prune(prune::PruneArgs),
+    Cache(cache::CacheArgs),
     Store(store::StoreArgs),
 }
 
@@ -188,6 +191,7 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Doctor(args) => doctor::main(&global, args),
         Verb::Du(args) => du::main(&global, args),
         Verb::Prune(args) => prune::main(&global, args),
+        Verb::Cache(args) => cache::main(&global, args),
         Verb::Store(args) => store::main(&global, args),
     };
     result.unwrap_or_else(|report: Report| match environment::store_root(&global) {
@@ -196,9 +200,9 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     })
 }
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "build", "run", "images", "tag", "rmi", "inspect", "history", "save", "load", "pull", "push", "login",
-    "logout", "unshare", "doctor", "du", "prune", "store", "help",
+    "logout", "unshare", "doctor", "du", "prune", "cache", "store", "help",
 ];
 /// The options that may stand before a verb and take a value.
 const GLOBAL_OPTIONS: [&str; 4] = ["--root", "--registries-conf", "--isolation", "--overlay"];

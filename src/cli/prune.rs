@@ -14,7 +14,7 @@ use crate::store::{Limits, PruneRequest, Removed, choose};
 /// Remove what is not needed any more, the least recently used first.
 ///
 /// Images with a name stay, with everything that they need, and so does what a process works with. Results of steps that
-/// no image needs go; so do images without a name that were not used for a day, with --all also those that were. What is
+/// no image needs go, and caches of RUN --mount=type=cache; so do images without a name that were not used for a day, with --all also those that were. What is
 /// removed is made or fetched again when a build needs it. The command is over before the space is free: that is done
 /// behind it.
 #[derive(Debug, Args)]
@@ -22,8 +22,8 @@ pub(super) struct PruneArgs {
     /// Also images without a name that were used within the last day.
     #[arg(short, long)]
     all: bool,
-    /// Which items: id=ID, type=regular|layer|image|blob, unused-for=DURATION, shared, private; several, also separated by
-    /// commas, have to hold together.
+    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount, unused-for=DURATION, shared, private;
+    /// several, also separated by commas, have to hold together.
     #[arg(long = "filter", value_name = "FILTER", value_delimiter = ',')]
     filters: Vec<Condition>,
     /// So much may stay, whatever the other limits say.
@@ -103,7 +103,7 @@ fn is_agreed(all: bool) -> Result<bool, Report> {
     }
     let nameless = if all { "all images" } else { "images that were not used for a day" };
     let question = format!(
-        "This removes {nameless} without a name, and the results of all steps that no image needs.\nGo on? [y/N] "
+        "This removes {nameless} without a name, and the results of all steps that no image needs, and caches of steps.\nGo on? [y/N] "
     );
     let _ = std::io::stderr().write_all(question.as_bytes());
     let mut answer = String::new();

@@ -174,6 +174,7 @@ fn in_json(checked: &Checked, mended: &[Mended], format_was_mended: bool) -> Val
         "records": checked.records,
         "blobs": checked.blobs,
         "snapshots": checked.snapshots,
+        "caches": checked.caches,
         "otherIdMaps": checked.foreign,
         "repacked": checked.repacked,
         "unproved": checked.unproved,

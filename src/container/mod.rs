@@ -17,7 +17,7 @@ use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers, assemble, root_of};
 use crate::registry::Client;
 use crate::sandbox::{
-    self, Closed, Confinement, Failure, NetworkError, Networks, Reach, Sandboxing, Spec, Stdio,
+    self, Closed, Confinement, Failure, Mounts, NetworkError, Networks, Reach, Sandboxing, Spec, Stdio,
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
@@ -121,6 +121,7 @@ pub async fn run(
         files: provided.files.clone(),
         hostname_file: Some(hostname_file.clone()),
         network: provided.network.clone(),
+        mounts: Mounts::default(),
         confinement: request.confinement,
         emulated: sandboxing.emulated(),
         limits: sandboxing.settings.limits.clone(),

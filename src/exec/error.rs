@@ -43,6 +43,15 @@ pub enum ExecError {
     Select(#[from] SelectError),
     #[error("{0} (in the files of the image being built)")]
     User(#[from] UserError),
+    #[error("secret {id}: not found")]
+    NoSecret { id: String },
+    #[error("secret {id} cannot be a variable: it is no text, or has a zero byte")]
+    SecretNotText { id: String },
+    #[error("no SSH agent {id:?} is forwarded")]
+    NoAgent { id: String },
+    /// The part of a cache that is to be shown.
+    #[error("source {path} {problem}")]
+    CacheSource { path: String, problem: &'static str },
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: &'static str },
     #[error("cannot unpack {path}: {error}")]

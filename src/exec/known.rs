@@ -159,8 +159,13 @@ impl LookUps {
                 let counts = it.op.input_keys(inputs.len());
                 let keys =
                     Keys::new(&it.op, inputs, &counts).ok_or(ExecError::Unexpected("a merge has a key"))?;
-                let output = merged(inputs);
-                Ok(Found { key: keys.known(), known: true, output })
+                let mut key = keys.known();
+                key.elsewhere = self.elsewhere(&it.op, inputs, &counts, &keys.contents);
+                let output = match merged(inputs) {
+                    Some(output) => Some(output),
+                    None => self.output_elsewhere(&key.elsewhere, None)?.map(|found| found.output),
+                };
+                Ok(Found { key, known: true, output })
             }
             Op::Run(_) | Op::Copy(_) | Op::MakeDirectory(_) | Op::MakeFile(_) => {
                 self.look_up_step(&it.op, it.forced, inputs)

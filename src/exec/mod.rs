@@ -4,6 +4,7 @@
 //! changes to the store: nothing is copied, and what was begun leaves no trace.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod agent;
 mod archive;
 mod copy;
 mod copy_tree;
@@ -12,12 +13,15 @@ mod directory;
 mod elsewhere;
 mod error;
 mod explaining;
+mod given;
 mod keys;
 mod known;
 mod mode;
+mod mounts;
 mod network;
 mod owner;
 mod run;
+mod subtree;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -29,8 +33,10 @@ pub use death::Death;
 pub use elsewhere::Lost;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
+pub use given::{Given, Secret};
 pub use keys::keys;
 pub use known::{Key, LookUps};
+pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
 use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector, fingerprint};
@@ -87,6 +93,7 @@ pub struct Executor {
     pub layers: Layers,
     pub sandboxing: Arc<Sandboxing>,
     pub networks: StepNetworks,
+    pub mounts: StepMounts,
     /// Tells of what was not found.
     pub explaining: Option<Explaining>,
 }

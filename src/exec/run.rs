@@ -9,7 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::death::Death;
 use super::error::ExecError;
+use super::given::Mask;
 use super::known::KnownInput;
+use super::mounts::{Held, Prepared};
 use super::{Executor, HOSTNAME, layers_of};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{RunOp, SecurityMode, VertexId};
@@ -38,10 +40,9 @@ impl Executor {
         if lowers.is_empty() {
             lowers.push(self.store.empty());
         }
-        let step = self.step(vertex);
         let mut failed: Option<ExecError> = None;
         for layering in self.sandboxing.layerings.candidates() {
-            match self.attempt(step, op, lowers.clone(), *layering).await {
+            match self.attempt(vertex, op, inputs, lowers.clone(), *layering).await {
                 Err(error) if trouble_with_root(&error).is_some() => {
                     // Other ways take as much room.
                     let is_over = lacks_room(&error) && !layering.is_wasteful();
@@ -66,8 +67,9 @@ impl Executor {
     /// Runs the command on layers that are put together in one way. Yields where the changes are.
     async fn attempt(
         &self,
-        step: StepId,
+        vertex: VertexId,
         op: &RunOp,
+        inputs: &[KnownInput],
         lowers: Vec<PathBuf>,
         layering: Layering,
     ) -> Result<(Workspace, PathBuf), ExecError> {
@@ -78,7 +80,11 @@ impl Executor {
             Ok((workspace, draft))
         })
         .await?;
+        let prepared = self.prepare_mounts(vertex, op, inputs, layering, &workspace).await?;
+        let Prepared { mounts, variables, mask, held } = prepared;
         let (upper, mut spec) = (draft.upper(), self.spec(op, root_of(&draft, lowers)).await?);
+        spec.mounts = mounts;
+        spec.process.environment.extend(variables);
         let store = Arc::clone(&self.store);
         let (spec, writable) = match layering {
             Layering::Kernel => (spec, None),
@@ -90,8 +96,10 @@ impl Executor {
                 .await?
             }
         };
-        let ((writable, workspace), result) =
-            self.run_command(step, op, &spec, (writable, workspace)).await?;
+        let kept = (writable, workspace, held);
+        let ((writable, workspace, held), result) =
+            self.run_command(self.step(vertex), op, &spec, kept, mask).await?;
+        drop(held);
         if let Err(error) = result {
             blocking(move || drop((writable, workspace))).await;
             return Err(error);
@@ -111,6 +119,7 @@ impl Executor {
             files: provided.files,
             hostname_file: None,
             network: provided.network,
+            mounts: sandbox::Mounts::default(),
             process: Process {
                 arguments: op.arguments.clone(),
                 environment: [&op.environment[..], &op.transient_environment].concat(),
@@ -133,16 +142,17 @@ impl Executor {
         op: &RunOp,
         spec: &Spec,
         kept: Kept,
+        mask: Mask,
     ) -> Result<(Kept, Result<(), ExecError>), ExecError> {
         let mut running = sandbox::spawn(&self.sandboxing, spec, Stdio::Piped, kept).await?;
         let (output, error) = running.output.take().expect("the output is piped");
-        let log = |stream| Log { events: self.events.clone(), step, stream };
+        let log = |stream| Log { events: self.events.clone(), step, stream, mask: mask.clone() };
         let (finished, output, error) = tokio::join!(
             running.finish(None),
             log(Stream::Stdout).follow(output),
             log(Stream::Stderr).follow(error)
         );
-        let command = op.arguments.join(" ");
+        let command = mask.text(&op.arguments.join(" "));
         let Ok(finished) = finished else { return Err(ExecError::Lost { command }) };
         finished.notices.iter().for_each(|notice| self.events.warn_once(notice));
         let log = last_lines(output, error);
@@ -176,8 +186,8 @@ impl Executor {
     }
 }
 
-/// The mount that it works on, then the directories.
-type Kept = (Option<Writable>, Workspace);
+/// The mount that it works on, then the directories, then what it shares with others.
+type Kept = (Option<Writable>, Workspace, Held);
 
 /// Why the root file system could not be put together, if that is it: then nothing has been run.
 fn trouble_with_root(error: &ExecError) -> Option<String> {
@@ -205,6 +215,7 @@ struct Log {
     events: Events,
     step: StepId,
     stream: Stream,
+    mask: Mask,
 }
 
 type Lines = VecDeque<(Instant, String)>;
@@ -235,6 +246,7 @@ impl Log {
     }
 
     async fn line(&self, bytes: Vec<u8>, last: &mut Lines) {
+        let bytes = self.mask.apply(bytes);
         let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(&bytes)).into_owned();
         if last.len() == LAST_LINES {
             last.pop_front();

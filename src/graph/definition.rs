@@ -251,6 +251,7 @@ fn mounts(op: &RunOp) -> Vec<MountDefinition<'_>> {
 
 impl<'a> From<&'a Mount> for MountDefinition<'a> {
     fn from(mount: &'a Mount) -> Self {
+        // Of secrets and agents it is not said that they have no output.
         let none = Self { input: -1, dest: &mount.target, output: -1, ..Self::default() };
         match &mount.kind {
             MountKind::Bind(bind) => Self { input: index(bind.input), readonly: bind.readonly, ..none },
@@ -276,7 +277,7 @@ impl<'a> From<&'a Mount> for MountDefinition<'a> {
                     mode: secret.mode,
                     optional: !secret.required,
                 };
-                Self { mount_type: 1, secret: Some(options), ..none }
+                Self { output: 0, mount_type: 1, secret: Some(options), ..none }
             }
             MountKind::Ssh(ssh) => {
                 let options = SecretOptions {
@@ -286,7 +287,7 @@ impl<'a> From<&'a Mount> for MountDefinition<'a> {
                     mode: ssh.mode,
                     optional: !ssh.required,
                 };
-                Self { mount_type: 2, ssh: Some(options), ..none }
+                Self { output: 0, mount_type: 2, ssh: Some(options), ..none }
             }
         }
     }

@@ -37,6 +37,11 @@ pub use stack::{LayerRef, Stack};
 pub use unpack::unpack;
 pub use writing::{assemble, root_of};
 
+/// What a compressed stream holds, or the stream itself, as its first bytes say.
+pub fn decompressed<R: std::io::Read>(from: R) -> std::io::Result<impl std::io::Read> {
+    decompress::Decompressed::new(from)
+}
+
 /// The prefix that marks a deletion in a tar.
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// The entry that marks a directory as replacing the one below.

@@ -2,6 +2,7 @@
 
 use super::Entitlement;
 use super::config::shell_words;
+use super::copy::Inputs;
 use super::history;
 use super::path::joined;
 use super::refusal::{Outcome, must_be_allowed, not_yet};
@@ -16,10 +17,9 @@ impl Planner<'_> {
         instruction: &Spanned<Instruction>,
         run: &Run,
     ) -> Outcome<()> {
-        let mounts = self.mounts(state, instruction, run)?;
-        if !mounts.is_empty() {
-            return not_yet("RUN --mount", instruction.span);
-        }
+        let mut inputs = Inputs::new(state.inputs());
+        let root = (!inputs.0.is_empty()).then_some(0);
+        let mounts = self.mounts(state, instruction, run, &mut inputs)?;
         if !run.devices.is_empty() {
             return not_yet("RUN --device", instruction.span);
         }
@@ -49,12 +49,13 @@ impl Planner<'_> {
             }
             RunBody::Script { content, .. } => shell_words(&content, config),
         };
-        let inputs = state.inputs();
+        let mut environment = state.scope.environment();
+        environment.extend(mounts.agent_variable(&environment));
         let op = RunOp {
-            root: (!inputs.is_empty()).then_some(0),
-            mounts: Vec::new(),
-            secret_variables: Vec::new(),
-            environment: state.scope.environment(),
+            root,
+            mounts: mounts.mounts,
+            secret_variables: mounts.secret_variables,
+            environment,
             transient_environment: state.scope.proxies(&self.global),
             directory: config.working_dir.clone(),
             user: config.user.clone(),
@@ -68,7 +69,7 @@ impl Planner<'_> {
         let created_by = history::run(&op.arguments, &state.scope);
         let text = state.scope.display(&instruction.headline(), self.escape());
         let name = state.next_headline(&text);
-        self.layer(state, Op::Run(Box::new(op)), inputs, name, instruction, created_by);
+        self.layer(state, Op::Run(Box::new(op)), inputs.0, name, instruction, created_by);
         Ok(())
     }
 

@@ -53,30 +53,8 @@ impl Planner<'_> {
         self.origin(word, text, state, too_late)
     }
 
-    /// What `from` of a mount means: a stage by name, a named context, or an image. Images that are only mounted are not
-    /// asked for, because such steps are not executed yet.
-    pub(super) fn check_mount_origin(
-        &mut self,
-        text: &str,
-        target: &str,
-        word: &Word,
-        state: &StageState,
-    ) -> Outcome<()> {
-        let end = self.file.stages.len();
-        if by_name(self.file, text, state.index).or_else(|| by_name(self.file, text, end)).is_some() {
-            let message = |_: &str| {
-                format!(
-                    "cannot mount from stage {text:?} to {target:?}, stage needs to be defined before current command"
-                )
-            };
-            self.origin(word, text, state, message)?;
-        } else if text != "scratch" && self.named_context(text).is_none() {
-            self.reference(text.to_owned(), word.span)?;
-        }
-        Ok(())
-    }
-
-    fn origin(
+    /// What a name means, to COPY and to `from` of a mount: a stage, a named context, or an image.
+    pub(super) fn origin(
         &mut self,
         word: &Word,
         text: &str,

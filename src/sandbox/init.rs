@@ -1,6 +1,7 @@
 //! The first process inside a sandbox: carries the steps out and becomes the program. One thread, freshly forked.
 
 mod identity;
+mod mounts;
 mod places;
 mod program;
 
@@ -106,6 +107,9 @@ pub(super) enum StepError {
     /// The image has something else where something has to be mounted.
     #[error("{path} is {found}")]
     MountPoint { path: String, found: String },
+    /// The same where this step alone mounts something.
+    #[error("{path} is {found}")]
+    MountTarget { path: String, found: String },
 }
 
 impl StepError {
@@ -113,11 +117,12 @@ impl StepError {
         let refusal = match &self {
             Self::Io(error) | Self::Directory(error) => error.refusal(),
             Self::Mount(error) => Refusal::of(&error.source),
-            Self::User(_) | Self::MountPoint { .. } => None,
+            Self::User(_) | Self::MountPoint { .. } | Self::MountTarget { .. } => None,
         };
         match self {
             Self::User(error) => Failure::User { error: error.to_string(), hint: error.hint() },
             Self::MountPoint { path, found } => Failure::MountPoint { path, found },
+            Self::MountTarget { path, found } => Failure::MountTarget { path, found },
             Self::Directory(error) if refusal.is_none() => Failure::Directory { error: error.to_string() },
             Self::Io(_) | Self::Mount(_) | Self::Directory(_) => {
                 Failure::Step { step: step_name(step), error: self.to_string(), refusal }
@@ -159,6 +164,7 @@ impl Init<'_> {
                 places::add_attributes(&file, mount::READ_ONLY, source)?;
                 self.attach(&file, at)?;
             }
+            Step::Mount { mount, staging, devices } => self.mount(mount, staging, *devices)?,
             Step::Mask { at } => {
                 self.mask(at)?;
             }

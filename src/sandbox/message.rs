@@ -84,6 +84,8 @@ pub enum Failure {
     Step { step: String, error: String, refusal: Option<Refusal> },
     /// The image has something at a place that is mounted on, and nothing can be mounted there.
     MountPoint { path: String, found: String },
+    /// The same for what this step alone mounts.
+    MountTarget { path: String, found: String },
     /// The user to become is not known inside, or the namespace lacks it.
     User { error: String, hint: Option<String> },
     /// The working directory cannot be entered.
@@ -101,6 +103,7 @@ impl fmt::Display for Failure {
             Self::MountPoint { path, found } => {
                 write!(out, "cannot mount on {path}, as every step needs: it is {found} in the image")
             }
+            Self::MountTarget { path, found } => write!(out, "cannot mount on {path}: it is {found}"),
             Self::User { error, .. } | Self::Directory { error } => out.write_str(error),
             Self::NotFound { program } => write!(out, "exec: {program:?}: no such program in the image"),
             Self::NotExecutable { program, error } => write!(out, "exec: {program:?}: {error}"),
@@ -119,6 +122,7 @@ impl Failure {
         match self {
             Self::Step { refusal, .. } => *refusal,
             Self::MountPoint { .. }
+            | Self::MountTarget { .. }
             | Self::User { .. }
             | Self::Directory { .. }
             | Self::NotFound { .. }
@@ -137,6 +141,7 @@ impl Failure {
             Self::User { hint, .. } => hint.as_deref(),
             Self::Step { .. }
             | Self::MountPoint { .. }
+            | Self::MountTarget { .. }
             | Self::Directory { .. }
             | Self::NotFound { .. }
             | Self::NotExecutable { .. } => None,
@@ -146,7 +151,11 @@ impl Failure {
     /// The exit code that shells and docker give this.
     pub fn code(&self) -> i32 {
         match self {
-            Self::Step { .. } | Self::MountPoint { .. } | Self::User { .. } | Self::Directory { .. } => 125,
+            Self::Step { .. }
+            | Self::MountPoint { .. }
+            | Self::MountTarget { .. }
+            | Self::User { .. }
+            | Self::Directory { .. } => 125,
             Self::NotExecutable { .. } => 126,
             Self::NotFound { .. } => 127,
         }

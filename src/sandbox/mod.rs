@@ -39,6 +39,7 @@ mod lent;
 pub mod limits;
 mod message;
 mod mountpoints;
+mod mounts;
 pub mod network;
 mod obstacles;
 pub mod parent;
@@ -64,6 +65,7 @@ pub use layering::{Layering, Layerings};
 pub use lent::Mapper;
 pub use limits::Limits;
 pub use message::{Failure, Outcome};
+pub use mounts::{Mount, Mounted, MountedLayers, Mounts, SecretFile, Tree};
 pub use network::{
     Connection, Disconnected, ExtraHost, HostAddress, HostFiles, NetworkError, NetworkSettings, Networks,
     Provided, Reach, Resolver, WrongName, hostname_file,

@@ -12,7 +12,7 @@ use super::spec::{Assembly, RootFs};
 use super::steps::{MountPoint, MountPointKind};
 use crate::sys::mount::{self, Attributes, MountError, Overlay, Recursive};
 use crate::sys::rooted::Root;
-use crate::sys::{At, IoError};
+use crate::sys::{At, IoError, ownership};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RootError {
@@ -45,7 +45,7 @@ fn take_tree(tree: &Path, points: &[MountPoint], devices: bool) -> Result<Root, 
         mount::set_attributes(&mounted, attributes, AtFlags::EMPTY_PATH).at("close devices of", tree)?;
     }
     let mounted = Root::from_fd(mounted, PathBuf::from("/"));
-    for point in points {
+    for point in points.iter().filter(|point| !point.is_asked_for) {
         place_of(point, points, &mounted)?;
     }
     Ok(mounted)
@@ -56,6 +56,10 @@ fn mount_with_points(root: &RootFs, points: &[MountPoint], devices: bool) -> Res
     let mut mounted = mount_overlay(root, &lowers, devices)?;
     let mut missing = Vec::new();
     for point in points {
+        if point.is_asked_for {
+            missing.extend(missing_place(Path::new(&point.path), &mounted)?.map(|place| (place, point.kind)));
+            continue;
+        }
         let (place, exists) = place_of(point, points, &mounted)?;
         if !exists {
             missing.push((place, point.kind));
@@ -99,7 +103,24 @@ fn place_of(point: &MountPoint, points: &[MountPoint], root: &Root) -> Result<(P
 }
 
 fn is_below(place: &Path, point: &MountPoint) -> bool {
-    point.kind == MountPointKind::Directory && place.starts_with(&point.path)
+    point.kind == MountPointKind::Directory && !point.is_asked_for && place.starts_with(&point.path)
+}
+
+/// Where something asked for is going to be, if that can be made and has to be. What else is wrong with it is told by
+/// whoever mounts it.
+fn missing_place(path: &Path, root: &Root) -> Result<Option<PathBuf>, RootError> {
+    let place = match root.final_place(path) {
+        Err(error) if error.errno() == Some(Errno::LOOP) => return Ok(None),
+        answer => answer?,
+    };
+    for (above, parent) in place.ancestors().enumerate() {
+        match root.try_stat(parent)?.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Some(FileType::Directory) => return Ok((above > 0).then_some(place)),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+    }
+    Ok(None)
 }
 
 fn mount_overlay(root: &RootFs, lowers: &[PathBuf], devices: bool) -> Result<Root, RootError> {
@@ -127,7 +148,14 @@ fn make_stub(image: &Root, stubs: &Path, place: &Path, kind: MountPointKind) -> 
     let mut copied: Vec<(PathBuf, Stat)> = Vec::new();
     for parent in parents {
         let stub = stubs.join(parent);
-        let known = image.try_stat(parent)?;
+        let known = match image.try_stat(parent)? {
+            // Whose it is may be written down instead of real.
+            Some(_) => {
+                let directory = image.open_at(parent, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+                Some(ownership::stat(&directory).at("stat", parent)?)
+            }
+            None => None,
+        };
         match std::fs::create_dir(&stub) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             answer => answer.at("create directory", &stub)?,
@@ -138,7 +166,11 @@ fn make_stub(image: &Root, stubs: &Path, place: &Path, kind: MountPointKind) -> 
     }
     let stub = stubs.join(inside);
     match kind {
-        MountPointKind::Directory => std::fs::create_dir(&stub).at("create directory", &stub)?,
+        MountPointKind::Directory => match std::fs::create_dir(&stub) {
+            // Two places may come out at the same one.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            answer => answer.at("create directory", &stub)?,
+        },
         MountPointKind::File => std::fs::write(&stub, "").at("create", &stub)?,
     }
     // Deepest first: making an entry changes its parent's times.
@@ -148,10 +180,9 @@ fn make_stub(image: &Root, stubs: &Path, place: &Path, kind: MountPointKind) -> 
 fn copy_metadata(stub: &Path, stat: &Stat) -> Result<(), IoError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(stub, flags, Mode::empty()).at("open", stub)?;
-    let own = rustix::fs::fstat(&fd).at("stat", stub)?;
+    let own = ownership::stat(&fd).at("stat", stub)?;
     if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
-        rustix::fs::fchown(&fd, Some(uid), Some(gid)).at("change owner of", stub)?;
+        ownership::chown(&fd, stat.st_uid, stat.st_gid).at("change owner of", stub)?;
     }
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(stat.st_mode & 0o7777)).at("change mode of", stub)?;
     let times = Timestamps {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::limits::Limits;
+use super::mounts::Mounts;
 use super::network::{Connection, HostFiles};
 
 /// A process to be run apart.
@@ -20,6 +21,8 @@ pub struct Spec {
     /// Shown inside at `/etc/hostname`, for a machine that has a name of its own.
     pub hostname_file: Option<PathBuf>,
     pub network: Network,
+    /// What is shown beside all that.
+    pub mounts: Mounts,
     pub process: Process,
     pub confinement: Confinement,
     pub emulated: Emulated,

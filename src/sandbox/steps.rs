@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::limits::Ulimit;
+use super::mounts::Mount;
 use super::spec::{Emulated, Network, RootFs, Spec};
 
 /// One thing that the first process inside does before it becomes the program. Paths named `at` are inside the root.
@@ -49,6 +50,12 @@ pub enum Step {
     BindFile {
         source: PathBuf,
         at: String,
+    },
+    /// Show what was asked for. `staging` is empty; trees are put together there.
+    Mount {
+        mount: Mount,
+        staging: PathBuf,
+        devices: bool,
     },
     /// Hide what is there, if it is there.
     Mask {
@@ -109,6 +116,8 @@ pub(super) const MOUNT_ROOT: &str = "mount-root";
 pub struct MountPoint {
     pub path: String,
     pub kind: MountPointKind,
+    /// Whether this step alone has something there; then links may lead to it.
+    pub is_asked_for: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,10 +161,18 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
     let mut files = vec![(&spec.files.hosts, "/etc/hosts"), (&spec.files.resolv_conf, "/etc/resolv.conf")];
     files.extend(spec.hostname_file.iter().map(|file| (file, "/etc/hostname")));
     let mut mount_points: Vec<MountPoint> = ["/proc", "/dev", "/sys"]
-        .map(|path| MountPoint { path: path.to_owned(), kind: MountPointKind::Directory })
+        .map(|path| MountPoint {
+            path: path.to_owned(),
+            kind: MountPointKind::Directory,
+            is_asked_for: false,
+        })
         .into();
-    let file = |(_, path): &(_, &str)| MountPoint { path: (*path).to_owned(), kind: MountPointKind::File };
+    let file = |(_, path): &(_, &str)| {
+        let path = (*path).to_owned();
+        MountPoint { path, kind: MountPointKind::File, is_asked_for: false }
+    };
     mount_points.extend(files.iter().map(file));
+    mount_points.extend(spec.mounts.points(&["/proc", "/dev", "/sys"]));
     let mut steps = Vec::new();
     if !spec.limits.resources.is_unlimited() {
         steps.push(Step::JoinGroup);
@@ -188,6 +205,14 @@ pub fn plan(spec: &Spec) -> Vec<Step> {
         let (at, name) = MASKED_FOR_EACH_CPU;
         steps.push(Step::MaskInEach { at: at.to_owned(), name: name.to_owned() });
         steps.extend(READ_ONLY.map(|at| Step::MakeReadOnly { at: at.to_owned() }));
+    }
+    // After all that every sandbox has: they may hide any of it.
+    for mount in &spec.mounts.mounts {
+        steps.push(Step::Mount {
+            mount: mount.clone(),
+            staging: spec.mounts.staging.clone(),
+            devices: !confinement.keeps_from_hardware,
+        });
     }
     // Whoever made a network that is shared has done it there.
     if matches!(spec.network, Network::None) {
@@ -243,6 +268,7 @@ impl fmt::Display for Step {
             Self::HideGroups => out.write_str("hide-groups"),
             Self::MountGroups { at, read_only } => write!(out, "mount-groups {at} read-only={read_only}"),
             Self::BindFile { source, at } => write!(out, "bind-file {at} from {}", source.display()),
+            Self::Mount { mount, .. } => write!(out, "mount {mount}"),
             Self::Mask { at } => write!(out, "mask {at}"),
             Self::MaskInEach { at, name } => write!(out, "mask-in-each {at} {name}"),
             Self::MakeReadOnly { at } => write!(out, "make-read-only {at}"),

@@ -31,7 +31,7 @@ struct Shown<'a> {
 }
 
 impl Merged {
-    pub(super) fn open(upper: &Path, lowers: &[PathBuf]) -> Result<Self, IoError> {
+    pub fn open(upper: &Path, lowers: &[PathBuf]) -> Result<Self, IoError> {
         let lowers = lowers.iter().map(|lower| Root::open(lower)).collect::<Result<_, _>>()?;
         Ok(Self { upper: Root::open(upper)?, lowers })
     }

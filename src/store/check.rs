@@ -60,6 +60,8 @@ pub enum Problem {
     TagMisplaced(String),
     #[error("a snapshot that is not the layer {expected} any more: {found}")]
     SnapshotChanged { expected: DiffId, found: String },
+    #[error("a cache that does not say what it is")]
+    UnknownCache,
     #[error("a record from before a loss of power")]
     RecordOfALostBoot,
     #[error("a record of a snapshot that is gone")]
@@ -90,7 +92,8 @@ impl Problem {
             | Self::ImageWithoutLayer(_)
             | Self::TagWithoutImage { .. }
             | Self::TagMisplaced(_)
-            | Self::SnapshotChanged { .. } => false,
+            | Self::SnapshotChanged { .. }
+            | Self::UnknownCache => false,
             Self::RecordOfALostBoot
             | Self::RecordOfNothing
             | Self::LoneSnapshot
@@ -140,6 +143,7 @@ pub struct Checked {
     pub records: usize,
     pub blobs: usize,
     pub snapshots: usize,
+    pub caches: usize,
     /// Snapshots of other id maps, which cannot be looked into here.
     pub foreign: usize,
     /// Snapshots that were packed again.
@@ -156,6 +160,7 @@ impl Store {
         links::check(self, &stock, &mut checked);
         things::check_blobs(self, &stock, depth.blobs, &mut checked)?;
         things::check_snapshots(self, &stock, depth.repack, &mut checked)?;
+        things::check_caches(&stock, &mut checked);
         things::check_left_overs(self, &mut checked)?;
         Ok(checked)
     }

@@ -10,7 +10,10 @@ use super::lock;
 use super::pins::Closed;
 use super::records::Reading;
 use super::session::Trash;
-use super::{BlobRecord, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store};
+use super::{
+    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store, caches,
+    pins,
+};
 use crate::sys::At;
 use crate::sys::disk::Refusal;
 use crate::sys::link_owners::LinkOwners;
@@ -85,7 +88,8 @@ impl<'a> Collection<'a> {
             self.bite(|pinned, is_over| {
                 for index in rest.by_ref() {
                     let item = &inventory.items[index];
-                    let is_pinned = item.names.iter().any(|name| pinned.contains(name));
+                    let is_held = item.cache.as_ref().is_some_and(|name| self.store.is_held_still(name));
+                    let is_pinned = is_held || item.names.iter().any(|name| pinned.contains(name));
                     if is_pinned || !item.needed_by.iter().all(|image| gone.contains(image)) {
                         removed.spared += 1;
                         continue;
@@ -110,7 +114,7 @@ impl<'a> Collection<'a> {
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
         let has = |kind: &str, key: &str| records.path(kind, key).exists();
         self.bite(|pinned, is_over| {
-            let is_free = |kind, key: &str| !pinned.contains(&super::pins::name(kind, key));
+            let is_free = |kind, key: &str| !pinned.contains(&pins::name(kind, key));
             for import in imports {
                 let Reading::Counts(record) = &import.value else { continue };
                 let is_lost = record.layers().iter().any(|layer| !has(LayerRecord::KIND, &layer.0.hex()));
@@ -164,12 +168,31 @@ impl<'a> Collection<'a> {
                 bytes = bytes.saturating_sub(*size);
             }
         }
+        if let Some(name) = &item.cache {
+            self.trash.take(&self.store.cache_path(name))?;
+        }
         if let Some(id) = &item.snapshot {
             let path = self.store.snapshot_path(id);
             self.trash.take(&path)?;
             self.trash.take(&LinkOwners::file(&path))?;
         }
         Ok(bytes)
+    }
+
+    /// Moves caches into the trash, but for those that somebody works with. Says how many are gone.
+    pub fn remove_caches(&self, found: &[&CacheFound]) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for cache in found {
+            self.bite(|pinned, _| {
+                let is_pinned = pinned.contains(&pins::name(caches::KIND, &cache.name));
+                if !is_pinned && !self.store.is_held_still(&cache.name) {
+                    self.trash.take(&self.store.cache_path(&cache.name))?;
+                    removed += 1;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(removed)
     }
 
     pub(super) fn take_blob(&self, hex: &str) -> Result<(), StoreError> {

@@ -11,8 +11,8 @@ use super::measure::Links;
 use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
-    ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord, StepRecord,
-    Store, Tag, measure, pins,
+    CacheFound, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord,
+    StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
@@ -29,18 +29,21 @@ pub enum Kind {
     Layer,
     /// A blob that nothing leads to.
     Blob,
+    /// What steps keep from one execution to the next.
+    Cache,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Image, Self::Regular, Self::Layer, Self::Blob];
+    pub const ALL: [Self; 5] = [Self::Image, Self::Regular, Self::Layer, Self::Blob, Self::Cache];
 
-    /// `regular` is BuildKit's word for what a step has made.
+    /// `regular` is BuildKit's word for what a step has made, and the one for caches is its, too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Regular => "regular",
             Self::Layer => "layer",
             Self::Blob => "blob",
+            Self::Cache => "exec.cachemount",
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct Item {
     /// The files of its records, in the order in which they have to go.
     pub(super) records: Vec<PathBuf>,
     pub(super) snapshot: Option<SnapshotId>,
+    /// The name of its directory, if it is a cache.
+    pub(super) cache: Option<String>,
     /// Its blobs by their hexadecimal digits; other items may have them, too.
     pub(super) blobs: Vec<String>,
 }
@@ -105,6 +110,7 @@ impl Item {
             names: Vec::new(),
             records: Vec::new(),
             snapshot: None,
+            cache: None,
             blobs: Vec::new(),
         }
     }
@@ -142,6 +148,7 @@ pub(super) struct Stock {
     pub images: Vec<Listed<ImageRecord>>,
     pub blob_records: Vec<Listed<super::BlobRecord>>,
     pub tags: Vec<Listed<Tag>>,
+    pub caches: Vec<CacheFound>,
     pub pinned: HashSet<String>,
 }
 
@@ -154,6 +161,7 @@ impl Stock {
         Ok(Self {
             snapshots,
             blobs,
+            caches: store.list_caches()?,
             tags: records.list()?,
             images: records.list()?,
             steps: records.list()?,

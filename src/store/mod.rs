@@ -5,6 +5,7 @@
 //!   format                   {"version":1}: refused when newer than this program
 //!   blobs/sha256/<hex>       compressed layers, configs, manifests, as they came or were sent
 //!   snapshots/<id>/          one layer's tree: just its own changes, immutable
+//!   caches/<key>.<n>/        what steps keep from one execution to the next
 //!   records/<kind>/<key>     small JSON answers: step key ▸ snapshot, diff id ▸ snapshot and blobs, …
 //!   records/views/<key>      which snapshots processes can read that move into the same namespace
 //!   records/synced           until when the records of which boot have reached the disk
@@ -21,6 +22,7 @@
 //! Not here: what the trees and blobs mean (`layer`, `image`), and when a step may be reused (`solve`, `cache`).
 
 mod blob;
+mod caches;
 mod check;
 mod collect;
 mod error;
@@ -44,6 +46,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use blob::{BlobWriter, Blobs, NamelessBlob};
+pub use caches::{CacheAbout, CacheFound, CacheKey, CacheUse, HeldCache};
 pub use check::{Checked, Depth, Finding, Problem, Repack};
 pub use collect::{Collection, Removed};
 pub use error::StoreError;

@@ -98,7 +98,7 @@ fn is_candidate(inventory: &Inventory, index: usize, request: &PruneRequest, now
     let item = &inventory.items[index];
     let is_settled = match item.kind {
         Kind::Image => request.all || unused_for(item, now) >= NAMELESS_STAYS,
-        Kind::Regular | Kind::Layer | Kind::Blob => true,
+        Kind::Regular | Kind::Layer | Kind::Blob | Kind::Cache => true,
     };
     inventory.is_reclaimable(index) && is_settled && request.filter.matches(item, now)
 }

@@ -1,9 +1,8 @@
 //! Caches that others wrote, and what others find in ours.
 
-use std::fs;
 use std::path::Path;
 
-use crate::support::{Registry, TestEnv, Vector, require_busybox, require_tool};
+use crate::support::{TestEnv, Vector};
 
 /// Whether every step that does something was found.
 #[track_caller]
@@ -40,7 +39,8 @@ fn every_step_of_a_cache_that_buildkit_wrote_is_found() {
         all_cached(&env, &["--cache-from", &cache_from(&vector.cache), "-t", "app", context], steps);
         // What was found is known here from now on.
         all_cached(&env, &["-t", "app", context], steps);
-        let listing = env.rbuild(&["run", "--rm", "app", "cat", if name == "a" { "/ls" } else { "/listing" }]);
+        let listing =
+            env.rbuild(&["run", "--rm", "app", "cat", if name == "a" { "/ls" } else { "/listing" }]);
         listing.run().success().prints(if name == "a" { "one\nsrc\ntwo\n" } else { "one.txt\n" });
     }
 }

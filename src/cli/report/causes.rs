@@ -87,9 +87,20 @@ impl From<ExecError> for Report {
             }
             ExecError::Closed(ref closed) => Self::new(Code::Isolation, &error).hint(closed.hint.clone()),
             ExecError::Select(error) => of_select(&error),
-            ExecError::User(_) | ExecError::Destination { .. } | ExecError::Archive { .. } => {
-                Self::new(Code::Input, &error)
+            ExecError::NoSecret { ref id } => Self::new(Code::Input, &error).hint(Some(format!(
+                "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"
+            ))),
+            ExecError::NoAgent { ref id } => {
+                let what = if id == "default" { id.clone() } else { format!("{id}=SOCKET") };
+                Self::new(Code::Input, &error).hint(Some(format!(
+                    "give it with --ssh {what}; without a socket it is the one of SSH_AUTH_SOCK"
+                )))
             }
+            ExecError::User(_)
+            | ExecError::Destination { .. }
+            | ExecError::Archive { .. }
+            | ExecError::SecretNotText { .. }
+            | ExecError::CacheSource { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
             ExecError::Network(error) => Self::from(error),
             ExecError::Snapshot(error) => Self::from(error),

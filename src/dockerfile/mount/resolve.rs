@@ -180,11 +180,11 @@ impl Known<'_> {
             return Err(Diagnostic::new(message, self.mount.span).hint("write type=secret,id=name"));
         }
         let env = self.text(MountKey::Env);
-        let id = self.text(MountKey::Id).or(source).unwrap_or_else(|| {
-            let target = target.as_deref().unwrap_or_default();
-            target.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
-        });
-        let target = target.or_else(|| env.is_none().then(|| format!("/run/secrets/{id}")));
+        let id = self
+            .text(MountKey::Id)
+            .or(source)
+            .unwrap_or_else(|| base_name(target.as_deref().unwrap_or_default()).to_owned());
+        let target = target.or_else(|| env.is_none().then(|| format!("/run/secrets/{}", base_name(&id))));
         Ok(SecretMount { id, target, env, required, owner })
     }
 
@@ -264,6 +264,11 @@ impl Known<'_> {
         let span = self.find(key).map_or(self.mount.span, |(option, _)| option.span);
         Diagnostic::new(message, span)
     }
+}
+
+/// The last name of a path.
+fn base_name(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
 /// Bytes, in units of 1024: `64m`, `1.5g`, `512 KiB`.

@@ -10,7 +10,7 @@ use super::super::inventory::Stock;
 use super::super::record::Record as _;
 use super::super::records::{Listed, Reading};
 use super::super::{BlobRecord, LayerRecord, SealRecord, SizeRecord, SnapshotId, Store};
-use super::super::{pins, session, snapshots};
+use super::super::{caches, pins, session, snapshots};
 use super::{Checked, Problem, Remedy, Repack};
 use crate::image::{DiffId, Digest, Hasher};
 use crate::sys::At;
@@ -193,6 +193,17 @@ fn paths_of(store: &Store, stock: &Stock, id: &SnapshotId) -> Vec<PathBuf> {
     let size = store.records.path(SizeRecord::KIND, &id.to_string());
     let path = store.snapshot_path(id);
     steps.chain(merged).chain(seals).cloned().chain([size, LinkOwners::file(&path), path]).collect()
+}
+
+/// What is in a cache is nobody's to judge.
+pub(super) fn check_caches(stock: &Stock, checked: &mut Checked) {
+    checked.caches = stock.caches.len();
+    for cache in stock.caches.iter().filter(|cache| cache.about.is_none() && !cache.foreign) {
+        let place = PathBuf::from(caches::KIND).join(&cache.name);
+        let unless_pinned = vec![pins::name(caches::KIND, &cache.name)];
+        let remedy = Remedy::Remove { paths: vec![cache.path.clone()], unless_pinned };
+        checked.found(Problem::UnknownCache, place, remedy);
+    }
 }
 
 pub(super) fn check_left_overs(store: &Store, checked: &mut Checked) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::super::record::Record;
 use super::super::records::{Listed, Reading};
-use super::super::{SealRecord, SnapshotId, Store, measure, pins, snapshots};
+use super::super::{CacheFound, SealRecord, SnapshotId, Store, caches, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
 use crate::image::{Config, DiffId, Reference};
 
@@ -43,6 +43,7 @@ pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<Snapshot
         *owners = 1;
         items.push(lone_blob(store, hex, *size, blob_use.get(hex).copied()));
     }
+    items.extend(stock.caches.iter().map(cache));
     pass_on_use(&mut items, &stock.pinned);
     Inventory { items, blobs }
 }
@@ -195,6 +196,19 @@ impl Store {
     }
 }
 
+fn cache(found: &CacheFound) -> Item {
+    let mut item = Item::empty(Kind::Cache, found.digits().to_owned(), found.size);
+    let about = if found.is_given_up() { "given up cache mount" } else { "cache mount" };
+    item.description = format!("{about} {}", found.id());
+    item.created = found.about.as_ref().map(|about| about.created);
+    item.last_used = found.last_used;
+    item.foreign = found.foreign;
+    item.names.push(pins::name(caches::KIND, &found.name));
+    item.cache = Some(found.name.clone());
+    item.in_use = found.in_use;
+    item
+}
+
 fn lone_blob(store: &Store, hex: &str, size: u64, used: Option<SystemTime>) -> Item {
     let mut item = Item::empty(Kind::Blob, hex.to_owned(), Some(size));
     item.last_used = used.unwrap_or_else(|| changed(&store.root().join("blobs/sha256").join(hex)));
@@ -242,7 +256,7 @@ const LONGEST_CHAIN: usize = 4096;
 /// Who uses an image uses what it needs, and who uses what a step has made, also what that was built upon.
 fn pass_on_use(items: &mut [Item], pinned: &HashSet<String>) {
     for item in &mut *items {
-        item.in_use = item.names.iter().any(|name| pinned.contains(name));
+        item.in_use |= item.names.iter().any(|name| pinned.contains(name));
     }
     for index in 0..items.len() {
         let users: Vec<_> = items[index]

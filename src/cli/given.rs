@@ -1,0 +1,172 @@
+//! `--secret` and `--ssh`: what the command line lends to steps.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::environment;
+use super::report::{Code, Report};
+use crate::dockerfile::nearest;
+use crate::exec::{Given, Secret};
+
+/// As BuildKit's clients have it.
+const LARGEST_SECRET: u64 = 500 << 10;
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
+#[derive(Debug, Args)]
+pub(super) struct GivenArgs {
+    /// A secret for RUN --mount=type=secret: from a file or a variable of the environment; without either from the variable
+    /// of the id's name if it is set, else from the file of that name.
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
+    secrets: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh, by its socket [default: that of SSH_AUTH_SOCK]
+    #[arg(long = "ssh", value_name = "default|ID[=SOCKET]")]
+    agents: Vec<String>,
+}
+
+impl GivenArgs {
+    pub(super) fn given(&self) -> Result<Given, Report> {
+        let mut given = Given::default();
+        for text in &self.secrets {
+            let (id, value) = secret(text)?;
+            given.secrets.extend(value.map(|value| (id, Secret::new(value))));
+        }
+        for text in &self.agents {
+            let (id, socket) = agent(text)?;
+            if given.agents.insert(id.clone(), socket).is_some() {
+                return Err(Report::usage(format!("--ssh gives {id} twice")));
+            }
+        }
+        Ok(given)
+    }
+}
+
+/// Where a secret is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    id: String,
+    kind: Option<String>,
+    source: Option<String>,
+    variable: Option<String>,
+}
+
+impl Written {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut written = Self::default();
+        for field in text.split(',') {
+            let Some((key, value)) = field.split_once('=') else {
+                return Err(format!("{field:?} is no key=value: write --secret id=ID,src=FILE"));
+            };
+            match key.to_ascii_lowercase().as_str() {
+                "id" => value.clone_into(&mut written.id),
+                "type" if matches!(value, "file" | "env") => written.kind = Some(value.to_owned()),
+                "type" => return Err(format!("type {value} is not supported: file and env are")),
+                "src" | "source" => written.source = Some(value.to_owned()),
+                "env" => written.variable = Some(value.to_owned()),
+                other => {
+                    let near = nearest(other, ["id", "type", "src", "source", "env"]);
+                    let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                    return Err(format!("unexpected key {key:?}{near}"));
+                }
+            }
+        }
+        if written.id.is_empty() {
+            return Err("an id is missing: write --secret id=ID,src=FILE".to_owned());
+        }
+        if written.kind.as_deref() == Some("env") && written.variable.is_none() {
+            written.variable = written.source.take();
+        }
+        if written.source.is_some() && written.variable.is_some() {
+            return Err("src and env cannot both be given".to_owned());
+        }
+        Ok(written)
+    }
+}
+
+/// A secret's id and value; none where its variable is not set, which is for the steps that want it to judge.
+fn secret(text: &str) -> Result<(String, Option<Vec<u8>>), Report> {
+    let written = Written::parse(text).map_err(|why| Report::usage(format!("--secret {text}: {why}")))?;
+    let Written { id, kind, source, variable } = written;
+    if let Some(variable) = variable {
+        return Ok((id, environment::bytes(&variable)));
+    }
+    let by_name =
+        if source.is_none() && kind.as_deref() != Some("file") { environment::bytes(&id) } else { None };
+    if by_name.is_some() || (source.is_none() && kind.as_deref() == Some("env")) {
+        return Ok((id, by_name));
+    }
+    let path = PathBuf::from(source.unwrap_or_else(|| id.clone()));
+    let value = read(&path).map_err(|error| {
+        Report::new(Code::Input, format!("secret {id}: {}: {error}", path.display())).hint(Some(format!(
+            "name its file with src=FILE, or a variable with env=VARIABLE: --secret id={id},…"
+        )))
+    })?;
+    Ok((id, Some(value)))
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    File::open(path)?.take(LARGEST_SECRET + 1).read_to_end(&mut value)?;
+    if value.len() as u64 > LARGEST_SECRET {
+        return Err(std::io::Error::other("larger than the 500 KiB that a secret may have"));
+    }
+    Ok(value)
+}
+
+fn agent(text: &str) -> Result<(String, PathBuf), Report> {
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
+        None => (text, None),
+    };
+    let from_environment = || environment::text(AGENT_VARIABLE).filter(|path| !path.is_empty());
+    let Some(socket) = socket.or_else(|| from_environment().map(PathBuf::from)) else {
+        return Err(Report::usage(format!(
+            "--ssh {text}: no agent is known, because {AGENT_VARIABLE} is not set"
+        ))
+        .hint(Some(
+            "start one with `eval $(ssh-agent)` and `ssh-add`, or name its socket: --ssh default=SOCKET"
+                .to_owned(),
+        )));
+    };
+    let kind = std::fs::metadata(&socket)
+        .map_err(|error| Report::new(Code::Input, format!("--ssh {text}: {}: {error}", socket.display())))?;
+    if !kind.file_type().is_socket() {
+        let message =
+            format!("--ssh {text}: {} is no socket; files with keys are not supported", socket.display());
+        return Err(Report::usage(message).hint(Some(
+            "load the key into an agent with `ssh-add FILE`, and give that: --ssh default".to_owned(),
+        )));
+    }
+    let socket = std::path::absolute(&socket).unwrap_or(socket);
+    Ok((id.to_owned(), socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_named_as_buildx_names_them() {
+        let full = |text: &str| Written::parse(text).unwrap();
+        let some = |text: &str| Some(text.to_owned());
+        let id = || "a".to_owned();
+        assert_eq!(full("id=a"), Written { id: id(), ..Written::default() });
+        assert_eq!(full("id=a,src=/f"), Written { id: id(), source: some("/f"), ..Written::default() });
+        assert_eq!(full("type=file,id=a,source=f").source, some("f"));
+        assert_eq!(full("id=a,env=V").variable, some("V"));
+        assert_eq!(full("type=env,id=a,src=V").variable, some("V"));
+        for (text, part) in [
+            ("a", "no key=value"),
+            ("src=f", "an id is missing"),
+            ("id=a,typ=env", "did you mean type?"),
+            ("id=a,type=vault", "file and env are"),
+            ("id=a,src=f,env=V", "cannot both"),
+        ] {
+            let error = Written::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
