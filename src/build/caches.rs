@@ -211,7 +211,8 @@ impl Listing<'_> {
         if inputs.iter().any(Vec::is_empty) {
             return;
         }
-        let (stack, created) = files.unzip();
+        // A file that the Dockerfile itself contains is made sooner than it is fetched.
+        let (stack, created) = files.filter(|_| !matches!(it.op, Op::MakeFile(_))).unzip();
         let result = stack.as_ref().filter(|stack| stack.top().is_some()).map(|_| OutResult {
             created: created.flatten().unwrap_or_else(Timestamp::now),
             chain: Vec::new(),
