@@ -1,6 +1,6 @@
 //! Caches from elsewhere and for elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 
@@ -120,26 +120,31 @@ impl Exporting<'_> {
         let packer = Packer { layers: &self.executor.layers, packing: Some(to.packing), destination: None };
         let mut outgoing = Outgoing::default();
         let mut places: HashMap<LayerRef, usize> = HashMap::new();
+        // A step has the layers of its base and one more.
+        let mut chains: HashMap<usize, Vec<usize>> = HashMap::from([(0, Vec::new())]);
         for (mut record, stack) in self.records(to.mode) {
             if let (Some(result), Some(stack)) = (&mut record.result, stack) {
-                for level in stack.levels().into_iter().rev() {
+                let unknown: Vec<Stack> = above_known(&stack, &chains);
+                for level in unknown.into_iter().rev() {
                     let Some(top) = level.top() else { continue };
-                    if let Some(place) = places.get(top) {
-                        result.chain.push(*place);
-                        continue;
-                    }
-                    // What is packed just now is waited for instead of being packed twice.
-                    sealing.wait_for(top).await?;
-                    let Some(layer) = packer.top(&level, sealing.latest()).await? else { continue };
-                    let Some(blob) = layer.blob else {
-                        return Err(ExportError::NotCompressed(layer.diff_id));
+                    let place = match places.get(top) {
+                        Some(place) => *place,
+                        None => {
+                            // What is packed just now is waited for instead of being packed twice.
+                            sealing.wait_for(top).await?;
+                            let layer = packer.top(&level, sealing.latest()).await?;
+                            outgoing
+                                .layers
+                                .extend(layer.map(|layer| out(layer, result.created)).transpose()?);
+                            places.insert(top.clone(), outgoing.layers.len() - 1);
+                            outgoing.layers.len() - 1
+                        }
                     };
-                    let created = Some(result.created);
-                    let out = OutLayer { diff_id: layer.diff_id, blob, created, sources: layer.sources };
-                    outgoing.layers.push(out);
-                    places.insert(top.clone(), outgoing.layers.len() - 1);
-                    result.chain.push(outgoing.layers.len() - 1);
+                    let mut chain = chains.get(&level.below().address()).cloned().unwrap_or_default();
+                    chain.push(place);
+                    chains.insert(level.address(), chain);
                 }
+                result.chain = chains.get(&stack.address()).cloned().unwrap_or_default();
             }
             outgoing.records.push(record);
         }
@@ -160,9 +165,15 @@ impl Exporting<'_> {
             of: HashMap::new(),
             contents: HashMap::new(),
         };
-        // By height: what lies in the image is a beginning of it.
-        let in_image: Vec<LayerRef> = self.target().to_vec();
-        let is_of_image = |stack: &Stack| in_image.starts_with(&stack.to_vec());
+        // What the image begins with. Stacks that come from records of their own are compared layer by layer.
+        let target = self.target();
+        let levels: HashSet<usize> = target.levels().iter().map(Stack::address).collect();
+        let in_image: Vec<LayerRef> = target.to_vec();
+        let is_of_image = |stack: &Stack| {
+            levels.contains(&stack.address())
+                || stack.top().is_some_and(|top| in_image.contains(top))
+                    && in_image.starts_with(&stack.to_vec())
+        };
         for (vertex, _) in self.executor.graph.iter() {
             let Some(solved) = self.solution.get(vertex) else { continue };
             let files = solved.output.as_ref().and_then(Output::files);
@@ -171,6 +182,24 @@ impl Exporting<'_> {
         }
         listing.records
     }
+}
+
+/// The levels of a stack down to the first whose chain is known.
+fn above_known(stack: &Stack, chains: &HashMap<usize, Vec<usize>>) -> Vec<Stack> {
+    let mut unknown = Vec::new();
+    let mut level = stack.clone();
+    while !chains.contains_key(&level.address()) {
+        let below = level.below();
+        unknown.push(level);
+        level = below;
+    }
+    unknown
+}
+
+fn out(layer: ImageLayer, created: Timestamp) -> Result<OutLayer, ExportError> {
+    let ImageLayer { diff_id, blob, sources } = layer;
+    let blob = blob.ok_or(ExportError::NotCompressed(diff_id))?;
+    Ok(OutLayer { diff_id, blob, created: Some(created), sources })
 }
 
 /// Records as they are put together.

@@ -65,6 +65,11 @@ impl Stack {
         self.0.as_ref().map(|level| level.below.clone()).unwrap_or_default()
     }
 
+    /// Tells stacks apart as values in memory: those with the same are the same. Others may be equal all the same.
+    pub fn address(&self) -> usize {
+        self.0.as_ref().map_or(0, |level| Arc::as_ptr(level) as usize)
+    }
+
     /// From the top down.
     pub fn iter(&self) -> impl Iterator<Item = &LayerRef> {
         std::iter::successors(self.0.as_deref(), |level| level.below.0.as_deref()).map(|level| &level.layer)
