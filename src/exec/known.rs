@@ -251,8 +251,9 @@ impl LookUps {
         };
         let record: StepRecord = step.into_record(snapshot);
         let cache = self.cache();
-        cache.remember(&key.0, &record)?;
+        // A link that leads to nothing is a miss; a record that cannot be kept takes the snapshot with it, so it comes last.
         note_link(&keys, &cache)?;
+        cache.remember(&key.0, &record)?;
         Ok((keys.known(), record.created))
     }
 }
