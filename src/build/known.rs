@@ -38,6 +38,7 @@ pub async fn build_known(
     let Some(sealed) = sealed(&stack, latest, store, client, events)? else { return Ok(None) };
     let image = assemble::assemble(&plan, &solution, sealed, None);
     let built = export::store::keep(store, &image, &request.tags).map_err(BuildError::Export)?;
+    look_ups.context.memory().keep();
     store.sync()?;
     step.done();
     warnings.sum_up(events);

@@ -5,6 +5,7 @@ mod base;
 mod caches;
 mod error;
 mod known;
+mod memory;
 mod pull;
 mod seal;
 mod steps;
@@ -169,10 +170,12 @@ fn look_ups(
     store: &Arc<Store>,
     events: &Events,
 ) -> LookUps {
+    let context = context.into_tree();
+    let memory = memory::ContextMemory::new(store, context.path());
     LookUps {
         graph: Arc::new(plan.graph.clone()),
         store: Arc::clone(store),
-        context: Arc::new(context.into_tree()),
+        context: Arc::new(context.with_memory(Arc::new(memory))),
         imported: Arc::new(imported),
         lost: Arc::default(),
         events: events.clone(),
@@ -320,6 +323,7 @@ impl Making<'_> {
         let built = self.export(&caches, &mut sealing, destination.as_deref(), &step).await;
         let built = match built {
             Ok(built) => {
+                executor.context.memory().keep();
                 let store = Arc::clone(&executor.store);
                 blocking(move || store.sync()).await.map(|()| built).map_err(BuildError::from)
             }

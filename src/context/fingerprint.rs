@@ -61,7 +61,7 @@ impl Selector {
     /// The digest of what this selector alone selects.
     pub fn fingerprint(&self, tree: &Tree, remembered: &dyn Remembered) -> Result<Digest, SelectError> {
         let sources = self.select(tree)?;
-        let (listed, digests) = hashing::digests(remembered, tree.owner(), |hashing| {
+        let (listed, digests) = hashing::digests(remembered, tree, |hashing| {
             let list = |source| Listing::of(self, source, hashing);
             sources.iter().map(list).collect::<Result<Vec<_>, _>>()
         })?;

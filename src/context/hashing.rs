@@ -16,17 +16,17 @@ use rustix::fs::{self, FileType};
 use rustix::io::Errno;
 
 use super::remembered::{Remembered, StatKey};
-use super::tree::{Entry, Instant, Metadata, Owner};
+use super::tree::{Entry, Instant, Metadata, Tree};
 use crate::image::{Digest, Hasher};
 use crate::sys::{At, IoError, ownership};
 
 /// Takes the digests of all entries that `collect` hands over; the answer has them in the order of their tickets.
 pub(super) fn digests<T, E: From<IoError>>(
     remembered: &dyn Remembered,
-    owner: Owner,
+    tree: &Tree,
     collect: impl FnOnce(&mut Hashing<'_, '_>) -> Result<T, E>,
 ) -> Result<(T, Vec<Digest>), E> {
-    let shared = Shared { remembered, owner, failed: AtomicBool::new(false) };
+    let shared = Shared { remembered, tree, failed: AtomicBool::new(false) };
     let (queue, jobs) = mpsc::sync_channel(WAITING_BATCHES);
     let jobs = Mutex::new(jobs);
     thread::scope(|scope| {
@@ -69,7 +69,7 @@ pub(super) struct Hashing<'scope, 'env> {
 
 struct Shared<'env> {
     remembered: &'env dyn Remembered,
-    owner: Owner,
+    tree: &'env Tree,
     failed: AtomicBool,
 }
 
@@ -92,7 +92,7 @@ impl Hashing<'_, '_> {
     pub(super) fn add(&mut self, entry: Entry) -> Result<usize, IoError> {
         let ticket = self.digests.len();
         let known = match entry.metadata.kind {
-            FileType::RegularFile => self.shared.remembered.get(&StatKey::new(&entry.metadata)),
+            FileType::RegularFile => self.shared.remembered(&entry),
             // Its attributes have to be read.
             FileType::Directory => None,
             _ => Some(header(&entry, &entry.metadata, &[]).finish()),
@@ -154,6 +154,31 @@ fn start<'scope>(
 }
 
 impl Shared<'_> {
+    fn remembered(&self, entry: &Entry) -> Option<Digest> {
+        self.remembered.get(&self.tree.key(entry)?)
+    }
+
+    /// Remembers a digest for which the file was read from `began` on.
+    fn remember(
+        &self,
+        entry: &Entry,
+        file: &File,
+        was: &Metadata,
+        began: Instant,
+        digest: Digest,
+    ) -> Result<(), IoError> {
+        // What was opened may lie elsewhere than what was listed.
+        if was.device != entry.metadata.device {
+            return Ok(());
+        }
+        let Some(file_system) = self.tree.file_system(entry) else { return Ok(()) };
+        let key = StatKey::new(was, file_system);
+        if key.settled(began) && entry.place.metadata(file, self.tree.owner())? == *was {
+            self.remembered.put(key, digest);
+        }
+        Ok(())
+    }
+
     fn work(&self, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Answer>) {
         let mut buffers = Buffers::default();
         loop {
@@ -181,7 +206,7 @@ impl Shared<'_> {
         let began = now();
         let file = entry.place.open(entry.metadata.kind)?;
         // Of what was opened, not of what was listed a moment ago.
-        let metadata = entry.place.metadata(&file, self.owner)?;
+        let metadata = entry.place.metadata(&file, self.tree.owner())?;
         let attributes = buffers.attributes(&file).at("read attributes", entry.place.shown())?;
         let mut hasher = header(entry, &metadata, &attributes);
         if metadata.kind != FileType::RegularFile {
@@ -189,9 +214,8 @@ impl Shared<'_> {
         }
         buffers.read(&file, &mut hasher).at("read", entry.place.shown())?;
         let digest = hasher.finish();
-        let key = StatKey::new(&metadata);
-        if key.settled(began) && StatKey::new(&entry.place.metadata(&file, self.owner)?) == key {
-            self.remembered.put(key, digest);
+        if !attributes.iter().any(|(name, _)| depends_on_reader(name)) {
+            self.remember(entry, &file, &metadata, began, digest)?;
         }
         Ok(digest)
     }
@@ -284,4 +308,9 @@ fn counts(name: &[u8]) -> bool {
     let own = ownership::ATTRIBUTE.as_bytes();
     name == b"security.capability"
         || (!name.is_empty() && name != own && !of_host.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// Capabilities look different from inside and outside of a namespace, and some attributes are shown to few.
+fn depends_on_reader(name: &[u8]) -> bool {
+    name == b"security.capability" || name.starts_with(b"trusted.")
 }

@@ -8,13 +8,15 @@
 //! what is ignored is absent for every caller; fingerprints are BuildKit's, bit for bit, and depend on names, modes,
 //! owners and bytes, never on times.
 //!
-//! Not here: copying (`exec`), and keeping digests on disk (`store` implements [`Remembered`]).
+//! Not here: copying (`exec`), and where what is [remembered](Remembered) lies on disk (`store`; `build` brings them together).
 
 mod dir;
+mod file_system;
 mod fingerprint;
 mod glob;
 mod hashing;
 mod ignore;
+mod known;
 mod lexical;
 mod pattern;
 mod remembered;
@@ -24,11 +26,13 @@ mod tree;
 mod walk;
 
 pub use dir::{ContextError, IgnoreFrom, LocalContext};
+pub use file_system::FileSystem;
 pub use fingerprint::fingerprint;
 pub use glob::{Glob, Malformed, has_wildcard};
 pub use ignore::{Ignore, IgnoreError, Inherited, Rule};
+pub use known::{KnownDigests, Origin};
 pub use pattern::PathPattern;
-pub use remembered::{Forgetful, InMemory, Remembered, StatKey};
+pub use remembered::{Forgetful, Remembered, StatKey};
 pub use select::{HiddenBy, Parents, SelectError, Selector, Source};
 pub use tree::{Entry, Instant, Metadata, Owner, Tree};
 pub use walk::Walk;

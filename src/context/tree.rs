@@ -13,8 +13,10 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::file_system::{FileSystem, FileSystems};
 use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
+use super::remembered::{Forgetful, Remembered, StatKey};
 use super::walk::Walk;
 use crate::sys::link_owners::{self, ChainLinkOwners, is_special};
 use crate::sys::rooted::{Root, read_entries};
@@ -29,6 +31,9 @@ pub struct Tree {
     ignore: Ignore,
     owner: Owner,
     link_owners: ChainLinkOwners,
+    /// What is known of its files.
+    memory: Arc<dyn Remembered>,
+    file_systems: FileSystems,
 }
 
 /// Whose the files of a tree are.
@@ -92,8 +97,15 @@ const MAX_LINKS: usize = 255;
 impl Tree {
     pub fn new(root: &Root, ignore: Ignore, owner: Owner) -> Result<Self, IoError> {
         let fd = root.open_at(Path::new("."), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        let link_owners = ChainLinkOwners::default();
-        Ok(Self { root: Arc::new(fd), path: Arc::from(root.path()), ignore, owner, link_owners })
+        Ok(Self {
+            root: Arc::new(fd),
+            path: Arc::from(root.path()),
+            ignore,
+            owner,
+            link_owners: ChainLinkOwners::default(),
+            memory: Arc::new(Forgetful),
+            file_systems: FileSystems::default(),
+        })
     }
 
     /// With what is recorded of links beside the layers that the tree is made of.
@@ -101,8 +113,39 @@ impl Tree {
         Self { link_owners, ..self }
     }
 
+    /// With a memory of the digests of its files.
+    pub fn with_memory(self, memory: Arc<dyn Remembered>) -> Self {
+        Self { memory, ..self }
+    }
+
+    pub fn memory(&self) -> &dyn Remembered {
+        &*self.memory
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether an entry was found in this tree.
+    pub fn has(&self, entry: &Entry) -> bool {
+        Arc::ptr_eq(&self.path, &entry.place.root)
+    }
+
+    /// By what a regular file is known as unchanged; none if a file there may change without looking changed.
+    pub fn key(&self, entry: &Entry) -> Option<StatKey> {
+        Some(StatKey::new(&entry.metadata, self.file_system(entry)?))
+    }
+
+    /// Whether an open file is what the entry was when it was looked at.
+    pub fn is_still(&self, entry: &Entry, file: &File) -> bool {
+        entry.place.metadata(file, self.owner).is_ok_and(|now| now == entry.metadata)
+    }
+
+    /// The file system of a regular file; none if a file there may change without looking changed.
+    pub(super) fn file_system(&self, entry: &Entry) -> Option<FileSystem> {
+        let open =
+            || open_below(&entry.place.directory, entry.place.name(), OFlags::PATH | OFlags::CLOEXEC).ok();
+        self.file_systems.of(entry.metadata.device, open)
     }
 
     pub fn ignore(&self) -> &Ignore {

@@ -12,6 +12,7 @@ use super::error::ExecError;
 use super::known::KnownInput;
 use super::mode::ModeChange;
 use super::owner::{Owner, chown_owner};
+use super::sharing::Sharing;
 use super::{Executor, Output, layers_of, selector};
 use crate::context::{Ignore, Owner as TreeOwner, Source, Tree};
 use crate::graph::{CopyOp, CopySource, SourcePath};
@@ -26,7 +27,8 @@ impl Executor {
         &self,
         op: &CopyOp,
         inputs: &[KnownInput],
-    ) -> Result<(Workspace, PathBuf), ExecError> {
+        anew: bool,
+    ) -> Result<(Workspace, PathBuf, Option<Sharing>), ExecError> {
         let below = self.layers.directories(&layers_of(inputs, op.base)).await?;
         let mut origins = Vec::new();
         for input in inputs {
@@ -39,12 +41,17 @@ impl Executor {
             });
         }
         let may_overlay = self.sandboxing.may_overlay();
+        let from_context = origins.iter().any(|origin| matches!(origin, Origin::Context(_)));
+        // What comes out of archives takes the place of files without being asked.
+        let context = (from_context && !op.unpack).then(|| Arc::clone(&self.context));
         let (store, op) = (Arc::clone(&self.store), op.clone());
         blocking(move || {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
             let mut copying = Copying::new(&op, &root)?;
+            copying.copier.sharing =
+                context.map(|context| Sharing::find(&store, &op, &context, anew)).transpose()?;
             let nothing = Root::open(&store.empty())?;
             let nothing = tree_of(&nothing, &[])?;
             let mut trees: Vec<Option<Arc<Tree>>> = vec![None; origins.len()];
@@ -62,9 +69,13 @@ impl Executor {
                 };
                 copying.source(source, tree)?;
             }
+            let sharing = copying.copier.sharing.take();
             copying.copier.record_link_owners(&draft.upper())?;
             drop(root);
-            Ok((workspace, draft.upper()))
+            if let Some(sharing) = &sharing {
+                sharing.begin_to_count(&store)?;
+            }
+            Ok((workspace, draft.upper(), sharing))
         })
         .await
     }

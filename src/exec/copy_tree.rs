@@ -15,8 +15,9 @@ use super::directory::set_owner;
 use super::error::ExecError;
 use super::mode::ModeChange;
 use super::owner::Owner;
+use super::sharing::{Sharing, Wanted};
 use crate::context::{Entry, Instant, Metadata};
-use crate::snapshot::Merged;
+use crate::snapshot::{Merged, Opened};
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
 use crate::sys::{At, attributes};
@@ -32,12 +33,14 @@ pub(super) struct Copier {
     directories: Vec<(PathBuf, Timestamps)>,
     /// Of what could not be given away.
     link_owners: LinkOwners,
+    /// What an earlier copy has made already.
+    pub(super) sharing: Option<Sharing>,
 }
 
 impl Copier {
     pub(super) fn new(owner: Option<Owner>, mode: ModeChange) -> Self {
         let link_owners = LinkOwners::default();
-        Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners }
+        Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners, sharing: None }
     }
 
     /// Writes down whose the links and pipes are that now lie in a layer's directory.
@@ -54,12 +57,18 @@ impl Copier {
         if metadata.kind == FileType::Directory {
             return self.directory(root, entry, target);
         }
-        let parent = root.open_directory(parent)?;
-        remove_existing(root, &parent, target)?;
-        self.forget(target);
+        let opened = root.opened(parent)?;
+        let parent = opened.fd();
+        if remove_existing(&opened, target)? {
+            // What was copied there before is gone, and no other name can be a link to it.
+            self.links.retain(|_, first| first != target);
+            if let Some(sharing) = &mut self.sharing {
+                sharing.forget(target);
+            }
+        }
         if metadata.links > 1 {
             if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
-                link(root, first, &parent, target)?;
+                link(root, first, parent, target)?;
                 let owner = self.link_owners.get(first).unwrap_or_default();
                 self.link_owners.set(target, owner);
                 return Ok(());
@@ -67,28 +76,28 @@ impl Copier {
             self.links.insert((metadata.device, metadata.inode), target.to_owned());
         }
         match metadata.kind {
-            FileType::RegularFile => self.file(entry, &parent, target),
+            FileType::RegularFile => self.file(entry, parent, target),
             // A socket means something only to who listens: what is copied is its name.
             FileType::Socket => {
-                let empty = create(&parent, target)?;
+                let empty = create(parent, target)?;
                 self.finish(&empty, metadata, target)
             }
             FileType::Symlink => {
                 let destination = entry.target.as_deref().unwrap_or(Path::new(""));
-                symlinkat(destination, &parent, name).at("create link", target)?;
-                self.finish_special(&parent, metadata, target)
+                symlinkat(destination, parent, name).at("create link", target)?;
+                self.finish_special(parent, metadata, target)
             }
             FileType::Fifo => {
-                mknodat(&parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
                     .at("create pipe", target)?;
-                self.finish_special(&parent, metadata, target)
+                self.finish_special(parent, metadata, target)
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 let (owner, device) =
                     (self.owner_of(metadata), Device { kind: metadata.kind, number: metadata.special });
-                ownership::make_device(&parent, name, device, owner.uid, owner.gid)
+                ownership::make_device(parent, name, device, owner.uid, owner.gid)
                     .at("create device", target)?;
-                self.finish_special(&parent, metadata, target)
+                self.finish_special(parent, metadata, target)
             }
             FileType::Directory | FileType::Unknown => {
                 Err(ExecError::Unexpected("a kind that is handled before"))
@@ -99,6 +108,9 @@ impl Copier {
     /// Lets go of what was copied to a place: something else is there now, and no other name can be a link to it.
     pub(super) fn forget(&mut self, place: &Path) {
         self.links.retain(|_, first| !first.starts_with(place));
+        if let Some(sharing) = &mut self.sharing {
+            sharing.forget_below(place);
+        }
     }
 
     pub(super) fn link_owners(&mut self) -> &mut LinkOwners {
@@ -138,17 +150,27 @@ impl Copier {
         self.set_owner_and_mode(&fd, &entry.metadata, target)
     }
 
-    fn file(&self, entry: &Entry, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+    fn file(&mut self, entry: &Entry, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
+        let (owner, mode) = (self.owner_of(&entry.metadata), self.mode_of(&entry.metadata));
+        if let Some(sharing) = &mut self.sharing
+            && sharing.take(entry, Wanted { owner, mode }, parent, target)
+        {
+            return Ok(());
+        }
         let mut from = entry.open()?;
         let mut to = File::from(create(parent, target)?);
         // Inside the kernel where it can be done, by reflink where the file system has it.
         std::io::copy(&mut from, &mut to).at("copy to", target)?;
         let to = OwnedFd::from(to);
-        set_owner(&to, self.owner_of(&entry.metadata), target)?;
+        set_owner(&to, owner, target)?;
         // After the owner, a change of which clears capabilities, and before the mode, which may forbid it.
         attributes::copy(&from, &to);
         self.set_mode(&to, &entry.metadata, target)?;
-        Ok(futimens(&to, &times(&entry.metadata)).at("set times of", target)?)
+        futimens(&to, &times(&entry.metadata)).at("set times of", target)?;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.copied(entry, &from, target);
+        }
+        Ok(())
     }
 
     fn finish(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
@@ -197,10 +219,11 @@ fn create(parent: &OwnedFd, target: &Path) -> Result<OwnedFd, ExecError> {
     Ok(openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", target)?)
 }
 
-/// Makes room for a file. What layers below have at the place is hidden by the new file.
-fn remove_existing(root: &Merged, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
-    match root.try_stat(target)? {
-        None => return Ok(()),
+/// Makes room for a file; says whether there was one. What layers below have at the place is hidden by the new file.
+fn remove_existing(parent: &Opened, target: &Path) -> Result<bool, ExecError> {
+    let name = target.file_name().unwrap_or_default();
+    match parent.try_stat(name)? {
+        None => return Ok(false),
         Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
             let path = target.display().to_string();
             return Err(ExecError::Destination {
@@ -210,8 +233,8 @@ fn remove_existing(root: &Merged, parent: &OwnedFd, target: &Path) -> Result<(),
         }
         Some(_) => {}
     }
-    match unlinkat(parent, target.file_name().unwrap_or_default(), AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+    match unlinkat(parent.fd(), name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(error) => Err(error).at("replace", target)?,
     }
 }

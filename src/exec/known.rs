@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::{Imported, LocalCache, Remembered, Step};
-use crate::context::{Forgetful, Selector, Tree, fingerprint};
+use crate::context::{Selector, Tree, fingerprint};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -104,7 +104,7 @@ impl Finder for LookUps {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
-        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, &Forgetful)?)
+        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, self.context.memory())?)
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
@@ -251,8 +251,9 @@ impl LookUps {
         };
         let record: StepRecord = step.into_record(snapshot);
         let cache = self.cache();
-        cache.remember(&key.0, &record)?;
+        // A link that leads to nothing is a miss; a record that cannot be kept takes the snapshot with it, so it comes last.
         note_link(&keys, &cache)?;
+        cache.remember(&key.0, &record)?;
         Ok((keys.known(), record.created))
     }
 }

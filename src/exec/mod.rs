@@ -21,6 +21,7 @@ mod mounts;
 mod network;
 mod owner;
 mod run;
+mod sharing;
 mod subtree;
 
 use std::ops::Deref;
@@ -225,7 +226,13 @@ impl Worker for Executor {
                 return Err(ExecError::Unexpected("what is only found is not executed"));
             }
             Op::Run(op) => self.run(vertex, op, inputs).await?,
-            Op::Copy(op) => self.copy(op, inputs).await?,
+            Op::Copy(op) => {
+                let (workspace, upper, sharing) =
+                    self.copy(op, inputs, self.graph.get(vertex).forced).await?;
+                let (key, output) = self.finish(vertex, inputs, workspace, upper).await?;
+                self.share(sharing, &output).await;
+                return Ok((key, output));
+            }
             Op::MakeDirectory(op) => self.make_directory(op, inputs).await?,
             Op::MakeFile(op) => self.make_file(op).await?,
         };

@@ -33,13 +33,15 @@ pub(crate) enum Kind<'a> {
 
 pub(crate) struct TarWriter<W> {
     to: W,
+    buffer: Vec<u8>,
 }
 
 const BLOCK: usize = 512;
+const AT_ONCE: usize = 128 << 10;
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(to: W) -> Self {
-        Self { to }
+        Self { to, buffer: vec![0; AT_ONCE] }
     }
 
     pub(crate) fn entry(&mut self, entry: &Entry<'_>) -> io::Result<()> {
@@ -52,12 +54,22 @@ impl<W: Write> TarWriter<W> {
 
     /// The content of the file entry written last, which must be exactly as long as it said.
     pub(crate) fn content(&mut self, from: &mut impl Read, size: u64) -> io::Result<()> {
-        let copied = io::copy(&mut from.take(size), &mut self.to)?;
-        if copied != size {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter while it was read",
-            ));
+        // By hand: the library looks for a way through the kernel for each file, and reads small pieces without one.
+        let mut left = size;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            match from.read(&mut self.buffer[..most]) {
+                Ok(0) => {
+                    let shorter = "the file became shorter while it was read";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, shorter));
+                }
+                Ok(length) => {
+                    self.to.write_all(&self.buffer[..length])?;
+                    left -= length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         self.pad(size)
     }

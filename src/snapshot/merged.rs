@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::below::{is_opaque, is_whiteout_in};
-use super::{OPAQUE, metadata};
+use super::{OPAQUE, Opened, metadata};
 use crate::sys::rooted::{Links, Root};
 use crate::sys::{At, IoError};
 
@@ -22,6 +23,8 @@ pub struct Merged {
     upper: Root,
     /// Uppermost first.
     lowers: Vec<Root>,
+    /// The directory that was asked for last: files are made one directory after the other.
+    last: Mutex<Option<(PathBuf, Arc<Opened>)>>,
 }
 
 /// An entry, and the layer that shows it.
@@ -33,7 +36,7 @@ struct Shown<'a> {
 impl Merged {
     pub fn open(upper: &Path, lowers: &[PathBuf]) -> Result<Self, IoError> {
         let lowers = lowers.iter().map(|lower| Root::open(lower)).collect::<Result<_, _>>()?;
-        Ok(Self { upper: Root::open(upper)?, lowers })
+        Ok(Self { upper: Root::open(upper)?, lowers, last: Mutex::default() })
     }
 
     /// What is at a place that has no links in it; see [`Merged::final_place`].
@@ -66,11 +69,29 @@ impl Merged {
         self.upper.open_at(place, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
     }
 
+    /// As [`Merged::open_directory`], for making several entries there and looking for what there is already.
+    pub fn opened(&self, place: &Path) -> Result<Arc<Opened>, IoError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, opened)) = last.as_ref().filter(|(known, _)| known == place) {
+            return Ok(Arc::clone(opened));
+        }
+        drop(self.open_directory(place)?);
+        let opened = Arc::new(Opened::open(&self.upper, &self.lowers, place)?);
+        *last = Some((place.to_owned(), Arc::clone(&opened)));
+        Ok(opened)
+    }
+
+    /// What was asked for last may be something else soon.
+    fn close_last(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Makes a directory where there is none, or where something else is only below. Nothing below shows through.
     pub fn make_directory(&self, place: &Path) -> Result<OwnedFd, IoError> {
         let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
             return self.open_directory(place);
         };
+        self.close_last();
         let is_below = self.find(place)?.is_some_and(|shown| kind(&shown.stat) == FileType::Directory);
         let above = self.open_directory(parent)?;
         rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o700)).at("create directory", place)?;
@@ -83,6 +104,7 @@ impl Merged {
 
     /// Removes what the upper directory has at a place, with all that is in it. Something below may show again.
     pub fn remove_new(&self, place: &Path) -> Result<(), IoError> {
+        self.close_last();
         let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
         let above = self.open_directory(parent)?;
         match unlinkat(&above, name, AtFlags::empty()) {

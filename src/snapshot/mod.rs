@@ -15,6 +15,7 @@ mod flatten;
 mod fuse;
 mod merged;
 mod metadata;
+mod opened;
 mod whiteout;
 mod writable;
 
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use below::{Below, Level, Lower, is_opaque, is_whiteout_at};
 pub use flatten::flatten;
 pub use merged::Merged;
+pub use opened::Opened;
 pub use whiteout::make_whiteout;
 pub use writable::{Place, Writable};
 

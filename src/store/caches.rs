@@ -299,7 +299,7 @@ impl Store {
         let place = |cache: &CacheFound| (cache.path.clone(), Links::Once);
         let sizes = measure::tree_sizes(&found.iter().map(place).collect::<Vec<_>>());
         for (cache, size) in found.iter_mut().zip(sizes) {
-            cache.size = size.filter(|_| !cache.foreign);
+            cache.size = size.filter(|_| !cache.foreign).map(|size| size.total());
         }
         Ok(found)
     }

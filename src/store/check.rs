@@ -66,6 +66,8 @@ pub enum Problem {
     RecordOfALostBoot,
     #[error("a record of a snapshot that is gone")]
     RecordOfNothing,
+    #[error("digests of a context's files that cannot be read")]
+    UnreadableDigests,
     #[error("a snapshot that nothing leads to")]
     LoneSnapshot,
     #[error("a blob without a record")]
@@ -81,6 +83,7 @@ impl Problem {
     pub fn is_left_over(&self) -> bool {
         match self {
             Self::UnreadableRecord
+            | Self::UnreadableDigests
             | Self::ResultWithoutSnapshot(_)
             | Self::LayerWithoutSnapshot(_)
             | Self::BlobMissing
@@ -161,6 +164,7 @@ impl Store {
         things::check_blobs(self, &stock, depth.blobs, &mut checked)?;
         things::check_snapshots(self, &stock, depth.repack, &mut checked)?;
         things::check_caches(&stock, &mut checked);
+        things::check_contexts(self, &stock, &mut checked);
         things::check_left_overs(self, &mut checked)?;
         Ok(checked)
     }

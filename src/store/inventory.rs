@@ -3,16 +3,18 @@
 mod assemble;
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::digests::{self, KeptFile};
 use super::error::StoreError;
-use super::measure::Links;
+use super::measure::{Links, Size};
 use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
-    CacheFound, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord, SizeRecord,
-    StepRecord, Store, Tag, measure, pins,
+    CacheFound, CopyRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord,
+    SizeRecord, StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
@@ -31,12 +33,15 @@ pub enum Kind {
     Blob,
     /// What steps keep from one execution to the next.
     Cache,
+    /// Digests of the files of a build context, which save reading them.
+    Context,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Image, Self::Regular, Self::Layer, Self::Blob, Self::Cache];
+    pub const ALL: [Self; 6] =
+        [Self::Image, Self::Regular, Self::Layer, Self::Blob, Self::Cache, Self::Context];
 
-    /// `regular` is BuildKit's word for what a step has made, and the one for caches is its, too.
+    /// `regular` is BuildKit's word for what a step has made, and those for caches and contexts are its, too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -44,6 +49,7 @@ impl Kind {
             Self::Layer => "layer",
             Self::Blob => "blob",
             Self::Cache => "exec.cachemount",
+            Self::Context => "source.local",
         }
     }
 }
@@ -52,7 +58,8 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Item {
     pub kind: Kind,
-    /// Of an image its id, of a snapshot its random digits, of a layer its diff id, of a blob its digest.
+    /// Of an image its id, of a snapshot its random digits, of a layer its diff id, of a blob its digest, of a context the
+    /// name of its file.
     pub id: String,
     /// What people know it by.
     pub description: String,
@@ -144,11 +151,13 @@ pub(super) struct Stock {
     pub seals: Vec<Listed<SealRecord>>,
     pub sizes: Vec<Listed<SizeRecord>>,
     pub merged: Vec<Listed<MergedRecord>>,
+    pub copies: Vec<Listed<CopyRecord>>,
     pub layers: Vec<Listed<LayerRecord>>,
     pub images: Vec<Listed<ImageRecord>>,
     pub blob_records: Vec<Listed<super::BlobRecord>>,
     pub tags: Vec<Listed<Tag>>,
     pub caches: Vec<CacheFound>,
+    pub contexts: Vec<KeptFile>,
     pub pinned: HashSet<String>,
 }
 
@@ -168,10 +177,12 @@ impl Stock {
             links: records.list()?,
             imports: records.list()?,
             merged: records.list()?,
+            copies: records.list()?,
             layers: records.list()?,
             seals: records.list()?,
             sizes: records.list()?,
             blob_records: records.list()?,
+            contexts: digests::list(store.root())?,
             pinned: pins::pinned_now(store.root())?,
         })
     }
@@ -212,11 +223,33 @@ impl Store {
             (self.snapshot_path(id), links)
         };
         let sizes = measure::tree_sizes(&new.iter().map(place).collect::<Vec<_>>());
-        for (id, bytes) in new.into_iter().zip(sizes).filter_map(|(id, size)| Some((id, size?))) {
-            self.note_size(id, bytes)?;
-            measured.insert(id.clone(), bytes);
+        let mut sharing: Vec<(&SnapshotId, Size)> = Vec::new();
+        for (id, size) in new.into_iter().zip(sizes).filter_map(|(id, size)| Some((id, size?))) {
+            if size.shared.is_empty() {
+                self.note_size(id, size.own)?;
+                measured.insert(id.clone(), size.own);
+            } else {
+                sharing.push((id, size));
+            }
         }
+        measured.extend(self.sizes_of_sharing(sharing));
         Ok(measured)
+    }
+
+    /// The sizes of snapshots that have files in common. Each file is the newest one's: what is older goes first, and frees
+    /// nothing of what newer ones have. That changes with every snapshot that comes or goes, so it is not noted.
+    fn sizes_of_sharing(&self, mut sharing: Vec<(&SnapshotId, Size)>) -> HashMap<SnapshotId, u64> {
+        let made = |id: &SnapshotId| {
+            let metadata = std::fs::symlink_metadata(self.snapshot_path(id)).ok()?;
+            Some((metadata.ctime(), metadata.ctime_nsec()))
+        };
+        sharing.sort_by_cached_key(|(id, _)| std::cmp::Reverse(made(id)));
+        let mut counted = HashSet::new();
+        let mut size_of = |size: Size| {
+            let new = size.shared.into_iter().filter(|(file, _)| counted.insert(*file));
+            size.own + new.map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        sharing.into_iter().map(|(id, size)| (id.clone(), size_of(size))).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How much of the disk trees take.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
@@ -22,11 +22,30 @@ const WAITING: usize = 16;
 /// More threads than that would wait for each other.
 const MOST_THREADS: usize = 8;
 
-/// The bytes that each tree takes on disk, a file with several names once. None where one cannot be read: its files belong
-/// to ids that this process has not, or it has just been taken away.
+/// What a tree takes on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Size {
+    /// What only this tree has, a file with several names once.
+    pub own: u64,
+    /// Files that have names elsewhere, too, and their bytes.
+    pub shared: Vec<(Identity, u64)>,
+}
+
+impl Size {
+    /// With what other trees have, too.
+    pub(super) fn total(&self) -> u64 {
+        self.own + self.shared.iter().map(|(_, bytes)| bytes).sum::<u64>()
+    }
+}
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// What each tree takes on disk. None where one cannot be read: its files belong to ids that this process has not, or it
+/// has just been taken away.
 ///
 /// Who prunes a store waits for this, and it is nothing but calls into the kernel: all processors take part.
-pub(super) fn tree_sizes(trees: &[(PathBuf, Links)]) -> Vec<Option<u64>> {
+pub(super) fn tree_sizes(trees: &[(PathBuf, Links)]) -> Vec<Option<Size>> {
     let trees: Vec<Tree> = trees.iter().map(|(path, links)| Tree::new(path, *links)).collect();
     let tasks =
         (0..trees.len()).map(|tree| Task { tree, parent: None, name: trees[tree].path.clone().into() });
@@ -55,7 +74,7 @@ pub(super) fn file_size(path: &Path) -> Option<u64> {
 /// What files with several names count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Links {
-    /// All names are in the tree: once.
+    /// Once, and by themselves where not all names are in the tree.
     Once,
     /// Another tree has them, too, and counts them.
     Skipped,
@@ -144,23 +163,43 @@ impl Work<'_> {
     }
 }
 
+struct Linked {
+    bytes: u64,
+    /// Those that the tree has not shown.
+    other_names: u64,
+}
+
 struct Tree {
     path: PathBuf,
     links: Links,
     bytes: AtomicU64,
     /// Files with several names.
-    seen: Mutex<HashSet<(u64, u64)>>,
+    linked: Mutex<HashMap<Identity, Linked>>,
     failed: AtomicBool,
 }
 
 impl Tree {
     fn new(path: &Path, links: Links) -> Self {
         let (bytes, failed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { path: path.to_owned(), links, bytes, seen: Mutex::default(), failed }
+        Self { path: path.to_owned(), links, bytes, linked: Mutex::default(), failed }
     }
 
-    fn size(&self) -> Option<u64> {
-        (!self.failed.load(Ordering::Relaxed)).then(|| self.bytes.load(Ordering::Relaxed))
+    fn size(&self) -> Option<Size> {
+        if self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut size = Size { own: self.bytes.load(Ordering::Relaxed), shared: Vec::new() };
+        for (identity, linked) in self.linked().iter() {
+            match linked.other_names {
+                0 => size.own += linked.bytes,
+                _ => size.shared.push((*identity, linked.bytes)),
+            }
+        }
+        Some(size)
+    }
+
+    fn linked(&self) -> MutexGuard<'_, HashMap<Identity, Linked>> {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds all that is below a directory.
@@ -196,7 +235,8 @@ impl Tree {
                 Err(Errno::NOENT) => continue,
                 answer => answer?,
             };
-            if entry.kind != FileType::Directory && stat.st_nlink > 1 && !self.is_first(&stat) {
+            if entry.kind != FileType::Directory && stat.st_nlink > 1 {
+                self.add_name(&stat);
                 continue;
             }
             bytes += blocks(&stat);
@@ -208,10 +248,14 @@ impl Tree {
         Ok(below)
     }
 
-    /// Whether this name of several is the one that counts.
-    fn is_first(&self, stat: &Stat) -> bool {
-        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        self.links == Links::Once && seen().insert((stat.st_dev, stat.st_ino))
+    /// Adds one of several names of a file.
+    fn add_name(&self, stat: &Stat) {
+        if self.links == Links::Once {
+            let mut linked = self.linked();
+            let new = Linked { bytes: blocks(stat), other_names: stat.st_nlink };
+            let file = linked.entry((stat.st_dev, stat.st_ino)).or_insert(new);
+            file.other_names = file.other_names.saturating_sub(1);
+        }
     }
 
     fn add(&self, stat: &Stat) {
@@ -228,7 +272,27 @@ mod tests {
     use super::*;
 
     fn tree_size(path: &Path, links: Links) -> Option<u64> {
-        tree_sizes(&[(path.to_owned(), links)])[0]
+        let size = tree_sizes(&[(path.to_owned(), links)]).pop().unwrap()?;
+        assert!(size.shared.is_empty());
+        Some(size.own)
+    }
+
+    #[test]
+    fn files_that_other_trees_have_too_are_told_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let trees = ["a", "b"].map(|name| dir.path().join(name));
+        trees.iter().for_each(|tree| std::fs::create_dir(tree).unwrap());
+        let alone = tree_size(&trees[0], Links::Once).unwrap();
+        std::fs::write(trees[0].join("shared"), vec![1; 100_000]).unwrap();
+        std::fs::hard_link(trees[0].join("shared"), trees[0].join("again")).unwrap();
+        std::fs::hard_link(trees[0].join("shared"), trees[1].join("shared")).unwrap();
+        let sizes = tree_sizes(&trees.clone().map(|tree| (tree, Links::Once)));
+        let sizes: Vec<Size> = sizes.into_iter().map(Option::unwrap).collect();
+        assert_eq!(sizes[0], sizes[1]);
+        let [(_, bytes)] = sizes[0].shared[..] else { panic!("{sizes:?}") };
+        assert!(sizes[0].own == alone && (100_000..200_000).contains(&bytes), "{sizes:?}");
+        std::fs::remove_file(trees[1].join("shared")).unwrap();
+        assert_eq!(tree_size(&trees[0], Links::Once).unwrap(), alone + bytes);
     }
 
     #[test]
@@ -268,7 +332,8 @@ mod tests {
             }
             std::fs::create_dir_all(tree).unwrap();
         }
-        let sizes = tree_sizes(&trees);
+        let sizes: Vec<Option<u64>> =
+            tree_sizes(&trees).into_iter().map(|size| size.map(|size| size.own)).collect();
         let alone = sizes[0].unwrap();
         let each = sizes[1].unwrap() - alone;
         assert!(each >= 4096);

@@ -9,6 +9,7 @@
 //!   records/<kind>/<key>     small JSON answers: step key ▸ snapshot, diff id ▸ snapshot and blobs, …
 //!   records/views/<key>      which snapshots processes can read that move into the same namespace
 //!   records/synced           until when the records of which boot have reached the disk
+//!   digests/<context>        digests of a context's files: unchanged ones are not read again
 //!   locks/<name>             held while something is made that another process may want too
 //!   pins/<process>           what a living process works with, locked by it; see `pins`
 //!   tmp/<session>/           one process's unfinished work, locked by it; swept when its owner is gone
@@ -25,6 +26,7 @@ mod blob;
 mod caches;
 mod check;
 mod collect;
+mod digests;
 mod error;
 mod following;
 mod inventory;
@@ -49,6 +51,7 @@ pub use blob::{BlobWriter, Blobs, NamelessBlob};
 pub use caches::{CacheAbout, CacheFound, CacheKey, CacheUse, HeldCache};
 pub use check::{Checked, Depth, Finding, Problem, Repack};
 pub use collect::{Collection, Removed};
+pub use digests::{Kept, Standing};
 pub use error::StoreError;
 pub use following::Following;
 pub use inventory::{Inventory, Item, Kind};
@@ -56,8 +59,8 @@ pub use layout::{LayoutDirectory, LayoutError};
 pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
-    BlobRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord, LinkRecord, MergedRecord,
-    Record, SealRecord, SizeRecord, StepRecord,
+    BlobRecord, CopyRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord, LinkRecord,
+    MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

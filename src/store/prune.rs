@@ -32,12 +32,13 @@ pub struct Limits {
 #[derive(Debug, Clone, Default)]
 pub struct PruneRequest {
     pub filter: Filter,
-    /// Also images without a name that were used of late.
+    /// Also images without a name, and digests of contexts, that were used of late.
     pub all: bool,
     pub limits: Limits,
 }
 
-/// An image without a name stays that long after its last use: somebody may still have its id.
+/// An image without a name stays that long after its last use: somebody may still have its id. So do digests of a context,
+/// which are small and worth a reading of all its files.
 pub const NAMELESS_STAYS: Duration = Duration::from_secs(24 * 3600);
 
 impl Filter {
@@ -97,7 +98,7 @@ pub fn choose(inventory: &Inventory, request: &PruneRequest, now: SystemTime, fr
 fn is_candidate(inventory: &Inventory, index: usize, request: &PruneRequest, now: SystemTime) -> bool {
     let item = &inventory.items[index];
     let is_settled = match item.kind {
-        Kind::Image => request.all || unused_for(item, now) >= NAMELESS_STAYS,
+        Kind::Image | Kind::Context => request.all || unused_for(item, now) >= NAMELESS_STAYS,
         Kind::Regular | Kind::Layer | Kind::Blob | Kind::Cache => true,
     };
     inventory.is_reclaimable(index) && is_settled && request.filter.matches(item, now)

@@ -225,6 +225,12 @@ pub struct MergedRecord {
     pub snapshot: SnapshotId,
 }
 
+/// What a COPY has made last, by what it was like: files that have not changed since are shared with the next one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CopyRecord {
+    pub snapshot: SnapshotId,
+}
+
 /// That a blob is whole, by its digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BlobRecord {
@@ -298,6 +304,13 @@ impl Record for ImageRecord {
 }
 impl Record for MergedRecord {
     const KIND: &'static str = "merged";
+
+    fn snapshot(&self) -> Option<&SnapshotId> {
+        Some(&self.snapshot)
+    }
+}
+impl Record for CopyRecord {
+    const KIND: &'static str = "copies";
 
     fn snapshot(&self) -> Option<&SnapshotId> {
         Some(&self.snapshot)

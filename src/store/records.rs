@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::digests::Standing;
 use super::error::StoreError;
 use super::record::Record;
 use super::session::{Session, Temporary};
@@ -176,8 +177,21 @@ impl Records {
     }
 
     fn counts(&self, boot: &str, at: u64) -> bool {
+        self.standing(boot, at).is_some()
+    }
+
+    /// Since when what was written then counts; none if it does not.
+    pub(super) fn standing(&self, boot: &str, at: u64) -> Option<Standing> {
         // A kernel that does not name its boot gives no reason to trust anything but what was synced.
-        (boot == self.boot && !boot.is_empty()) || self.synced.get(boot).is_some_and(|until| at <= *until)
+        if boot == self.boot && !boot.is_empty() {
+            return Some(Standing::ThisBoot);
+        }
+        self.synced.get(boot).is_some_and(|until| at <= *until).then_some(Standing::EarlierBoot)
+    }
+
+    /// The boot, and the time since it.
+    pub(super) fn now(&self) -> (String, u64) {
+        (self.boot.clone(), since_boot())
     }
 
     pub(super) fn write<T: Record>(&self, session: &Session, key: &str, value: &T) -> Result<(), StoreError> {

@@ -26,6 +26,40 @@ pub fn copy(from: impl AsFd, to: impl AsFd) {
     }
 }
 
+/// Whether a file has the attributes that copying those of another one would give it. Labels are the host's and do not count;
+/// capabilities may look different from what they were copied from, so a file with any is said not to have the same.
+pub fn are_as_copied(from: impl AsFd, to: impl AsFd) -> bool {
+    match (list(from), list(to)) {
+        (Some(from), Some(to)) => from == to,
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// The attributes that count when files are compared; none if they cannot be.
+fn list(fd: impl AsFd) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut names = Vec::with_capacity(LARGEST);
+    match flistxattr(&fd, spare_capacity(&mut names)) {
+        Ok(_) | Err(Errno::NOTSUP) => {}
+        Err(_) => return None,
+    }
+    let mut found = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| is_copied(name)) {
+        let is_capability =
+            [ownership::CAPABILITY, ownership::REAL_CAPABILITY].iter().any(|known| name == known.as_bytes());
+        if is_capability {
+            return None;
+        }
+        if name.starts_with(b"security.") {
+            continue;
+        }
+        let mut value = Vec::with_capacity(LARGEST);
+        fgetxattr(&fd, name, spare_capacity(&mut value)).ok()?;
+        found.push((name.to_vec(), value));
+    }
+    found.sort_unstable();
+    Some(found)
+}
+
 /// Sets an attribute, if the file system and the namespace take it. Capabilities that this process may not give are
 /// remembered.
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {

@@ -3,7 +3,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::super::{
-    Forgetful, Ignore, InMemory, Owner, Parents, Remembered, Selector, StatKey, Tree, fingerprint,
+    Forgetful, Ignore, KnownDigests, Owner, Parents, Remembered, Selector, StatKey, Tree, fingerprint,
 };
 use crate::image::Digest;
 use crate::sys::rooted::Root;
@@ -221,7 +221,7 @@ fn selectors_are_sorted_and_those_covered_by_others_dropped() {
 #[test]
 fn only_files_left_alone_for_a_while_are_remembered() {
     let world = d0();
-    let memory = InMemory::default();
+    let memory = KnownDigests::nothing();
     let whole = || fingerprint(&world.tree(""), &[], &memory).unwrap();
     let before = whole();
     // Just written, so nothing is remembered yet and the change shows, even within one tick of the clock.
@@ -230,6 +230,7 @@ fn only_files_left_alone_for_a_while_are_remembered() {
 }
 
 /// Knows one digest for every file.
+#[derive(Debug)]
 struct Planted(Digest);
 
 impl Remembered for Planted {
@@ -301,7 +302,7 @@ fn fifty_thousand_small_files() {
         }
     }
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    let memory = InMemory::default();
+    let memory = KnownDigests::nothing();
     for attempt in ["first", "remembered"] {
         let began = std::time::Instant::now();
         fingerprint(&world.tree(""), &[], &memory).unwrap();

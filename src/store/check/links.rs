@@ -16,6 +16,7 @@ pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     links.readable(&stock.links, checked);
     links.readable(&stock.imports, checked);
     links.readable(&stock.merged, checked);
+    links.readable(&stock.copies, checked);
     links.readable(&stock.seals, checked);
     links.readable(&stock.sizes, checked);
     links.readable(&stock.layers, checked);
@@ -24,6 +25,7 @@ pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     links.readable(&stock.tags, checked);
     links.results(&stock.steps, checked);
     links.results(&stock.merged, checked);
+    links.results(&stock.copies, checked);
     links.of_snapshots(&stock.seals, checked);
     links.of_snapshots(&stock.sizes, checked);
     links.layers(checked);

@@ -180,7 +180,8 @@ fn led_to(stock: &Stock) -> HashSet<SnapshotId> {
     let steps = stock.steps.iter().filter_map(Listed::snapshot);
     let merged = stock.merged.iter().filter_map(Listed::snapshot);
     let layers = stock.layers.iter().filter_map(Listed::snapshot);
-    steps.chain(merged).chain(layers).cloned().collect()
+    let copies = stock.copies.iter().filter_map(Listed::snapshot);
+    steps.chain(merged).chain(copies).chain(layers).cloned().collect()
 }
 
 /// A snapshot after the records that tell of it alone.
@@ -188,11 +189,27 @@ fn paths_of(store: &Store, stock: &Stock, id: &SnapshotId) -> Vec<PathBuf> {
     let steps = stock.steps.iter().filter(|listed| listed.snapshot() == Some(id)).map(|listed| &listed.path);
     let merged =
         stock.merged.iter().filter(|listed| listed.snapshot() == Some(id)).map(|listed| &listed.path);
+    let copies =
+        stock.copies.iter().filter(|listed| listed.snapshot() == Some(id)).map(|listed| &listed.path);
     let is_its = |listed: &&Listed<SealRecord>| SealRecord::parse_key(&listed.key).0 == *id;
     let seals = stock.seals.iter().filter(is_its).map(|listed| &listed.path);
     let size = store.records.path(SizeRecord::KIND, &id.to_string());
     let path = store.snapshot_path(id);
-    steps.chain(merged).chain(seals).cloned().chain([size, LinkOwners::file(&path), path]).collect()
+    steps
+        .chain(merged)
+        .chain(copies)
+        .chain(seals)
+        .cloned()
+        .chain([size, LinkOwners::file(&path), path])
+        .collect()
+}
+
+pub(super) fn check_contexts(store: &Store, stock: &Stock, checked: &mut Checked) {
+    for kept in stock.contexts.iter().filter(|kept| kept.about.is_none()) {
+        let place = kept.path.strip_prefix(store.root()).unwrap_or(&kept.path);
+        let remedy = Remedy::Remove { paths: vec![kept.path.clone()], unless_pinned: Vec::new() };
+        checked.found(Problem::UnreadableDigests, place, remedy);
+    }
 }
 
 /// What is in a cache is nobody's to judge.

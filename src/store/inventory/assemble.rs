@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::super::digests::KeptFile;
 use super::super::record::Record;
 use super::super::records::{Listed, Reading};
 use super::super::{CacheFound, SealRecord, SnapshotId, Store, caches, measure, pins, snapshots};
@@ -19,6 +20,7 @@ pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<Snapshot
     }
     making.steps(stock);
     making.merged(stock);
+    making.copies(stock);
     making.about_snapshots(&stock.seals);
     making.about_snapshots(&stock.sizes);
     making.layers(stock, &blobs);
@@ -44,6 +46,7 @@ pub(super) fn assemble(store: &Store, stock: &Stock, measured: &HashMap<Snapshot
         items.push(lone_blob(store, hex, *size, blob_use.get(hex).copied()));
     }
     items.extend(stock.caches.iter().map(cache));
+    items.extend(stock.contexts.iter().map(context));
     pass_on_use(&mut items, &stock.pinned);
     Inventory { items, blobs }
 }
@@ -115,6 +118,14 @@ impl Making<'_> {
             let item = &mut self.items[index];
             "lowest layers of a long chain, as one".clone_into(&mut item.description);
             note(item, merged);
+        }
+    }
+
+    fn copies(&mut self, stock: &Stock) {
+        for copy in &stock.copies {
+            if let Some(&index) = copy.snapshot().and_then(|id| self.of_snapshot.get(id)) {
+                note(&mut self.items[index], copy);
+            }
         }
     }
 
@@ -214,6 +225,14 @@ fn lone_blob(store: &Store, hex: &str, size: u64, used: Option<SystemTime>) -> I
     item.last_used = used.unwrap_or_else(|| changed(&store.root().join("blobs/sha256").join(hex)));
     item.names.push(pins::name(super::super::BlobRecord::KIND, hex));
     item.blobs.push(hex.to_owned());
+    item
+}
+
+fn context(kept: &KeptFile) -> Item {
+    let mut item = Item::empty(Kind::Context, kept.name.clone(), Some(kept.size));
+    item.description = kept.about.clone().unwrap_or_else(|| "damaged".to_owned());
+    item.last_used = kept.used;
+    item.records.push(kept.path.clone());
     item
 }
 

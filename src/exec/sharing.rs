@@ -1,0 +1,272 @@
+//! What a COPY need not copy: files that an earlier COPY like it has copied already, and that have not changed since.
+//!
+//! Snapshots never change, so a file may have names in several of them. A file of the earlier snapshot gets a further
+//! name in the new one if it is, in every respect that a layer shows, what copying would make: kind, mode, owner, time,
+//! attributes, and bytes. The bytes are the same if the source is the very file, unchanged, that the earlier one was
+//! copied from, which is known by the rules of [`Remembered`]; where that is not known both are read and compared, which
+//! is still less work than to write one.
+//!
+//! What an earlier COPY was like is only a hint where to look: nothing is believed of it.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, openat};
+
+use super::owner::Owner;
+use super::{Executor, Output};
+use crate::context::{Entry, Instant, KnownDigests, Origin, Remembered as _, StatKey, Tree};
+use crate::graph::CopyOp;
+use crate::image::Digest;
+use crate::layer::LayerRef;
+use crate::store::{CopyRecord, SizeRecord, SnapshotId, Standing, Store, StoreError};
+use crate::sys::rooted::Root;
+use crate::sys::{attributes, blocking};
+
+/// The files of one COPY from the context.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    context: Arc<Tree>,
+    path: PathBuf,
+    /// What this COPY and those like it are known by.
+    name: String,
+    earlier: Option<Earlier>,
+    /// Where to files were copied that are still there, and what their sources were then.
+    copied: HashMap<PathBuf, StatKey>,
+    files: usize,
+    bytes: u64,
+    began: Instant,
+}
+
+/// What copying a file would make, beside its bytes and attributes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub owner: Owner,
+    pub mode: u32,
+}
+
+/// Less is copied faster than shared.
+const FEWEST_FILES: usize = 32;
+const FEWEST_BYTES: u64 = 1 << 20;
+
+impl Executor {
+    /// Remembers what a COPY has made, for the next one like it.
+    pub(super) async fn share(&self, made: Option<Sharing>, output: &Output) {
+        let top = output.files().and_then(|files| files.layers.top().cloned());
+        if let Some((sharing, LayerRef::Made(snapshot))) = made.zip(top) {
+            let store = Arc::clone(&self.store);
+            // Where nothing can be kept, the next one copies.
+            let _ = blocking(move || sharing.keep(&store, &snapshot)).await;
+        }
+    }
+}
+
+impl Sharing {
+    /// Looks for an earlier COPY that was like this one; not where everything is to be made anew.
+    pub(super) fn find(
+        store: &Store,
+        op: &CopyOp,
+        context: &Arc<Tree>,
+        anew: bool,
+    ) -> Result<Self, StoreError> {
+        let path = std::path::absolute(context.path()).unwrap_or_else(|_| context.path().to_owned());
+        let name = Digest::of(format!("{} {op:?}", path.display()).as_bytes()).hex();
+        let earlier = if anew { None } else { store.record::<CopyRecord>(&name)? };
+        let earlier = earlier.filter(|record| store.has_snapshot(&record.snapshot));
+        let earlier = earlier.and_then(|record| Earlier::open(store, &name, record.snapshot));
+        let began =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos().cast_signed());
+        let context = Arc::clone(context);
+        Ok(Self { context, path, name, earlier, copied: HashMap::new(), files: 0, bytes: 0, began })
+    }
+
+    /// Gives a place a further name of the file that the earlier COPY has made there, if that is what copying would make.
+    pub(super) fn take(&mut self, entry: &Entry, wanted: Wanted, parent: &OwnedFd, target: &Path) -> bool {
+        (self.files, self.bytes) = (self.files + 1, self.bytes + entry.metadata.size);
+        let Some(earlier) = self.earlier.as_mut().filter(|_| self.context.has(entry)) else { return false };
+        let key = self.context.key(entry).filter(|key| key.settled(self.began));
+        let same = earlier.has_same(entry, key.as_ref(), wanted, target, &self.context);
+        let shared = same && earlier.give(parent, target);
+        if let (true, Some(key)) = (shared, key) {
+            self.copied.insert(target.to_owned(), key);
+        }
+        shared
+    }
+
+    /// Notes that a file was copied to a place, from an open source.
+    pub(super) fn copied(&mut self, entry: &Entry, source: &File, target: &Path) {
+        if self.context.has(entry)
+            && let Some(key) = self.context.key(entry).filter(|key| key.settled(self.began))
+            && self.context.is_still(entry, source)
+        {
+            self.copied.insert(target.to_owned(), key);
+        }
+    }
+
+    /// Notes that the file that was copied to a place is replaced.
+    pub(super) fn forget(&mut self, target: &Path) {
+        self.copied.remove(target);
+    }
+
+    /// As [`Sharing::forget`], with all that is below.
+    pub(super) fn forget_below(&mut self, place: &Path) {
+        self.copied.retain(|copied, _| !copied.starts_with(place));
+    }
+
+    /// To be called before the new snapshot has its name.
+    pub(super) fn begin_to_count(&self, store: &Store) -> Result<(), StoreError> {
+        // The earlier snapshot does not have its files for itself any more, so its size has to be measured anew.
+        if let Some(earlier) = self.earlier.as_ref().filter(|earlier| !earlier.given.is_empty()) {
+            store.remove_record::<SizeRecord>(&earlier.snapshot.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn keep(&self, store: &Store, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        if self.files < FEWEST_FILES && self.bytes < FEWEST_BYTES {
+            return Ok(());
+        }
+        let known = KnownDigests::nothing();
+        for (target, key) in &self.copied {
+            known.put(*key, copy(snapshot, target));
+        }
+        if let Some(bytes) = known.to_bytes() {
+            let about = format!("files copied from {}", self.path.display());
+            store.keep_digests(&self.name, &about, &bytes)?;
+        }
+        store.put_record(&self.name, &CopyRecord { snapshot: snapshot.clone() })
+    }
+}
+
+/// What the memory has of a source: that its copy lies at this place of this snapshot.
+fn copy(snapshot: &SnapshotId, target: &Path) -> Digest {
+    Digest::of(&[snapshot.to_string().as_bytes(), b"\0", target.as_os_str().as_bytes()].concat())
+}
+
+/// What an earlier COPY has made.
+#[derive(Debug)]
+struct Earlier {
+    snapshot: SnapshotId,
+    root: Root,
+    sources: KnownDigests,
+    /// The directory that was looked into last, if there is one at that place.
+    directory: Option<(PathBuf, Option<OwnedFd>)>,
+    /// Files that have got a further name: none gets two, which would be a hard link within the layer.
+    given: HashSet<(u64, u64)>,
+    compared: [Vec<u8>; 2],
+}
+
+impl Earlier {
+    fn open(store: &Store, name: &str, snapshot: SnapshotId) -> Option<Self> {
+        let root = Root::open(&store.snapshot_path(&snapshot)).ok()?;
+        let sources = store.kept_digests(name).map_or_else(KnownDigests::nothing, |kept| {
+            let of_this_boot = kept.standing == Standing::ThisBoot;
+            let origin = Origin { of_this_boot, device_then: kept.device_then, device_now: kept.device_now };
+            KnownDigests::from_bytes(&kept.bytes, origin)
+        });
+        Some(Self {
+            snapshot,
+            root,
+            sources,
+            directory: None,
+            given: HashSet::new(),
+            compared: [vec![0; AT_ONCE], vec![0; AT_ONCE]],
+        })
+    }
+
+    fn has_same(
+        &mut self,
+        entry: &Entry,
+        key: Option<&StatKey>,
+        wanted: Wanted,
+        target: &Path,
+        context: &Tree,
+    ) -> bool {
+        let Some(name) = target.file_name() else { return false };
+        self.enter(target.parent().unwrap_or(Path::new("/")));
+        let Some((_, Some(directory))) = &self.directory else { return false };
+        let Ok(stat) = crate::sys::ownership::stat_at(directory, name) else { return false };
+        if !is_as_wanted(&stat, entry, wanted) || self.given.contains(&(stat.st_dev, stat.st_ino)) {
+            return false;
+        }
+        let is_known = key.and_then(|key| self.sources.get(key)) == Some(copy(&self.snapshot, target));
+        let is_same = is_known
+            || compare(entry, directory, name, context, &mut self.compared).is_ok_and(|is_same| is_same);
+        is_same && self.given.insert((stat.st_dev, stat.st_ino))
+    }
+
+    fn enter(&mut self, parent: &Path) {
+        if self.directory.as_ref().is_none_or(|(path, _)| path != parent) {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let opened = self.root.open_at(parent, flags, Mode::empty()).ok();
+            self.directory = Some((parent.to_owned(), opened));
+        }
+    }
+
+    fn give(&self, parent: &OwnedFd, target: &Path) -> bool {
+        let (Some((_, Some(directory))), Some(name)) = (&self.directory, target.file_name()) else {
+            return false;
+        };
+        // A file cannot have any number of names: then it is copied, and the copy can have as many.
+        linkat(directory, name, parent, name, AtFlags::empty()).is_ok()
+    }
+}
+
+fn is_as_wanted(stat: &Stat, entry: &Entry, wanted: Wanted) -> bool {
+    let metadata = &entry.metadata;
+    let modified = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_mode & 0o7777 == wanted.mode & 0o7777
+        && (stat.st_uid, stat.st_gid) == (wanted.owner.uid, wanted.owner.gid)
+        && stat.st_size.cast_unsigned() == metadata.size
+        && modified == metadata.modified
+}
+
+const AT_ONCE: usize = 128 << 10;
+
+/// Whether a file that was copied earlier has the bytes and the attributes of a source.
+fn compare(
+    entry: &Entry,
+    directory: &OwnedFd,
+    name: &OsStr,
+    context: &Tree,
+    buffers: &mut [Vec<u8>; 2],
+) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut earlier = File::from(openat(directory, name, flags, Mode::empty())?);
+    let mut source = entry.open().map_err(|error| error.source)?;
+    if !attributes::are_as_copied(&source, &earlier) {
+        return Ok(false);
+    }
+    let [ours, theirs] = buffers;
+    loop {
+        let (one, other) = (fill(&mut source, ours)?, fill(&mut earlier, theirs)?);
+        if ours[..one] != theirs[..other] {
+            return Ok(false);
+        }
+        if one < ours.len() {
+            return Ok(context.is_still(entry, &source));
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file is over.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
