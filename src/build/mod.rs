@@ -14,7 +14,7 @@ mod warnings;
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use crate::container::Tools;
 pub use base::{BaseSource, FindError, Found, ImageName};
@@ -178,6 +178,7 @@ fn look_ups(
         context: Arc::new(context.with_memory(Arc::new(memory))),
         imported: Arc::new(imported),
         lost: Arc::default(),
+        listed: Mutex::default(),
         events: events.clone(),
         first_step: steps::FIRST_VERTEX,
     }

@@ -11,6 +11,7 @@ mod import;
 mod imported;
 mod ingredients;
 mod inline;
+mod listing;
 mod normal;
 mod outgoing;
 #[cfg(test)]
@@ -22,12 +23,15 @@ pub use explain::{Difference, Explanation, Miss, MissedInput, Nearest, Reason, e
 pub use import::{CacheFrom, CacheImportError, CacheSource, Which, import};
 pub use imported::{CachedLayer, CachedResult, Imported, Link, Record};
 pub use inline::INLINE_KEY;
+pub use listing::{ListedEntry, differences, pack};
 pub use outgoing::{OutLayer, OutLink, OutRecord, OutResult, Outgoing};
 
 use std::sync::Arc;
 
 use crate::image::{DiffId, Digest, Timestamp};
-use crate::store::{ImportRecord, LayerRecord, LinkRecord, SnapshotId, StepRecord, Store, StoreError};
+use crate::store::{
+    ImportRecord, LayerRecord, LinkRecord, ListingRecord, SnapshotId, StepRecord, Store, StoreError,
+};
 
 /// The records of this machine's store.
 #[derive(Debug, Clone)]
@@ -120,6 +124,27 @@ impl LocalCache {
             Some(known) if known == link => Ok(()),
             Some(_) | None => self.store.put_record(&key.hex(), &link),
         }
+    }
+
+    /// Remembers what a content consists of.
+    pub fn list(&self, content: &Digest, entries: &[ListedEntry]) -> Result<(), StoreError> {
+        let key = content.hex();
+        let known = self.store.look_at_record::<ListingRecord>(&key)?.is_some();
+        match pack(entries).filter(|_| !known) {
+            Some(record) => self.store.put_record(&key, &record),
+            None => Ok(()),
+        }
+    }
+
+    /// What has changed from one content to another, as far as both are remembered.
+    pub fn what_has_changed(
+        &self,
+        before: &Digest,
+        after: &Digest,
+    ) -> Result<Option<Vec<Difference>>, StoreError> {
+        let look = |content: &Digest| self.store.look_at_record::<ListingRecord>(&content.hex());
+        let (Some(before), Some(after)) = (look(before)?, look(after)?) else { return Ok(None) };
+        Ok(differences(&before, &after))
     }
 
     /// Remembers what a step has made.

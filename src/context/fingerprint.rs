@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
 use super::hashing::{self, Hashing};
 use super::ignore::{Ignore, Inherited};
-use super::lexical::{join, last};
+use super::lexical::{as_path, join, last};
 use super::remembered::Remembered;
 use super::select::{SelectError, Selector, Source};
-use super::tree::{Owner, Tree};
+use super::tree::{Metadata, Owner, Tree};
 use crate::image::{Digest, Hasher};
 use crate::sys::IoError;
 
@@ -24,6 +25,39 @@ pub fn fingerprint(
     selectors: &[Selector],
     remembered: &dyn Remembered,
 ) -> Result<Digest, SelectError> {
+    take(tree, selectors, remembered, None)
+}
+
+/// The same, with a list of all that counts in it.
+pub fn fingerprint_and_list(
+    tree: &Tree,
+    selectors: &[Selector],
+    remembered: &dyn Remembered,
+) -> Result<(Digest, Vec<Listed>), SelectError> {
+    let mut list = Vec::new();
+    let digest = take(tree, selectors, remembered, Some(&mut list))?;
+    Ok((digest, list))
+}
+
+/// An entry that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub path: PathBuf,
+    /// As `st_mode` has it.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    /// Of its metadata and bytes; of a directory, of its metadata alone.
+    pub digest: Digest,
+}
+
+fn take(
+    tree: &Tree,
+    selectors: &[Selector],
+    remembered: &dyn Remembered,
+    mut list: Option<&mut Vec<Listed>>,
+) -> Result<Digest, SelectError> {
     let whole = [Selector::literal("/".as_ref())];
     let selectors = if selectors.is_empty() { &whole } else { selectors };
     let mut text = String::new();
@@ -31,7 +65,7 @@ pub fn fingerprint(
         if !text.is_empty() {
             text.push('\0');
         }
-        text.push_str(&selector.fingerprint(tree, remembered)?.to_string());
+        text.push_str(&selector.take(tree, remembered, list.as_deref_mut())?.to_string());
     }
     Ok(Digest::of(text.as_bytes()))
 }
@@ -60,6 +94,15 @@ fn without_covered(selectors: &[Selector]) -> Vec<&Selector> {
 impl Selector {
     /// The digest of what this selector alone selects.
     pub fn fingerprint(&self, tree: &Tree, remembered: &dyn Remembered) -> Result<Digest, SelectError> {
+        self.take(tree, remembered, None)
+    }
+
+    fn take(
+        &self,
+        tree: &Tree,
+        remembered: &dyn Remembered,
+        list: Option<&mut Vec<Listed>>,
+    ) -> Result<Digest, SelectError> {
         let sources = self.select(tree)?;
         let (listed, digests) = hashing::digests(remembered, tree, |hashing| {
             let list = |source| Listing::of(self, source, hashing);
@@ -67,6 +110,9 @@ impl Selector {
         })?;
         let root =
             |source: &Source<'_>| tree.owner() == Owner::Zeroed && source.entry.path.as_os_str().is_empty();
+        if let Some(list) = list {
+            sources.iter().zip(&listed).for_each(|(source, listing)| listing.list(source, &digests, list));
+        }
         let listed = sources.iter().zip(&listed);
         if self.is_plain() {
             let digest = listed.map(|(source, listing)| listing.contents(&digests, root(source))).next();
@@ -124,6 +170,10 @@ struct Child {
     path: Vec<u8>,
     directory: bool,
     ticket: usize,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
 }
 
 impl Listing {
@@ -137,7 +187,9 @@ impl Listing {
             let entry = entry?;
             let path = entry.path.as_os_str().as_bytes().to_vec();
             let directory = entry.metadata.kind == FileType::Directory;
-            below.push(Child { path, directory, ticket: hashing.add(entry)? });
+            let Metadata { mode, uid, gid, size, .. } = entry.metadata;
+            let mode = mode | entry.metadata.kind.as_raw_mode();
+            below.push(Child { path, directory, ticket: hashing.add(entry)?, mode, uid, gid, size });
             if hashing.failed() {
                 break;
             }
@@ -148,6 +200,21 @@ impl Listing {
             || (selector.include.as_ref().is_none_or(takes_in)
                 && !selector.exclude.as_ref().is_some_and(takes_in));
         Ok(Self { own, directory: source.is_directory(), own_shown, below })
+    }
+
+    fn list(&self, source: &Source<'_>, digests: &[Digest], list: &mut Vec<Listed>) {
+        let path = source.path.as_os_str().as_bytes();
+        let Metadata { kind, mode, uid, gid, size, .. } = source.entry.metadata;
+        let (mode, digest) = (mode | kind.as_raw_mode(), digests[self.own]);
+        list.push(Listed { path: source.path.clone(), mode, uid, gid, size, digest });
+        list.extend(self.below.iter().map(|child| Listed {
+            path: as_path(&join(path, &child.path)).to_owned(),
+            mode: child.mode,
+            uid: child.uid,
+            gid: child.gid,
+            size: child.size,
+            digest: digests[child.ticket],
+        }));
     }
 
     /// The digest of the entry: of a directory, over all that lies below.

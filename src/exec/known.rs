@@ -1,9 +1,10 @@
 //! What look-ups know a step by, and where they look.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{Imported, LocalCache, Remembered, Step};
-use crate::context::{Selector, Tree, fingerprint};
+use crate::cache::{Imported, ListedEntry, LocalCache, Remembered, Step};
+use crate::context::{Listed, Selector, Tree, fingerprint, fingerprint_and_list};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -93,6 +94,8 @@ pub struct LookUps {
     pub imported: Arc<Vec<Imported>>,
     /// Layers that turned out not to be had.
     pub lost: Arc<Lost>,
+    /// What contents consist of that were looked at, by record digests.
+    pub listed: Mutex<HashMap<Digest, Vec<ListedEntry>>>,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -141,6 +144,24 @@ impl LookUps {
         let it = self.graph.get(vertex);
         let counts = it.op.input_keys(it.inputs.len()).swap_remove(slot);
         Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
+    }
+
+    /// The digest of what is read, noted with what it consists of.
+    pub(super) fn list(
+        &self,
+        tree: &Tree,
+        selectors: &[Selector],
+        memory: &dyn crate::context::Remembered,
+    ) -> Result<Digest, ExecError> {
+        let (digest, listed) = fingerprint_and_list(tree, selectors, memory)?;
+        let entry = |entry: Listed| {
+            let path = entry.path.to_string_lossy().into_owned();
+            ListedEntry::new(path, entry.mode, (entry.uid, entry.gid), entry.size, &entry.digest)
+        };
+        let entries = listed.into_iter().map(entry).collect();
+        let mut known = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(content_digest(&digest), entries);
+        Ok(digest)
     }
 
     /// Looks for an earlier result.
@@ -251,6 +272,10 @@ impl LookUps {
         };
         let record: StepRecord = step.into_record(snapshot);
         let cache = self.cache();
+        for content in keys.contents.iter().flatten() {
+            let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(content).cloned();
+            listed.map(|entries| cache.list(content, &entries)).transpose()?;
+        }
         // A link that leads to nothing is a miss; a record that cannot be kept takes the snapshot with it, so it comes last.
         note_link(&keys, &cache)?;
         cache.remember(&key.0, &record)?;

@@ -40,7 +40,7 @@ pub use known::{Key, LookUps};
 pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
-use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector, fingerprint};
+use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector};
 use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -164,7 +164,7 @@ impl Finder for Executor {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
-        self.known.outside(vertex, slot)
+        self.list(&self.context, &self.selected(vertex, slot)?, self.context.memory())
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
@@ -179,16 +179,21 @@ impl Finder for Executor {
 impl Worker for Executor {
     type Claim = Lock;
 
-    async fn content(&self, vertex: VertexId, slot: usize, input: &Output) -> Result<Digest, ExecError> {
+    async fn content(
+        self: &Arc<Self>,
+        vertex: VertexId,
+        slot: usize,
+        input: &Output,
+    ) -> Result<Digest, ExecError> {
         let layers = input.files().map(|files| files.layers.to_vec()).unwrap_or_default();
         let chain = self.layers.directories(&layers).await?;
-        let (store, selectors) = (Arc::clone(&self.store), self.selected(vertex, slot)?);
+        let (executor, selectors) = (Arc::clone(self), self.selected(vertex, slot)?);
         let may_overlay = self.sandboxing.may_overlay();
         blocking(move || {
-            let workspace = store.workspace()?;
-            let root = copy::look_into(&store, &workspace, "source", &chain, may_overlay)?;
+            let workspace = executor.store.workspace()?;
+            let root = copy::look_into(&executor.store, &workspace, "source", &chain, may_overlay)?;
             let tree = copy::tree_of(&root, &chain)?;
-            Ok(fingerprint(&tree, &selectors, &Forgetful)?)
+            executor.list(&tree, &selectors, &Forgetful)
         })
         .await
     }

@@ -54,7 +54,7 @@ pub trait Worker: Finder {
 
     /// The digest of what an operation reads of the result of another one.
     fn content(
-        &self,
+        self: &Arc<Self>,
         vertex: VertexId,
         slot: usize,
         input: &Self::Output,

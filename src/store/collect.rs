@@ -11,8 +11,8 @@ use super::pins::Closed;
 use super::records::Reading;
 use super::session::Trash;
 use super::{
-    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, Record as _, StepRecord, Store, caches,
-    pins,
+    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, ListingRecord, Record as _, StepRecord,
+    Store, caches, pins,
 };
 use crate::sys::At;
 use crate::sys::disk::Refusal;
@@ -20,6 +20,8 @@ use crate::sys::link_owners::LinkOwners;
 
 /// For how long a bite keeps others waiting, about.
 const BITE: Duration = Duration::from_millis(4);
+/// What is not older may be about something that is just being made.
+const JUST_NOW: Duration = Duration::from_secs(3600);
 /// How long others have the gate for themselves between bites.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -108,9 +110,26 @@ impl<'a> Collection<'a> {
         Ok(removed)
     }
 
-    /// Removes other ways to results that are gone, as many as can be done at once.
+    /// Removes other ways to results that are gone, and what was noted of them, as many as can be done at once.
     fn forget_what_leads_nowhere(&self) -> Result<(), StoreError> {
         let records = &self.store.records;
+        let steps = records.list::<StepRecord>()?;
+        let contents: HashSet<String> = steps
+            .iter()
+            .filter_map(|step| match &step.value {
+                Reading::Counts(record) => {
+                    Some(record.contents.iter().flatten().map(crate::image::Digest::hex))
+                }
+                Reading::LostItsBoot | Reading::Unreadable => None,
+            })
+            .flatten()
+            .collect();
+        // Whoever has just made a step has noted its contents before.
+        let listings = records.list::<ListingRecord>()?.into_iter();
+        let old = |used: std::time::SystemTime| used.elapsed().is_ok_and(|age| age > JUST_NOW);
+        for listing in listings.filter(|listing| !contents.contains(&listing.key) && old(listing.used)) {
+            remove_file(&listing.path)?;
+        }
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
         let has = |kind: &str, key: &str| records.path(kind, key).exists();
         self.bite(|pinned, is_over| {

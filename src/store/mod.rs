@@ -60,7 +60,7 @@ pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
     BlobRecord, CopyRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord, LinkRecord,
-    MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
+    ListingRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

@@ -53,6 +53,12 @@ pub struct LinkRecord {
     pub tops: Vec<Option<String>>,
 }
 
+/// What a content consists of, packed; by its record digest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListingRecord {
+    pub entries: String,
+}
+
 /// A step that a cache from elsewhere knows, by its key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportRecord {
@@ -280,6 +286,10 @@ impl Record for StepRecord {
 }
 impl Record for LinkRecord {
     const KIND: &'static str = "links";
+}
+impl Record for ListingRecord {
+    const KIND: &'static str = "listings";
+    const PINNED: bool = false;
 }
 impl Record for ImportRecord {
     const KIND: &'static str = "imports";

@@ -149,3 +149,31 @@ fn nothing_is_left_of_what_was_pruned() {
     assert_eq!((records("links"), records("steps")), (0, 1));
     env.rbuild(&["store", "check"]).run().success();
 }
+
+#[test]
+fn what_has_changed_in_files_is_told_one_by_one() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.write("src/x.rs", "x").write("src/run.sh", "r").write("src/old", "o");
+    let mode = |mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(env.context().join("src/run.sh"), permissions).unwrap();
+    };
+    mode(0o755);
+    let file = |text: &str| {
+        format!("FROM base:1 AS a\nRUN echo {text} > /a\nFROM base:1\nCOPY src /src\nCOPY --from=a /a /a\n")
+    };
+    env.dockerfile(&file("one"));
+    env.rbuild(&["."]).run().success();
+    env.write("src/x.rs", "y").write("src/new", "n");
+    std::fs::remove_file(env.context().join("src/old")).unwrap();
+    mode(0o775);
+    env.dockerfile(&file("two"));
+    let told = env.rbuild(&["--explain", "."]).run().success();
+    told.says(&[
+        "not cached: src/new: new; mode of src/run.sh changed 0755 ▸ 0775; src/x.rs: content; src/old: gone",
+        "; a: content",
+    ]);
+}

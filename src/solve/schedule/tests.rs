@@ -56,7 +56,7 @@ impl Finder for Counting {
 impl Worker for Counting {
     type Claim = ();
 
-    async fn content(&self, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
+    async fn content(self: &Arc<Self>, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
         Ok(Digest::of(&input.to_le_bytes()))
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::super::digests::KeptFile;
-use super::super::record::Record;
+use super::super::record::{ListingRecord, Record};
 use super::super::records::{Listed, Reading};
 use super::super::{CacheFound, SealRecord, SnapshotId, Store, caches, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
@@ -85,6 +85,9 @@ impl Making<'_> {
                 item.parent = parent.filter(|parent| *parent != index);
             }
             note(item, step);
+            let listings = record.contents.iter().flatten();
+            item.records
+                .extend(listings.map(|content| self.store.records.path(ListingRecord::KIND, &content.hex())));
         }
     }
 
