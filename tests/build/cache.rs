@@ -177,3 +177,31 @@ fn what_has_changed_in_files_is_told_one_by_one() {
         "; a: content",
     ]);
 }
+
+#[test]
+fn damaged_records_are_misses() {
+    require_busybox!();
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.write("a.txt", "a").dockerfile(
+        "FROM base:1 AS a\nCOPY a.txt /\nRUN cat /a.txt > /b\nFROM base:1\nCOPY --from=a /b /\nRUN cat /b > /c\n",
+    );
+    env.rbuild(&["."]).run().success();
+    for kind in ["steps", "links", "listings", "views", "seals"] {
+        for (number, damage) in
+            [b"".as_slice(), b"{", b"{\"boot\":\"x\",\"at\":1,\"value\":7}"].iter().enumerate()
+        {
+            let records = std::fs::read_dir(env.store().join("records").join(kind)).unwrap();
+            let mut count = 0;
+            for record in records.map(Result::unwrap) {
+                std::fs::write(record.path(), damage).unwrap();
+                count += 1;
+            }
+            assert!(count > 0, "{kind} {number}");
+            env.rbuild(&["-t", "app", "."]).run().success();
+            let again = env.rbuild(&["."]).run().success();
+            assert_eq!(again.outcome("RUN cat /b"), Some("CACHED"), "{kind} {number}\n{again}");
+            env.rbuild(&["run", "--rm", "app", "cat", "/c"]).run().success().prints("a");
+        }
+    }
+}

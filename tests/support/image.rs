@@ -213,8 +213,9 @@ fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
             other => Kind::Other(other.as_byte()),
         };
         let attributes = entry.pax_extensions().unwrap().into_iter().flatten().filter_map(|record| {
-            let record = record.unwrap();
-            let name = record.key().unwrap().strip_prefix("SCHILY.xattr.")?;
+            // The crate takes an end of line in a value for the end of the record.
+            let record = record.ok()?;
+            let name = record.key().ok()?.strip_prefix("SCHILY.xattr.")?;
             Some((name.to_owned(), record.value_bytes().to_vec()))
         });
         let attributes = attributes.collect();
