@@ -6,6 +6,8 @@
 
 mod agent;
 mod archive;
+mod binds;
+mod cache_mounts;
 mod copy;
 mod copy_tree;
 mod death;

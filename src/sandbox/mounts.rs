@@ -54,10 +54,27 @@ pub struct MountedLayers {
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretFile {
+    #[serde(with = "in_letters")]
     pub content: Vec<u8>,
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+}
+
+/// Bytes as a message has them: a list of numbers would be three times as long.
+mod in_letters {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 impl Mount {

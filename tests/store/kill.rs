@@ -54,7 +54,8 @@ fn is_sound(env: &TestEnv, what: &str) {
 }
 
 const DOCKERFILE: &str = "FROM base:1 AS first\nCOPY a.txt /\nRUN cp /a.txt /b.txt\n\
-                          FROM base:1\nWORKDIR /w\nCOPY --from=first /b.txt .\nRUN echo last > c.txt\n";
+                          FROM base:1\nWORKDIR /w\nCOPY --from=first /b.txt .\n\
+                          RUN --mount=type=cache,target=/c,uid=1 --mount=source=a.txt,target=/m echo last > c.txt && cp /m /c/\n";
 
 /// Everything from an empty store on: images taken in, layers unpacked, files copied, commands run, layers sealed, names
 /// given, and all of it removed.
