@@ -3,6 +3,7 @@
 //! The destination is a root of its own: whatever paths and links of an archive say, everything lands below it. Names that
 //! mean deletions in layers are names like any others.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -71,7 +72,14 @@ impl Archive {
         let Self { path, first, mut rest } = self;
         let archive = |error| ExecError::Archive { path: format!("/{}", path.display()), error };
         let below = Below { root, base: place };
-        let mut unpacking = Unpacking { below, owner, copier, parent: None, directories: Vec::new() };
+        let mut unpacking = Unpacking {
+            below,
+            owner,
+            copier,
+            parent: None,
+            linked: BTreeSet::new(),
+            directories: Vec::new(),
+        };
         let mut next = Some(first);
         while let Some(entry) = next {
             unpacking.entry(&entry, &mut rest).map_err(|failure| match failure {
@@ -119,6 +127,8 @@ struct Unpacking<'a> {
     copier: &'a mut Copier,
     /// The directory that the last entry went to, by its path in the archive: entries mostly come directory by directory.
     parent: Option<(PathBuf, PathBuf)>,
+    /// Names of files that have several of the archive's own.
+    linked: BTreeSet<PathBuf>,
     /// What they get when everything is in them.
     directories: Vec<Late>,
 }
@@ -261,6 +271,11 @@ impl Unpacking<'_> {
             // What was known of a directory may have been about this.
             self.parent = None;
             self.copier.forget(place);
+            let gone = self.linked.range(place.to_owned()..).take_while(|linked| linked.starts_with(place));
+            let gone: Vec<PathBuf> = gone.cloned().collect();
+            for linked in gone {
+                self.linked.remove(&linked);
+            }
             self.below.root.remove_new(place)?;
         }
         Ok(())
@@ -282,7 +297,9 @@ impl Unpacking<'_> {
             // The file would be gone when room is made.
             Some(_) if found != place && found.starts_with(place) => Err(dead()),
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                root.bring_up(&found)?;
+                if !self.linked.contains(&found) {
+                    root.bring_up(&found)?;
+                }
                 Ok(found)
             }
             Some(stat) if !is_directory(&stat) && root.is_new(&found)? => Ok(found),
@@ -302,6 +319,7 @@ impl Unpacking<'_> {
         let (name, target_name) =
             (place.file_name().unwrap_or_default(), target.file_name().unwrap_or_default());
         linkat(above, target_name, parent, name, AtFlags::empty()).at("create link", place)?;
+        self.linked.extend([place.to_owned(), target.to_owned()]);
         let is_file = self.below.root.try_stat(place)?;
         if is_file.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
