@@ -69,16 +69,19 @@ impl<'a> Unpacking<'a> {
         if linked.as_ref() == Some(&place) {
             return Ok(());
         }
-        self.make_room(&place)?;
         let (Some(above), Some(name)) = (place.parent(), place.file_name()) else {
             return Err(ExecError::Unexpected("a place below the destination has a name").into());
         };
-        let parent = self.below.root.open_directory(above)?;
+        let opened = self.below.root.opened(above)?;
+        if opened.try_stat(name)?.is_some() {
+            self.make_room(&place)?;
+        }
+        let parent = opened.fd();
         match &entry.kind {
             Kind::File { size, sparse } => {
                 let flags =
                     OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = openat(&parent, name, flags, Mode::from_raw_mode(0o600)).at("create", &place)?;
+                let file = openat(parent, name, flags, Mode::from_raw_mode(0o600)).at("create", &place)?;
                 let mut file = File::from(file);
                 write_content(content, &mut file, *size, sparse.as_deref()).map_err(|error| match error {
                     ContentError::Read(error) => Failure::Archive(ArchiveError::Damaged(error)),
@@ -89,27 +92,27 @@ impl<'a> Unpacking<'a> {
                 self.finish(&OwnedFd::from(file), &place, entry)
             }
             Kind::Symlink(target) => {
-                symlinkat(target, &parent, name).at("create link", &place)?;
-                self.finish_special(&parent, name, &place, entry)
+                symlinkat(target, parent, name).at("create link", &place)?;
+                self.finish_special(parent, name, &place, entry)
             }
             Kind::HardLink(_) => match linked {
-                Some(target) => self.hard_link(&parent, &place, &target, entry),
+                Some(target) => self.hard_link(parent, &place, &target, entry),
                 None => Err(ExecError::Unexpected("a link's target was looked for").into()),
             },
             Kind::Fifo => {
                 let mode = Mode::from_raw_mode(0o600);
-                mknodat(&parent, name, FileType::Fifo, mode, 0).at("create pipe", &place)?;
-                self.finish_special(&parent, name, &place, entry)
+                mknodat(parent, name, FileType::Fifo, mode, 0).at("create pipe", &place)?;
+                self.finish_special(parent, name, &place, entry)
             }
             Kind::CharacterDevice { major, minor } => {
                 let number = rustix::fs::makedev(*major, *minor);
                 let device = Device { kind: FileType::CharacterDevice, number };
-                self.device(&parent, &place, device, entry)
+                self.device(parent, &place, device, entry)
             }
             Kind::BlockDevice { major, minor } => {
                 let device =
                     Device { kind: FileType::BlockDevice, number: rustix::fs::makedev(*major, *minor) };
-                self.device(&parent, &place, device, entry)
+                self.device(parent, &place, device, entry)
             }
             Kind::Directory => Err(ExecError::Unexpected("directories are handled before").into()),
             Kind::Unknown => Err(Failure::Archive(ArchiveError::Kind(entry.path.clone()))),
@@ -161,20 +164,17 @@ impl<'a> Unpacking<'a> {
         make_directories(self.below.root, parent, Owner::default(), Mode::from_raw_mode(0o755), None)
     }
 
-    /// Removes what is at a place, if anything is.
+    /// Removes what is at a place.
     fn make_room(&mut self, place: &Path) -> Result<(), Failure> {
-        if self.below.root.try_stat(place)?.is_some() {
-            // What was known of a directory may have been about this.
-            self.parent = None;
-            self.copier.forget(place);
-            let gone = self.linked.range(place.to_owned()..).take_while(|linked| linked.starts_with(place));
-            let gone: Vec<PathBuf> = gone.cloned().collect();
-            for linked in gone {
-                self.linked.remove(&linked);
-            }
-            self.below.root.remove_new(place)?;
+        // What was known of a directory may have been about this.
+        self.parent = None;
+        self.copier.forget(place);
+        let gone = self.linked.range(place.to_owned()..).take_while(|linked| linked.starts_with(place));
+        let gone: Vec<PathBuf> = gone.cloned().collect();
+        for linked in gone {
+            self.linked.remove(&linked);
         }
-        Ok(())
+        Ok(self.below.root.remove_new(place)?)
     }
 
     /// The file that a hard link means, which may have been there before the archive.
