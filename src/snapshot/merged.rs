@@ -118,25 +118,28 @@ impl Merged {
         }
     }
 
-    /// Makes sure that a regular file is in the upper directory, as an overlay would before the file is changed or gets
-    /// another name. Says whether there is one.
-    pub fn bring_up(&self, place: &Path) -> Result<bool, IoError> {
-        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(false) };
+    /// Makes a regular file one of the upper directory that has no other name, so that it may be changed and given one: as an
+    /// overlay would, and also for files that share their bytes with those of other layers.
+    pub fn bring_up(&self, place: &Path) -> Result<(), IoError> {
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
         let shown = match self.find(place)? {
             Some(shown) if kind(&shown.stat) == FileType::RegularFile => shown,
-            Some(_) | None => return Ok(false),
+            Some(_) | None => return Ok(()),
         };
-        if std::ptr::eq(shown.layer, &raw const self.upper) {
-            return Ok(true);
+        let is_new = std::ptr::eq(shown.layer, &raw const self.upper);
+        if is_new && shown.stat.st_nlink < 2 {
+            return Ok(());
         }
-        let above = self.open_directory(parent)?;
         let mut from = shown.layer.open_file(place)?;
+        let above = self.open_directory(parent)?;
+        if is_new {
+            unlinkat(&above, name, AtFlags::empty()).at("replace", place)?;
+        }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o600)).at("create", place)?;
         let mut to = File::from(to);
         std::io::copy(&mut from, &mut to).at("copy to", place)?;
-        metadata::copy(&from, &to, place)?;
-        Ok(true)
+        metadata::copy(&from, &to, place)
     }
 
     /// Whether the upper directory has what is at a place.

@@ -144,6 +144,14 @@ fn several_sources_may_be_of_both_kinds() {
         "ADD d /x/",
         &["d755 x", "f644 x/a.tar: text", "f644 x/b: d/b"],
     );
+    let linking = tar(&["other == a", "again == other"]);
+    check(
+        "a hard link to what has just been copied is no link to its source",
+        &[("linking.tar", &linking)],
+        &["d/a 600 text", "d/b == d/a"],
+        "ADD d linking.tar /x/",
+        &["d755 x", "f644 x/a: text", "x/again == x/a", "x/other == x/a", "f600 x/b: text"],
+    );
     check(
         "through a link",
         &[("1.tar", &one)],
