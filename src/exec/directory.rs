@@ -42,7 +42,7 @@ impl Executor {
             let draft = Draft::create(workspace.path())?;
             let root = Root::open(&draft.upper())?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-            let file = root.open_at(Path::new(&op.path), flags, Mode::from_raw_mode(0o644))?;
+            let file = root.open_at(Path::new(&op.path), flags, Mode::from_raw_mode(op.mode))?;
             std::io::Write::write_all(&mut std::fs::File::from(file), &op.content).at("write", &op.path)?;
             Ok((workspace, draft.upper()))
         })

@@ -516,7 +516,7 @@ struct MkfileAction<'a> {
 impl MakeFileOp {
     fn definition(&self) -> FileDefinition {
         let data = STANDARD.encode(&self.content);
-        let action = MkfileAction { path: &self.path, mode: 0o644, data, timestamp: -1 };
+        let action = MkfileAction { path: &self.path, mode: self.mode, data, timestamp: -1 };
         FileDefinition::new(&[action], vec![[-1, -1, 0]])
     }
 }

@@ -233,6 +233,7 @@ pub struct MakeDirectoryOp {
 #[derive(Clone, PartialEq, Debug)]
 pub struct MakeFileOp {
     pub path: String,
+    pub mode: u32,
     pub content: Vec<u8>,
 }
 

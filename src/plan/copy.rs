@@ -194,7 +194,7 @@ impl Planner<'_> {
             sources.extend(expanded.paths.into_iter().map(source));
         }
         for (heredoc, content) in &expanded.heredocs {
-            let vertex = self.heredoc_file(state, heredoc, content, instruction);
+            let vertex = self.heredoc_file(state, heredoc, content, 0o644, instruction);
             let path = SourcePath::File(heredoc.name.clone());
             sources.push(CopySource { input: Some(inputs.slot(vertex)), path });
         }
@@ -231,15 +231,17 @@ impl Planner<'_> {
         self.graph.add(Vertex { op, inputs: Vec::new(), name, origin: None, forced: false })
     }
 
-    fn heredoc_file(
+    /// A heredoc as a file of its own.
+    pub(super) fn heredoc_file(
         &mut self,
         state: &StageState,
         heredoc: &Heredoc,
         content: &str,
+        mode: u32,
         instruction: &Spanned<Instruction>,
     ) -> VertexId {
         let (path, content) = (format!("/{}", heredoc.name), content.as_bytes().to_vec());
-        let op = Op::MakeFile(MakeFileOp { path, content });
+        let op = Op::MakeFile(MakeFileOp { path, mode, content });
         let name = format!("[internal] file <<{}", heredoc.name);
         let origin = Some(self.place(state, instruction));
         self.graph.add(Vertex { op, inputs: Vec::new(), name, origin, forced: false })

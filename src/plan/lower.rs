@@ -10,6 +10,9 @@ use super::stage::{Planner, StageState};
 use crate::dockerfile::{Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
 use crate::graph::{MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId};
 
+/// Where scripts lie that name their interpreter.
+pub(super) const SCRIPTS: &str = "/dev/pipes/";
+
 impl Planner<'_> {
     pub(super) fn run(
         &mut self,
@@ -19,7 +22,15 @@ impl Planner<'_> {
     ) -> Outcome<()> {
         let mut inputs = Inputs::new(state.inputs());
         let root = (!inputs.0.is_empty()).then_some(0);
-        let mounts = self.mounts(state, instruction, run, &mut inputs)?;
+        let script = match run.body() {
+            // The kernel finds the interpreter in a file.
+            RunBody::Script { heredoc, content, shebang: true } => {
+                Some((self.heredoc_file(state, heredoc, &content, 0o755, instruction), heredoc))
+            }
+            RunBody::Script { shebang: false, .. } | RunBody::Exec(_) | RunBody::Shell(_) => None,
+        };
+        let file = script.map(|(vertex, _)| vertex);
+        let mounts = self.mounts(state, instruction, run, file, &mut inputs)?;
         if !run.devices.is_empty() {
             return not_yet("RUN --device", instruction.span);
         }
@@ -44,8 +55,8 @@ impl Planner<'_> {
         let arguments = match run.body() {
             RunBody::Exec(words) => words.to_vec(),
             RunBody::Shell(script) => shell_words(&script, config),
-            RunBody::Script { shebang: true, .. } => {
-                return not_yet("a RUN heredoc that begins with #!", instruction.span);
+            RunBody::Script { heredoc, shebang: true, .. } => {
+                shell_words(&format!("{SCRIPTS}{}", heredoc.name), config)
             }
             RunBody::Script { content, .. } => shell_words(&content, config),
         };

@@ -1,10 +1,13 @@
 //! `RUN --mount`: what it says, as mounts of an operation.
 
 use super::copy::Inputs;
+use super::lower::SCRIPTS;
 use super::path::joined;
 use super::refusal::{Outcome, Refusal};
 use super::stage::{Planner, StageState};
-use crate::dockerfile::{CacheMount as WrittenCache, Mount as Written, Sharing as WrittenSharing};
+use crate::dockerfile::{
+    BindMount as WrittenBind, CacheMount as WrittenCache, Mount as Written, Sharing as WrittenSharing,
+};
 use crate::dockerfile::{Diagnostic, Instruction, MountKey, Owner, ResolvedMount, Run, Spanned};
 use crate::graph::{
     BindMount, CacheMount, MakeDirectoryOp, Mount, MountKind, Op, SecretMount, SecretVariable, Sharing,
@@ -37,6 +40,7 @@ impl Planner<'_> {
         state: &StageState,
         instruction: &Spanned<Instruction>,
         run: &Run,
+        script: Option<VertexId>,
         inputs: &mut Inputs,
     ) -> Outcome<StepMounts> {
         let mut known = Vec::new();
@@ -49,6 +53,11 @@ impl Planner<'_> {
         if known.len() != run.mounts.len() {
             return Err(Refusal::Unknown);
         }
+        known.extend(script.map(|script| {
+            let target = Some(SCRIPTS.to_owned());
+            let bind = WrittenBind { target, from: None, source: None, readonly: true };
+            Known { resolved: ResolvedMount::Bind(bind), origin: Some(script) }
+        }));
         Ok(self.step_mounts(known, inputs))
     }
 

@@ -94,7 +94,7 @@ fn files_are_defined_as_buildkit_defines_them() {
         parents: true,
     };
     let chmod = CopyOp { mode: Some(CopyMode::Octal(0o755)), ..copy(pattern("b"), "/b") };
-    let document = MakeFileOp { path: "/EOT".to_owned(), content: b"hi 1\n".to_vec() };
+    let document = MakeFileOp { path: "/EOT".to_owned(), mode: 0o644, content: b"hi 1\n".to_vec() };
     for (op, expected) in [
         (
             Op::MakeDirectory(workdir),
