@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::exec::Executor;
@@ -10,6 +11,9 @@ use crate::export::registry::Destination;
 use crate::export::{ExportError, ImageLayer, Packer};
 use crate::image::Packing;
 use crate::layer::{LayerRef, Stack};
+
+/// How many layers are sealed at the same time; more make none of them faster.
+const AT_ONCE: usize = 8;
 
 pub(super) struct Sealing {
     executor: Arc<Executor>,
@@ -19,6 +23,8 @@ pub(super) struct Sealing {
     latest: Option<i64>,
     /// Where the image is pushed.
     destination: Option<Arc<Destination>>,
+    /// Packing takes all cores as it is.
+    room: Arc<Semaphore>,
     begun: HashMap<LayerRef, JoinHandle<Result<Option<ImageLayer>, ExportError>>>,
 }
 
@@ -29,7 +35,8 @@ impl Sealing {
         latest: Option<i64>,
         destination: Option<Arc<Destination>>,
     ) -> Self {
-        Self { executor, packing, latest, destination, begun: HashMap::new() }
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        Self { executor, packing, latest, destination, room, begun: HashMap::new() }
     }
 
     /// What is newer in a new layer is of this time.
@@ -46,8 +53,9 @@ impl Sealing {
         }
         let (executor, packing, latest) = (Arc::clone(&self.executor), self.packing, self.latest);
         let destination = self.destination.clone().filter(|_| is_of_image);
-        let (key, layers) = (top.clone(), layers.clone());
+        let (key, layers, room) = (top.clone(), layers.clone(), Arc::clone(&self.room));
         let task = tokio::spawn(async move {
+            let _place = room.acquire().await;
             let destination = destination.as_ref();
             Packer { layers: &executor.layers, packing, destination }.top(&layers, latest).await
         });
