@@ -9,7 +9,7 @@ use super::error::ExecError;
 use super::known::{Key, KnownInput};
 use crate::cache::{Explanation, Miss, MissedInput, explain};
 use crate::event::EventKind;
-use crate::graph::VertexId;
+use crate::graph::{Op, VertexId};
 use crate::solve::content_digest;
 use crate::store::{StepRecord, Store, StoreError};
 
@@ -51,11 +51,16 @@ impl Executor {
     ) -> Result<(), ExecError> {
         let Some(explaining) = &self.explaining else { return Ok(()) };
         let it = self.graph.get(vertex);
-        let input = |(input, vertex): (&KnownInput, &VertexId)| MissedInput {
-            name: self.graph.get(*vertex).name.clone(),
-            key: input.key.step.map(|key| key.0),
-            content: input.content.as_ref().map(content_digest),
-            is_new: explaining.is_made(*vertex),
+        let input = |(input, vertex): (&KnownInput, &VertexId)| {
+            // Layers that are just put on others are what they are.
+            let it = self.graph.get(*vertex);
+            let parts = if matches!(it.op, Op::Merge(_)) { it.inputs.as_slice() } else { &[] };
+            MissedInput {
+                name: self.graph.get(*parts.last().unwrap_or(vertex)).name.clone(),
+                key: input.key.step.map(|key| key.0),
+                content: input.content.as_ref().map(content_digest),
+                is_new: parts.iter().chain([vertex]).any(|vertex| explaining.is_made(*vertex)),
+            }
         };
         let miss = Miss {
             name: it.name.clone(),
