@@ -63,15 +63,24 @@ impl LocalCache {
         Self { store }
     }
 
-    /// What a step has led to, if it is still there.
-    pub fn find(&self, key: &Digest) -> Result<Option<Remembered>, StoreError> {
+    /// What a step has led to, if it is still there: what was made here first, then what came from elsewhere. The first that is
+    /// of use is all that has to be looked at.
+    pub fn find(&self, key: &Digest) -> impl Iterator<Item = Result<Remembered, StoreError>> {
         let key = key.hex();
-        if let Some(record) = self.store.record::<StepRecord>(&key)?
-            && self.store.has_snapshot(&record.snapshot)
-        {
-            return Ok(Some(Remembered::Made(record)));
-        }
-        let Some(record) = self.store.record::<ImportRecord>(&key)? else { return Ok(None) };
+        let made = {
+            let key = key.clone();
+            std::iter::once_with(move || self.made(&key))
+        };
+        made.chain(std::iter::once_with(move || self.imported(&key))).filter_map(Result::transpose)
+    }
+
+    fn made(&self, key: &str) -> Result<Option<Remembered>, StoreError> {
+        let record = self.store.record::<StepRecord>(key)?;
+        Ok(record.filter(|record| self.store.has_snapshot(&record.snapshot)).map(Remembered::Made))
+    }
+
+    fn imported(&self, key: &str) -> Result<Option<Remembered>, StoreError> {
+        let Some(record) = self.store.record::<ImportRecord>(key)? else { return Ok(None) };
         for layer in record.layers() {
             if !self.can_be_had(*layer)? {
                 return Ok(None);

@@ -227,23 +227,31 @@ impl LookUps {
             (None, Some(key)) => cache.follow(&key.0, &keys.tops)?,
             (None, None) => None,
         };
-        let remembered = by_content.map(|key| cache.find(&key)).transpose()?.flatten();
-        let Some(remembered) = remembered else {
+        let Some(key) = by_content else {
             return Ok(Found { key: keys.known(), known: false, output: None });
         };
-        if let Remembered::Imported(record) = &remembered
-            && self.lost.has_any(record.layers())
-        {
-            by_content.map(|key| cache.forget_import(&key)).transpose()?;
-            return Ok(Found { key: keys.known(), known: false, output: None });
+        let (mut known, mut output) = (false, None);
+        for remembered in cache.find(&key) {
+            let remembered = remembered?;
+            if let Remembered::Imported(record) = &remembered
+                && self.lost.has_any(record.layers())
+            {
+                cache.forget_import(&key)?;
+                continue;
+            }
+            if !known && keys.by_content.is_none() {
+                keys.by_content = Some(StepKey(key));
+                keys.contents = remembered.contents().to_vec();
+            } else if !known {
+                note_link(keys, &cache)?;
+            }
+            known = true;
+            output = output_of(base, remembered);
+            if output.is_some() {
+                break;
+            }
         }
-        if keys.by_content.is_none() {
-            keys.by_content = by_content.map(StepKey);
-            keys.contents = remembered.contents().to_vec();
-        } else {
-            note_link(keys, &cache)?;
-        }
-        Ok(Found { key: keys.known(), known: true, output: output_of(base, remembered) })
+        Ok(Found { key: keys.known(), known, output })
     }
 
     /// Remembers what a step has made. Yields what it is known by from now on, and when it was made.
