@@ -1,6 +1,6 @@
 //! What is not done again.
 
-use crate::support::{TestEnv, require_busybox};
+use crate::support::{TestEnv, binary, has_subuid_range, is_root, require_busybox};
 
 #[test]
 fn an_unchanged_build_is_cached_whole() {
@@ -204,4 +204,29 @@ fn damaged_records_are_misses() {
             env.rbuild(&["run", "--rm", "app", "cat", "/c"]).run().success().prints("a");
         }
     }
+}
+
+/// Lent ids take a program that is not run with new privileges: without it another namespace would be entered, in which nothing
+/// of what was made means anything. The other rungs need nothing that could be taken away.
+#[test]
+fn what_is_all_cached_enters_no_namespace() {
+    require_busybox!();
+    if is_root() || !has_subuid_range() {
+        return;
+    }
+    let env = TestEnv::new();
+    env.busybox_image("base:1");
+    env.write("a.txt", "a").dockerfile("FROM base:1\nCOPY a.txt /\nRUN cat /a.txt > /b.txt\n");
+    env.rbuild(&["-t", "app", "."]).run().success();
+    let binary = binary();
+    let held = |arguments: &[&str]| {
+        let arguments = [&["--no-new-privs", binary.to_str().unwrap()], arguments].concat();
+        env.program("setpriv", &arguments).run()
+    };
+    let again = held(&["-t", "again", "."]).success();
+    for step in ["COPY a.txt", "RUN cat"] {
+        assert_eq!(again.outcome(step), Some("CACHED"), "{step}\n{again}");
+    }
+    env.write("a.txt", "b");
+    held(&["."]).code(4).says(&["only another rung of isolation can read it"]);
 }
