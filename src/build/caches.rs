@@ -151,7 +151,8 @@ impl Exporting<'_> {
         Ok(outgoing)
     }
 
-    fn target(&self) -> Stack {
+    /// The layers of the image.
+    pub(super) fn target(&self) -> Stack {
         let target = self.plan.target.and_then(|target| self.solution.output(target));
         target.and_then(Output::files).map(|files| files.layers.clone()).unwrap_or_default()
     }

@@ -6,6 +6,7 @@ mod caches;
 mod error;
 mod known;
 mod memory;
+mod outputs;
 mod pull;
 mod seal;
 mod steps;
@@ -53,6 +54,8 @@ pub struct Request {
     pub push: bool,
     /// How layers are packed when the image is pushed.
     pub packing: Packing,
+    /// Where the result goes besides the store and registries.
+    pub outputs: Vec<export::Output>,
     /// Whose media types a manifest that is pushed is written in.
     pub form: Form,
     /// Whether files of new layers that are newer than SOURCE_DATE_EPOCH are given that time.
@@ -315,7 +318,9 @@ impl Making<'_> {
         let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
         // What a cache wants packed is packed behind later steps, too.
         let of_caches = request.cache_to.iter().filter(|to| to.target != CacheTarget::Inline);
-        let packing = request.push.then_some(request.packing).or(of_caches.map(|to| to.packing).next());
+        let of_caches = of_caches.map(|to| to.packing).next();
+        let of_outputs = request.outputs.iter().find_map(export::Output::packing);
+        let packing = request.push.then_some(request.packing).or(of_outputs).or(of_caches);
         let mut sealing = seal::Sealing::new(Arc::clone(executor), packing, latest, destination.clone());
         let solution = self.run(&mut sealing).await?;
         let caches =
@@ -330,7 +335,13 @@ impl Making<'_> {
             }
             Err(error) => Err(BuildError::Export(error)),
         };
-        let built = step.ended(built)?;
+        let (built, image) = step.ended(built)?;
+        let (layers, epoch) = (caches.target(), plan.epoch);
+        let outputs =
+            outputs::Outputs { executor, steps: self.steps, image: &image, layers: &layers, latest, epoch };
+        for output in &request.outputs {
+            outputs.write(output).await.map_err(BuildError::Export)?;
+        }
         for to in &request.cache_to {
             caches.export(to, &mut sealing).await?;
         }
@@ -358,11 +369,9 @@ impl Making<'_> {
         sealing: &mut seal::Sealing,
         destination: Option<&Destination>,
         step: &Step,
-    ) -> Result<Built, export::ExportError> {
+    ) -> Result<(Built, export::Image), export::ExportError> {
         let Self { request, plan, executor, .. } = self;
-        let target = plan.target.and_then(|target| caches.solution.output(target));
-        let layers = target.and_then(Output::files).map(|files| files.layers.clone()).unwrap_or_default();
-        let sealed = sealing.finish(&layers).await?;
+        let sealed = sealing.finish(&caches.target()).await?;
         let is_inline = request.cache_to.iter().any(|to| to.target == CacheTarget::Inline);
         let cache = is_inline.then(|| caches.inline(&sealed)).flatten();
         let image = assemble::assemble(plan, caches.solution, sealed, cache);
@@ -371,7 +380,7 @@ impl Making<'_> {
             Some(destination) => Some(destination.push(&executor.layers, &image, &step.watch()).await?),
             None => None,
         };
-        Ok(Built { image: id, pushed })
+        Ok((Built { image: id, pushed }, image))
     }
 
     /// Whether there are layers that a cache promised and that could not be had, more than before: what they are the result

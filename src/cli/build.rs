@@ -14,7 +14,7 @@ use super::fields::DEFAULT_PACKING;
 use super::given::GivenArgs;
 use super::limits::LimitArgs;
 use super::network::NamesArgs;
-use super::output::Output;
+use super::output::{self, Output};
 use super::quantity::Bytes;
 use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
@@ -23,6 +23,7 @@ use crate::build::{self, Built, Request, Tools};
 use crate::dockerfile::nearest;
 use crate::event;
 use crate::exec::Explain;
+use crate::export;
 use crate::graph::NetworkMode;
 use crate::image::{Form, Platform, Reference};
 use crate::plan::{self, Anew, EPOCH_ARG, Entitlement, parse_epoch};
@@ -47,10 +48,14 @@ pub(super) struct BuildArgs {
     /// Push the image under each of its names.
     #[arg(long)]
     push: bool,
-    /// Where the image goes besides the store, and how its layers are packed: type=image or registry, then name, push,
-    /// compression (gzip, zstd, uncompressed), compression-level, force-compression, oci-mediatypes, rewrite-timestamp.
-    #[arg(short, long, value_name = "type=TYPE[,KEY=VALUE...]")]
-    output: Option<Output>,
+    /// Where the result goes besides the store; may be given several times.
+    ///
+    /// type=image or registry: name, push. type=oci or docker: an archive of the image in dest (- for standard output),
+    /// or a directory with tar=false; name. All of these: compression (gzip, zstd, uncompressed), compression-level,
+    /// force-compression, oci-mediatypes, rewrite-timestamp. type=local: the files of the result in the directory dest;
+    /// DIR alone is the same. type=tar: the same files as one tar in dest; - alone sends it to standard output.
+    #[arg(short, long = "output", value_name = "type=TYPE[,KEY=VALUE...]")]
+    outputs: Vec<Output>,
     /// Ask the registries for base images, even for those that are in the store.
     #[arg(long)]
     pull: bool,
@@ -162,7 +167,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         args.max_used_space.map_or_else(environment::max_used_space, |limit| Ok(Some(limit)))?;
     let (explain, explanations) = args.caching.explain();
     let insecure: Vec<String> = args.caching.insecure().into_iter().map(str::to_owned).collect();
-    let (request, network) = request(args, explain)?;
+    let (mut request, network) = request(args, explain)?;
     // What needs nothing but the text happens here, without any isolation.
     if !call.is_build() {
         return call.main(&request);
@@ -177,7 +182,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     if dump.is_none()
         && let Some(built) = built_before(global, &request, &registries, style)
     {
-        print_result(&request.tags, false, &built, quiet);
+        print_result(&request, &built, quiet);
         return Ok(0);
     }
     // Before the first thread: only then can the process move into a namespace.
@@ -210,12 +215,11 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     // The senders are gone: what is still to be shown is shown now, before any error. After an interrupt a reader that
     // does not read is no reason to stay: the default action of a further signal ends the process.
     let _ = progress.join();
-    let pushed = request.push;
-    let tags = request.tags.clone();
-    drop(request);
+    // It keeps the channels of explanations open.
+    request.explain = None;
     explanations.into_iter().for_each(Explanations::print);
     let built = built?.map_err(Report::from)?;
-    print_result(&tags, pushed, &built, quiet);
+    print_result(&request, &built, quiet);
     Ok(0)
 }
 
@@ -227,7 +231,8 @@ fn built_before(
     registries: &crate::registry::Settings,
     style: Style,
 ) -> Option<Built> {
-    let has_more_to_do = request.push || request.pull || !request.cache_to.is_empty();
+    let has_more_to_do =
+        request.push || request.pull || !request.cache_to.is_empty() || !request.outputs.is_empty();
     if has_more_to_do || request.wanted.anew == Anew::Everything {
         return None;
     }
@@ -261,12 +266,29 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
     }
     let (mut tags, mut push) = (args.tags, args.push);
     let (mut packing, mut form, mut rewrite_timestamps) = (DEFAULT_PACKING, Form::Oci, false);
-    if let Some(output) = args.output {
-        push |= output.push;
-        packing = output.packing;
-        form = output.form;
-        rewrite_timestamps = output.rewrite_timestamps;
-        tags.extend(output.names);
+    if builds {
+        output::check(&args.outputs)?;
+    }
+    let mut has_image = false;
+    for output in &args.outputs {
+        match output {
+            Output::Image(_) if has_image => {
+                return Err(Report::usage(
+                    "one output of type=image or registry is enough: name takes several names",
+                ));
+            }
+            Output::Image(image) => {
+                has_image = true;
+                push |= image.push;
+                packing = image.packing;
+                form = image.form;
+                rewrite_timestamps |= image.rewrite_timestamps;
+                tags.extend_from_slice(&image.names);
+            }
+            // It changes the image, of which there is one.
+            Output::File(file) => rewrite_timestamps |= file.rewrite_timestamps,
+            Output::Directory(_) | Output::Tar(_) => {}
+        }
     }
     if push && tags.is_empty() {
         return Err(Report::usage("an image is pushed under its names: give it one with --tag"));
@@ -280,12 +302,14 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
     if args.network == Network::Host {
         entitlements.insert(Entitlement::NetworkHost);
     }
+    let outputs = output::places(args.outputs, &tags)?;
     let request = Request {
         context: args.context,
         dockerfile: args.file,
         tags,
         push,
         packing,
+        outputs,
         form,
         rewrite_timestamps,
         pull: args.pull,
@@ -362,16 +386,21 @@ fn name_and_value(text: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// Quiet: only the digest, for scripts. Otherwise a word to the person, beside the progress.
-fn print_result(tags: &[Reference], pushed: bool, built: &Built, quiet: bool) {
+/// Quiet: only the digest, for scripts. Otherwise a word to the person, beside the progress. Where an archive goes to standard
+/// output there is nothing else in it.
+fn print_result(request: &Request, built: &Built, quiet: bool) {
     let digest = built.pushed.map_or_else(|| built.image.to_string(), |digest| digest.to_string());
     if quiet {
-        let _ = writeln!(std::io::stdout(), "{digest}");
+        let is_taken = request.outputs.iter().any(export::Output::is_stream);
+        let _ = match is_taken {
+            true => writeln!(std::io::stderr(), "{digest}"),
+            false => writeln!(std::io::stdout(), "{digest}"),
+        };
         return;
     }
     let mut text = format!("image {}\n", built.image);
-    for tag in tags {
-        let how = if pushed { "pushed" } else { "tagged" };
+    for tag in &request.tags {
+        let how = if request.push { "pushed" } else { "tagged" };
         text.push_str(&format!("{how} {}\n", tag.familiar()));
     }
     if let Some(manifest) = built.pushed {

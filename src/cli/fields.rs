@@ -90,7 +90,7 @@ impl<'a> PackingFields<'a> {
         let compression = self.compression.unwrap_or(DEFAULT_PACKING.codec.compression);
         if form == Form::Docker && compression == Compression::Zstd {
             return Err(
-                "docker's media types have no name for zstd: leave out oci-mediatypes=false, or use gzip"
+                "docker's media types have no name for zstd: let it be oci-mediatypes=true, or use gzip"
                     .to_owned(),
             );
         }

@@ -2,20 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::output::is_in_use;
 use super::registry::{self, RegistryArgs};
 use super::report::Report;
 use super::{Global, transfer};
 use crate::catalog::{self, Catalog};
-use crate::export::layout::{Layout, Named};
+use crate::export::layout::{Description, Layout, Named};
 use crate::export::{ExportError, Pending, archive, directory};
-use crate::image::{ImageId, Reference};
+use crate::image::{self, ImageId, Reference};
 use crate::store::Store;
-use crate::sys::{At, blocking};
+use crate::sys::blocking;
 
 /// Write images into an archive that `load` of docker, podman and rbuild read, and skopeo.
 ///
@@ -67,7 +68,8 @@ pub(super) fn main(global: &Global, args: SaveArgs) -> Result<i32, Report> {
             images.push(Named { image: catalog::whole(&tools.layers, id, None).await?, names });
         }
         let for_docker = args.format == Form::DockerArchive;
-        let layout = Layout::of(&images, for_docker, &tools.layers).await?;
+        let how = Description { for_docker, form: image::Form::Oci };
+        let layout = Layout::of(&images, how, &tools.layers).await?;
         let step = tools.steps.start("saving images");
         step.ended(write(&args, layout, &tools.store).await)
     });
@@ -114,24 +116,15 @@ fn check_output(args: &SaveArgs) -> Result<(), Report> {
     }
 }
 
-fn is_in_use(path: &Path) -> bool {
-    match path.read_dir() {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
-}
-
 fn target(args: &SaveArgs) -> Result<Target, ExportError> {
     let Some(path) = &args.output else { return Ok(Target::Stream(Box::new(io::stdout()))) };
     if args.format == Form::OciDir {
         return Ok(Target::Directory(Pending::directory(path)?));
     }
-    // A pipe or a device stays what it is.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Ok(Target::Stream(Box::new(File::options().write(true).open(path).at("open", path)?)));
-    }
-    let (pending, file) = Pending::file(path)?;
-    Ok(Target::File(pending, file))
+    Ok(match Pending::stream(path)? {
+        (Some(pending), file) => Target::File(pending, file),
+        (None, stream) => Target::Stream(Box::new(stream)),
+    })
 }
 
 /// What messages call the archive.

@@ -20,6 +20,15 @@ pub struct Named {
     pub names: Vec<Reference>,
 }
 
+/// How images are described in a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// Whether docker's `manifest.json` is there, too.
+    pub for_docker: bool,
+    /// Whose media types those images have that came with no manifest.
+    pub form: Form,
+}
+
 /// Every file of a layout, by its path.
 #[derive(Debug)]
 pub struct Layout {
@@ -47,10 +56,10 @@ struct DockerImage {
 impl Layout {
     /// Puts images into a layout. Blobs that are still in a registry are downloaded first: once writing begins, nothing
     /// but the disk can fail.
-    pub async fn of(images: &[Named], for_docker: bool, layers: &Layers) -> Result<Self, ExportError> {
+    pub async fn of(images: &[Named], how: Description, layers: &Layers) -> Result<Self, ExportError> {
         let (mut blobs, mut entries, mut docker) = (BTreeMap::new(), Vec::new(), Vec::new());
         for Named { image, names } in images {
-            let documents = Documents::of(image, Form::Oci)?;
+            let documents = Documents::of(image, how.form)?;
             let pairs = image.layers.iter().zip(&documents.layers);
             try_join_all(pairs.map(|(layer, blob)| layers.ensure_blob(blob, &layer.sources))).await?;
             docker.push(DockerImage {
@@ -71,7 +80,7 @@ impl Layout {
         };
         let mut documents =
             vec![("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()), ("index.json", json(&index))];
-        if for_docker {
+        if how.for_docker {
             documents.push(("manifest.json", json(&docker)));
         }
         Ok(Self { documents, blobs })

@@ -1,7 +1,7 @@
 //! Where images go.
 //!
 //! An [`Image`] is complete but placeless: a config and layers that are known by their diff ids. Each destination is a
-//! file of its own; [`layout`] is what those that are files have in common.
+//! file of its own; [`layout`] is what images in files have in common, and [`tree`] writes files without layers.
 
 pub mod archive;
 pub mod cache;
@@ -9,11 +9,14 @@ pub mod directory;
 mod documents;
 mod early;
 pub mod layout;
+mod output;
 mod pack;
 mod pending;
 pub mod registry;
 pub mod store;
+pub mod tree;
 
+pub use output::{ImageFile, Output, Place};
 pub use pack::Packer;
 pub use pending::Pending;
 
@@ -64,6 +67,9 @@ pub enum ExportError {
     /// A file outside the store could not be written.
     #[error(transparent)]
     Write(#[from] IoError),
+    /// Nobody waits for it any more.
+    #[error("it was given up")]
+    GivenUp,
     /// What was asked for cannot be said in docker's media types.
     #[error("layer {0} is compressed with zstd, which docker's media types have no name for")]
     NeedsOci(Digest),

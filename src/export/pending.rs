@@ -21,6 +21,14 @@ impl Pending {
         Ok((pending, file))
     }
 
+    /// As [`Pending::file`]; but a pipe or a device stays what it is, and is written to as one writes.
+    pub fn stream(target: &Path) -> Result<(Option<Self>, File), IoError> {
+        if target.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return Ok((None, File::options().write(true).open(target).at("open", target)?));
+        }
+        Self::file(target).map(|(pending, file)| (Some(pending), file))
+    }
+
     /// A directory that is to be at `target`, where there is nothing yet or an empty directory.
     pub fn directory(target: &Path) -> Result<Self, IoError> {
         let pending = Self::beside(target);

@@ -22,6 +22,7 @@ mod seal;
 mod stack;
 pub(crate) mod tar_reader;
 pub(crate) mod tar_writer;
+mod tree;
 mod unchanged;
 mod unpack;
 mod writing;
@@ -34,8 +35,10 @@ pub use receive::{check_layer, receive, receive_blob, unpack_blob};
 pub use recompress::recompress;
 pub use seal::{Follow, Sealed, seal, seal_followed};
 pub use stack::{LayerRef, Stack};
+pub use tree::{Shown, walk};
 pub use unpack::unpack;
 pub use writing::{assemble, root_of};
+pub use xattrs::Attributes;
 
 /// What a compressed stream holds, or the stream itself, as its first bytes say.
 pub fn decompressed<R: std::io::Read>(from: R) -> std::io::Result<impl std::io::Read> {

@@ -5,9 +5,12 @@ use std::os::fd::AsFd;
 
 use crate::sys::{attributes, ownership};
 
+/// Names and values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Those of an open file or directory, sorted: capabilities, users' own, and access lists. What belongs to the overlay and to
 /// the host's security modules stays behind.
-pub(super) fn read_xattrs(fd: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn read_xattrs(fd: impl AsFd) -> io::Result<Attributes> {
     let mut list = Vec::with_capacity(64 << 10);
     match rustix::fs::flistxattr(&fd, rustix::buffer::spare_capacity(&mut list)) {
         Ok(_) => {}

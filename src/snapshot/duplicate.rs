@@ -60,8 +60,8 @@ fn copy_file(from: &OwnedFd, name: &OsStr, to: &OwnedFd, stat: &Stat, shown: &Pa
     futimens(&target, &times(stat)).at("set times of", shown)
 }
 
-/// Shares the blocks where the file system can; otherwise copies what is there, and leaves holes holes.
-fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
+/// Copies a file's content: shares the blocks where the file system can; otherwise copies what is there, and leaves holes holes.
+pub fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
     let size = from.metadata()?.len();
     if size == 0 || ioctl_ficlone(to.as_fd(), from.as_fd()).is_ok() {
         return Ok(());

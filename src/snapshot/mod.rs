@@ -22,6 +22,7 @@ mod writable;
 use std::path::{Path, PathBuf};
 
 pub use below::{Below, Level, Lower, is_opaque, is_whiteout_at};
+pub use duplicate::copy_content;
 pub use flatten::flatten;
 pub use merged::Merged;
 pub use opened::Opened;

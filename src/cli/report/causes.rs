@@ -136,11 +136,13 @@ impl From<ExportError> for Report {
                 }))
             }
             ExportError::NeedsOci(_) => Self::usage(&error).hint(Some(
-                "leave out oci-mediatypes=false, or add compression=gzip,force-compression=true".to_owned(),
+                "oci-mediatypes=true takes OCI's; compression=gzip,force-compression=true packs the layer anew"
+                    .to_owned(),
             )),
             ExportError::Index { .. } => Self::new(Code::Input, &error).hint(Some(
                 "choose another directory; reset=true replaces all that is in this one".to_owned(),
             )),
+            ExportError::GivenUp => Self::interrupted(),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),
             ExportError::Changed(_) | ExportError::Damaged { .. } => Self::new(Code::Store, &error),
         }
