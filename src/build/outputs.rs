@@ -67,12 +67,9 @@ impl Outputs<'_> {
     async fn directory(&self, path: &Path) -> Result<(), ExportError> {
         let tree = self.tree().await?;
         let target = tree::directory::Target::prepare(path)?;
-        // Dropped first, so that the writer stops before what it has written is removed.
         let _waiting = tree.given_up.when_dropped();
-        let (staging, to) = (target.staging().to_owned(), path.to_owned());
-        let left_out = blocking(move || tree::directory::write(&tree, &staging, &to)).await?;
+        let left_out = blocking(move || target.write(&tree)).await?;
         self.tell(left_out, path);
-        target.finish();
         Ok(())
     }
 

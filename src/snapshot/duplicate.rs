@@ -53,7 +53,7 @@ fn copy_file(from: &OwnedFd, name: &OsStr, to: &OwnedFd, stat: &Stat, shown: &Pa
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = openat(to, name, flags, Mode::from_raw_mode(0o600)).at("create", shown)?;
     let (mut source, mut target) = (File::from(source), File::from(target));
-    copy_content(&mut source, &mut target).at("copy", shown)?;
+    copy_content(&mut source, &mut target, || Ok(())).at("copy", shown)?;
     ownership::chown(&target, stat.st_uid, stat.st_gid).at("change owner of", shown)?;
     attributes::copy(&source, &target);
     ownership::chmod(&target, stat.st_mode).at("change mode of", shown)?;
@@ -61,7 +61,10 @@ fn copy_file(from: &OwnedFd, name: &OsStr, to: &OwnedFd, stat: &Stat, shown: &Pa
 }
 
 /// Copies a file's content: shares the blocks where the file system can; otherwise copies what is there, and leaves holes holes.
-pub fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
+/// `go_on` is asked now and then; its error ends the copy.
+pub fn copy_content(from: &mut File, to: &mut File, go_on: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    /// A moment's work.
+    const AT_ONCE: u64 = 64 << 20;
     let size = from.metadata()?.len();
     if size == 0 || ioctl_ficlone(to.as_fd(), from.as_fd()).is_ok() {
         return Ok(());
@@ -77,11 +80,13 @@ pub fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         };
         let hole = rustix::fs::seek(&*from, rustix::fs::SeekFrom::Hole(data)).unwrap_or(size);
+        let end = hole.min(data + AT_ONCE);
         from.seek(SeekFrom::Start(data))?;
         to.seek(SeekFrom::Start(data))?;
         // In the kernel, where it can.
-        io::copy(&mut from.take(hole - data), to)?;
-        at = hole;
+        io::copy(&mut from.take(end - data), to)?;
+        at = end;
+        go_on()?;
     }
     to.set_len(size)
 }

@@ -35,6 +35,7 @@ mod link;
 mod mount_keys;
 mod mounts;
 mod network;
+mod outputs;
 mod overlays;
 mod ownership;
 mod registry;

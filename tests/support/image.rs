@@ -195,7 +195,8 @@ fn remove(files: &mut BTreeMap<String, Entry>, path: &str) {
     files.retain(|file, _| file != path && !file.starts_with(&inside));
 }
 
-fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
+/// The entries of a tar, in its order.
+pub(crate) fn entries(layer: &[u8]) -> Vec<(String, Entry)> {
     let mut archive = tar::Archive::new(layer);
     let entries = archive.entries().unwrap().map(|entry| {
         let mut entry = entry.unwrap();

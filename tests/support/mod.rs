@@ -30,7 +30,7 @@ pub(crate) use disk::Disk;
 pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use handmade::{Layer, push_by_hand};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
-pub(crate) use image::{Entry, Image, Kind};
+pub(crate) use image::{Entry, Image, Kind, entries};
 pub(crate) use output::{Finished, Output};
 pub(crate) use processes::{is_gone, mark, processes, started};
 pub(crate) use registry::{Demands, PASSWORD, Registry, USER};

@@ -23,6 +23,9 @@ use crate::sys::{At, IoError, remove_tree};
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What the directory is called, with more, in which everything is written first.
+const STAGING: &str = "rbuild-output";
+
 /// A directory that files are to be written into, made if it was not there. When it is dropped, it is as it was before.
 #[derive(Debug)]
 pub struct Target {
@@ -30,47 +33,42 @@ pub struct Target {
     pending: Pending,
     made: MadeDirectories,
     path: PathBuf,
+    /// Locked as long as somebody writes.
+    _alive: fs::File,
 }
 
 impl Target {
     pub fn prepare(path: &Path) -> Result<Self, IoError> {
         let made = MadeDirectories::make(path)?;
-        // Its name says what it is, should the process be killed.
-        Ok(Self { pending: Pending::directory(&path.join("rbuild-output"))?, made, path: path.to_owned() })
+        sweep(path);
+        let pending = Pending::directory(&path.join(STAGING))?;
+        let alive = fs::File::open(pending.path()).at("open", pending.path())?;
+        alive.lock().at("lock", pending.path())?;
+        Ok(Self { pending, made, path: path.to_owned(), _alive: alive })
     }
 
-    /// Where everything is written first.
-    pub fn staging(&self) -> &Path {
-        self.pending.path()
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Keeps what was written.
-    pub fn finish(self) {
+    /// Writes all files, and then moves them to their places. What fails before it moves them leaves the directory as it was.
+    pub fn write(self, tree: &Tree) -> Result<LeftOut, ExportError> {
+        let mut writing = Writing::into(self.pending.path(), &self.path)?;
+        tree.each(|shown| writing.entry(tree, shown))?;
+        tree.check_waiting()?;
+        writing.merge(&writing.staging, &open_directory(&self.path)?, Path::new(""))?;
+        writing.finish_directories()?;
         self.made.stay();
+        Ok(writing.left_out)
     }
 }
 
-/// Writes the files into an empty directory inside the one where they are to be, and then moves them there.
-pub fn write(tree: &Tree, staging: &Path, to: &Path) -> Result<LeftOut, ExportError> {
-    let written = write_and_move(tree, staging, to);
-    if written.is_err() {
-        // Who gave the work up has removed it already, but for what was just being made.
-        let _ = remove_tree(staging);
+/// Removes what killed processes have left in a directory. What it does not manage does no harm.
+fn sweep(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let is_staging = name.starts_with(&format!(".{STAGING}.")) && name.ends_with(".tmp");
+        if is_staging && fs::File::open(entry.path()).is_ok_and(|left| left.try_lock().is_ok()) {
+            let _ = remove_tree(&entry.path());
+        }
     }
-    written
-}
-
-fn write_and_move(tree: &Tree, staging: &Path, to: &Path) -> Result<LeftOut, ExportError> {
-    let mut writing = Writing::into(staging, to)?;
-    tree.each(|shown| writing.entry(tree, shown))?;
-    tree.check_waiting()?;
-    writing.merge(&writing.staging, &open_directory(to)?, Path::new(""))?;
-    writing.finish_directories()?;
-    Ok(writing.left_out)
 }
 
 /// A directory and those above it that were not there before; gone again with the value, unless they are to stay.
@@ -147,7 +145,7 @@ impl<'a> Writing<'a> {
                 mkdirat(&self.staging, path, Mode::RWXU).at("create directory", self.to.join(path))?;
                 return Ok(());
             }
-            FileType::RegularFile => return self.file(shown, &times),
+            FileType::RegularFile => return self.file(tree, shown, &times),
             FileType::Symlink => {
                 let target = shown.link_target()?;
                 symlinkat(target, &self.staging, path).at("create link", self.to.join(path))?;
@@ -175,12 +173,13 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn file(&self, shown: &Shown<'_>, times: &Timestamps) -> Result<(), ExportError> {
+    fn file(&self, tree: &Tree, shown: &Shown<'_>, times: &Timestamps) -> Result<(), ExportError> {
         let target = self.to.join(shown.path);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.staging, shown.path, flags, Mode::RUSR | Mode::WUSR).at("create", &target)?;
         let mut file = fs::File::from(file);
-        copy_content(&mut shown.open()?, &mut file).at("write", &target)?;
+        let waiting = || tree.check_waiting().map_err(|_| std::io::ErrorKind::Interrupted.into());
+        copy_content(&mut shown.open()?, &mut file, waiting).at("write", &target)?;
         set_attributes(&file, &shown.attributes()?).at("set attributes of", &target)?;
         fchmod(&file, Mode::from_raw_mode(shown.mode())).at("change mode of", &target)?;
         Ok(futimens(&file, times).at("set times of", &target)?)
