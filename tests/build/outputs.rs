@@ -119,11 +119,12 @@ fn what_a_container_sees_is_what_a_tar_has() {
     let out = place(&env, "out.tar");
     env.rbuild(&["-q", "-t", "app", "-o", &format!("type=tar,dest={out}"), "."]).run().success();
     let found = files_of(&fs::read(&out).unwrap());
-    let script = "find /s /bin ! -type c -exec stat -c '%a %u:%g %n' {} + | sort";
+    let script = "find /s /bin ! -name node ! -name far -exec stat -c '%a %u:%g %n' {} + | sort";
     let seen = env.rbuild(&["run", "--rm", "app", "sh", "-c", script]).run().success();
-    let in_tar = found.iter().filter(|(name, entry)| {
+    // A device, and an owner beyond a range of ids, are not always shown to a step as what they are.
+    let in_tar = found.iter().filter(|(name, _)| {
         (["s", "bin"].contains(&&***name) || name.starts_with("s/") || name.starts_with("bin/"))
-            && entry.device.is_none()
+            && !["s/node", "s/far"].contains(&&***name)
     });
     let mut in_tar: Vec<_> =
         in_tar.map(|(name, entry)| format!("{:o} {}:{} /{name}", entry.mode, entry.uid, entry.gid)).collect();
