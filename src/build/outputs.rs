@@ -47,6 +47,10 @@ impl Outputs<'_> {
         let layout = Layout::of(&named, to.description, layers).await?;
         let (store, shown) = (Arc::clone(&self.executor.store), to.to.shown());
         if let Place::Directory(path) = &to.to {
+            if path.join("index.json").exists() {
+                let path = path.clone();
+                return blocking(move || export::directory::add(&store, &layout, &path)).await;
+            }
             let pending = Pending::directory(path)?;
             let place = pending.path().to_owned();
             blocking(move || export::directory::write(&store, &layout, &place)).await?;

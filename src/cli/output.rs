@@ -209,7 +209,10 @@ impl Output {
     fn destination(&self) -> Option<(Destination, Kind)> {
         match self {
             Self::Image(_) => None,
-            Self::File(FileOutput { to, is_directory: true, .. }) => Some((to.clone(), Kind::NewDirectory)),
+            Self::File(FileOutput { to, is_directory: true, description, .. }) => {
+                let kind = if description.for_docker { Kind::NewDirectory } else { Kind::Layout };
+                Some((to.clone(), kind))
+            }
             Self::File(FileOutput { to, .. }) | Self::Tar(to) => Some((to.clone(), Kind::File)),
             Self::Directory(path) => Some((Destination::Path(path.clone()), Kind::Directory)),
         }
@@ -221,6 +224,8 @@ impl Output {
 enum Kind {
     File,
     Directory,
+    /// One that is all new, or has a layout already.
+    Layout,
     /// One that is all new.
     NewDirectory,
 }
@@ -263,11 +268,16 @@ fn check_path(path: &Path, kind: Kind) -> Result<(), Report> {
         Kind::NewDirectory if is_in_use(path) => {
             Err(Report::usage(format!("{shown} exists and is not an empty directory")))
         }
+        Kind::Layout if is_in_use(path) && !path.join("index.json").is_file() => {
+            Err(Report::usage(format!("{shown} exists and is neither an OCI layout nor an empty directory")))
+        }
         // type=local makes what is missing.
-        Kind::File | Kind::NewDirectory if parent(path).is_some_and(|parent| !parent.is_dir()) => {
+        Kind::File | Kind::Layout | Kind::NewDirectory
+            if parent(path).is_some_and(|parent| !parent.is_dir()) =>
+        {
             Err(Report::usage(format!("there is no directory for {shown}")))
         }
-        Kind::File | Kind::Directory | Kind::NewDirectory => Ok(()),
+        Kind::File | Kind::Directory | Kind::Layout | Kind::NewDirectory => Ok(()),
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Named {
     pub names: Vec<Reference>,
 }
 
+/// What `oci-layout` says.
+pub(super) const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
 /// How images are described in a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
@@ -35,6 +38,8 @@ pub struct Layout {
     /// `oci-layout`, `index.json` and, for docker, `manifest.json`.
     pub documents: Vec<(&'static str, Vec<u8>)>,
     pub blobs: BTreeMap<Digest, Blob>,
+    /// What `index.json` lists.
+    pub(super) entries: Vec<Descriptor>,
 }
 
 #[derive(Debug)]
@@ -75,15 +80,14 @@ impl Layout {
         let index = Index {
             schema_version: 2,
             media_type: Some(media_type::OCI_INDEX.to_owned()),
-            manifests: entries,
+            manifests: entries.clone(),
             annotations: BTreeMap::new(),
         };
-        let mut documents =
-            vec![("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()), ("index.json", json(&index))];
+        let mut documents = vec![("oci-layout", LAYOUT_VERSION.to_vec()), ("index.json", json(&index))];
         if how.for_docker {
             documents.push(("manifest.json", json(&docker)));
         }
-        Ok(Self { documents, blobs })
+        Ok(Self { documents, blobs, entries })
     }
 }
 

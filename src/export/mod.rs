@@ -9,6 +9,7 @@ pub mod directory;
 mod documents;
 mod early;
 pub mod layout;
+mod layout_files;
 mod output;
 mod pack;
 mod pending;

@@ -33,7 +33,7 @@ pub enum Place {
     Stream(Arc<File>),
     /// A file, or a pipe or device that is there.
     File(PathBuf),
-    /// A directory that is to be made.
+    /// A directory that is to be made, or for images one that has a layout already.
     Directory(PathBuf),
 }
 

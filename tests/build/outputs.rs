@@ -315,6 +315,42 @@ fn unpacked_file(env: &TestEnv, name: &str) -> std::path::PathBuf {
 }
 
 #[test]
+fn a_layout_takes_further_images() {
+    let env = TestEnv::new();
+    let build = |text: &str, names: &[&str]| {
+        env.dockerfile(&format!("FROM scratch\nLABEL which={text}\nCOPY Dockerfile /\n"));
+        let names = names.iter().flat_map(|name| ["-t", name]).collect::<Vec<_>>();
+        env.rbuild(&["-q", "-o", "type=oci,tar=false,dest=../layout", "."]).arguments(&names).run().success();
+        let (index, _) = manifest(&env.path("layout"));
+        let name = |entry: &rbuild::image::Descriptor| {
+            entry
+                .annotations
+                .get(annotation::FULL_NAME)
+                .map_or("", |name| name.rsplit('/').next().unwrap())
+                .to_owned()
+        };
+        let mut listed: Vec<_> = index.manifests.iter().map(name).collect();
+        listed.sort();
+        listed.join(" ")
+    };
+    assert_eq!(build("1", &["app:1"]), "app:1");
+    let first = Image::open(&env.path("layout")).sound();
+    assert_eq!(build("2", &["app:2", "more"]), "app:1 app:2 more:latest");
+    assert_eq!(build("3", &[]), " app:1 app:2 more:latest");
+    assert_eq!(build("3", &[]), " app:1 app:2 more:latest");
+    // The first one in the index is another one than before.
+    assert_eq!(build("4", &["app:1"]), " app:1 app:2 more:latest");
+    let second = Image::open(&env.path("layout")).sound();
+    assert_ne!(first.manifest_digest, second.manifest_digest);
+    env.rbuild(&["--root", &place(&env, "other"), "load", "-q", "-i", "../layout"]).run().success();
+    fs::write(env.path("layout/index.json"), "nothing").unwrap();
+    env.rbuild(&["-o", "type=oci,tar=false,dest=../layout", "."])
+        .run()
+        .code(3)
+        .says(&["is no index of an OCI layout"]);
+}
+
+#[test]
 fn skopeo_and_umoci_read_what_is_written() {
     require_tool!("skopeo");
     require_tool!("umoci");
@@ -506,7 +542,8 @@ fn outputs_that_cannot_be_are_refused_before_anything_is_built() {
     for (outputs, said) in [
         (&["type=oci,dest=../full"][..], "full is a directory"),
         (&["type=tar,dest=../full"], "full is a directory"),
-        (&["type=oci,tar=false,dest=../full"], "exists and is not an empty directory"),
+        (&["type=oci,tar=false,dest=../full"], "is neither an OCI layout nor an empty directory"),
+        (&["type=docker,tar=false,dest=../full"], "exists and is not an empty directory"),
         (&["type=oci,dest=../no/x.tar"], "there is no directory for ../no/x.tar"),
         (&["type=local,dest=all.tar"], "all.tar is no directory"),
         (&["type=oci,dest=x", "type=tar,dest=x"], "two outputs cannot go to x"),

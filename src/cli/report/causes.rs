@@ -140,7 +140,7 @@ impl From<ExportError> for Report {
                     .to_owned(),
             )),
             ExportError::Index { .. } => Self::new(Code::Input, &error).hint(Some(
-                "choose another directory; reset=true replaces all that is in this one".to_owned(),
+                "choose another directory; for a cache, reset=true replaces all that is in this one".to_owned(),
             )),
             ExportError::GivenUp => Self::interrupted(),
             ExportError::NotCompressed(_) => Self::new(Code::Bug, &error),

@@ -5,19 +5,20 @@
 //! the lock, too, that BuildKit takes for it.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{CacheForm, Documents, PackedCache};
+use crate::export::layout::LAYOUT_VERSION;
+use crate::export::layout_files::{change_index, is_there, lock, replace, write_whole};
 use crate::export::registry::Watch;
 use crate::export::{ExportError, Pending};
-use crate::image::{Descriptor, Digest, annotation, media_type};
+use crate::image::{Descriptor, Digest, annotation};
 use crate::layer::Layers;
 use crate::store::{LayoutDirectory, Store, StoreError};
 use crate::sys::{At, IoError, blocking};
@@ -84,8 +85,7 @@ impl Writing {
     fn write(&self) -> Result<Vec<Digest>, ExportError> {
         let blobs = self.to.path.join("blobs/sha256");
         fs::create_dir_all(&blobs).at("create directory", &blobs)?;
-        let alone = File::open(&self.to.path).at("open", &self.to.path)?;
-        alone.lock().at("lock", &self.to.path)?;
+        let _alone = lock(&self.to.path)?;
         let mut missing = Vec::new();
         for blob in &self.documents.blobs {
             if !self.layer(blob)? {
@@ -95,7 +95,7 @@ impl Writing {
         if missing.is_empty() {
             self.document(&self.documents.config, &self.config)?;
             self.document(&self.documents.manifest, &self.documents.manifest_bytes)?;
-            self.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            replace(&self.to.path.join("oci-layout"), LAYOUT_VERSION)?;
             self.index()?;
             if self.to.reset {
                 self.sweep(&blobs)?;
@@ -131,33 +131,14 @@ impl Writing {
         Ok(())
     }
 
-    /// Writes a file unless it says the same already.
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), IoError> {
-        let target = self.to.path.join(name);
-        if fs::read(&target).is_ok_and(|there| there == bytes) { Ok(()) } else { write_whole(&target, bytes) }
-    }
-
     /// Lets the tag lead to the manifest. What else the index says stays, unless all of that is to go.
     fn index(&self) -> Result<(), ExportError> {
-        let path = self.to.path.join("index.json");
-        let _lock = IndexLock::take(&self.to.path.join("index.json.lock"))?;
-        let refuse = |reason: String| ExportError::Index { path: path.clone(), reason };
-        let mut index: Map<String, Value> = match fs::read(&path) {
-            Ok(bytes) if !self.to.reset => {
-                serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("read", &path)?,
-            Ok(_) | Err(_) => Map::new(),
-        };
-        index.entry("schemaVersion").or_insert_with(|| json!(2));
-        index.entry("mediaType").or_insert_with(|| json!(media_type::OCI_INDEX));
-        let entries = index.entry("manifests").or_insert_with(|| json!([]));
-        let entries = entries.as_array_mut().ok_or_else(|| refuse("its manifests are no list".to_owned()))?;
-        entries.retain(|entry| entry["annotations"][annotation::REF_NAME] != *self.to.tag);
-        let mut entry = self.documents.manifest.clone();
-        entry.annotations.insert(annotation::REF_NAME.to_owned(), self.to.tag.clone());
-        entries.push(json!(entry));
-        Ok(self.replace("index.json", Value::Object(index).to_string().as_bytes())?)
+        change_index(&self.to.path, self.to.reset, |entries| {
+            entries.retain(|entry| entry["annotations"][annotation::REF_NAME] != *self.to.tag);
+            let mut entry = self.documents.manifest.clone();
+            entry.annotations.insert(annotation::REF_NAME.to_owned(), self.to.tag.clone());
+            entries.push(json!(entry));
+        })
     }
 
     /// Removes the blobs that are not this cache's, and what killed processes have left.
@@ -179,44 +160,5 @@ impl Writing {
 
     fn place(&self, blob: &Descriptor) -> PathBuf {
         self.to.path.join(LayoutDirectory::place(&blob.digest))
-    }
-}
-
-/// Nothing half-written has a blob's name, so the size tells enough.
-fn is_there(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
-}
-
-fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let (pending, mut file) = Pending::file(target)?;
-    file.write_all(bytes).at("write", target)?;
-    pending.finish()
-}
-
-/// The lock that BuildKit takes, too, while it changes an index: a file beside it, which goes with its holder.
-struct IndexLock {
-    path: PathBuf,
-    /// Locked as long as it is open.
-    _file: File,
-}
-
-impl IndexLock {
-    fn take(path: &Path) -> Result<Self, IoError> {
-        loop {
-            let file =
-                OpenOptions::new().create(true).write(true).truncate(false).open(path).at("open", path)?;
-            file.lock().at("lock", path)?;
-            // The last holder may have removed it meanwhile.
-            if file.metadata().at("stat", path)?.nlink() > 0 {
-                return Ok(Self { path: path.to_owned(), _file: file });
-            }
-        }
-    }
-}
-
-impl Drop for IndexLock {
-    fn drop(&mut self) {
-        // Removed while held: whoever waits notices that its file has no name and starts again.
-        let _ = fs::remove_file(&self.path);
     }
 }
