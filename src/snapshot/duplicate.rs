@@ -64,7 +64,7 @@ fn copy_file(from: &OwnedFd, name: &OsStr, to: &OwnedFd, stat: &Stat, shown: &Pa
 /// `go_on` is asked now and then; its error ends the copy.
 pub fn copy_content(from: &mut File, to: &mut File, go_on: impl Fn() -> io::Result<()>) -> io::Result<()> {
     /// A moment's work.
-    const AT_ONCE: u64 = 64 << 20;
+    const AT_ONCE: u64 = 4 << 20;
     let size = from.metadata()?.len();
     if size == 0 || ioctl_ficlone(to.as_fd(), from.as_fd()).is_ok() {
         return Ok(());

@@ -3,13 +3,16 @@
 //! Everything is first written into a directory inside that one. What is there already changes only when all of it is
 //! written, and then by renames: what fails or is killed before leaves things as they were.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, chmodat, fchmod, fchown, fsetxattr,
-    futimens, linkat, mkdirat, mknodat, openat, renameat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, chmodat, fchmod, fchown,
+    fsetxattr, futimens, linkat, mkdirat, mknodat, openat, renameat, renameat_with, statat, symlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -178,42 +181,37 @@ impl<'a> Writing<'a> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.staging, shown.path, flags, Mode::RUSR | Mode::WUSR).at("create", &target)?;
         let mut file = fs::File::from(file);
-        let waiting = || tree.check_waiting().map_err(|_| std::io::ErrorKind::Interrupted.into());
+        let waiting = || tree.check_waiting().map_err(|_| io::ErrorKind::Interrupted.into());
         copy_content(&mut shown.open()?, &mut file, waiting).at("write", &target)?;
         set_attributes(&file, &shown.attributes()?).at("set attributes of", &target)?;
         fchmod(&file, Mode::from_raw_mode(shown.mode())).at("change mode of", &target)?;
         Ok(futimens(&file, times).at("set times of", &target)?)
     }
 
-    /// Moves what is in a staged directory to its place. Directories merge; anything else takes the place of what was there.
+    /// Moves what is in a staged directory to its place. Directories merge; anything else takes the place of what was there,
+    /// which is removed with the staging.
     fn merge(&self, from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<(), ExportError> {
         for entry in read_entries(from).at("read directory", self.to.join(path))? {
             let path = path.join(&entry.name);
             let target = self.to.join(&path);
-            let is_directory = entry.kind == FileType::Directory;
             let there = match statat(to, &entry.name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+                Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
                 Err(Errno::NOENT) => None,
                 Err(error) => return Err(error).at("stat", target)?,
             };
-            match (is_directory, there) {
-                (true, Some(true)) => {
+            if there == Some(FileType::Directory) {
+                // Its own mode may forbid what is to be done now; who is not its owner is told so at the end.
+                let _ = chmodat(to, &entry.name, Mode::RWXU, AtFlags::empty());
+            }
+            match (entry.kind, there) {
+                (_, None) => renameat(from, &entry.name, to, &entry.name).at("rename to", &target)?,
+                (FileType::Directory, Some(FileType::Directory)) => {
                     let inner = openat(from, &entry.name, DIRECTORY, Mode::empty()).at("open", &target)?;
-                    // Its own mode may forbid what is to be done now; who is not its owner is told so at the end.
-                    let _ = chmodat(to, &entry.name, Mode::RWXU, AtFlags::empty());
                     let below = openat(to, &entry.name, DIRECTORY, Mode::empty()).at("open", &target)?;
                     self.merge(&inner, &below, &path)?;
-                    unlinkat(from, &entry.name, AtFlags::REMOVEDIR).at("remove", &target)?;
-                    continue;
                 }
-                // Named through the descriptor: nothing on the way can be a link.
-                (true, Some(false)) | (false, Some(true)) => {
-                    let directory = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string());
-                    remove_tree(&directory.join(&entry.name))?;
-                }
-                (false, Some(false)) | (_, None) => {}
+                (_, Some(_)) => replace(from, to, &entry.name).at("replace", &target)?,
             }
-            renameat(from, &entry.name, to, &entry.name).at("rename to", &target)?;
         }
         Ok(())
     }
@@ -229,6 +227,19 @@ impl<'a> Writing<'a> {
         }
         Ok(())
     }
+}
+
+/// Lets an entry take the place of another one. They change places where they can: a file system such as ext4 writes out at once
+/// what is renamed over another file.
+fn replace(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match renameat_with(from, name, to, name, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        answer => return Ok(answer?),
+    }
+    // Named through the descriptor: nothing on the way can be a link.
+    let directory = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string());
+    remove_tree(&directory.join(name)).map_err(|error| error.source)?;
+    Ok(renameat(from, name, to, name)?)
 }
 
 /// Gives something to the caller, who stands for root in a namespace.
