@@ -182,6 +182,7 @@ fn look_ups(
         imported: Arc::new(imported),
         lost: Arc::default(),
         listed: Mutex::default(),
+        states: Mutex::default(),
         events: events.clone(),
         first_step: steps::FIRST_VERTEX,
     }

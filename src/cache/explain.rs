@@ -186,9 +186,9 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = &self.what;
+        let what = harmless(&self.what);
         match (&self.before, &self.after) {
-            (None, None) => out.write_str(what),
+            (None, None) => out.write_str(&what),
             (None, Some(after)) => write!(out, "{what} added: {}", short(after)),
             (Some(before), None) => write!(out, "{what} removed, was {}", short(before)),
             (Some(before), Some(after)) => write!(out, "{what} changed {} ▸ {}", short(before), short(after)),
@@ -196,10 +196,19 @@ impl fmt::Display for Difference {
     }
 }
 
+/// Names of files may contain anything, also what would make a terminal do things.
+fn harmless(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 /// One line, not too long.
 fn short(text: &str) -> String {
     const LONGEST: usize = 120;
-    let line = text.replace('\n', "⏎");
+    let line = harmless(&text.replace('\n', "⏎"));
     if line.is_empty() {
         return "(empty)".to_owned();
     }

@@ -126,14 +126,17 @@ impl Imported {
         (layer.parent == Some(*lower)).then(|| layer.cached.clone()).flatten()
     }
 
-    /// Whether a layer is the uppermost of a result.
-    pub fn layers_end_with(&self, result: &CachedResult, top: DiffId) -> bool {
-        let place = match &result.chain {
-            Chain::Above(place) => Some(place),
-            Chain::Listed(places) => places.last(),
+    /// Whether a result consists of these layers, given from the uppermost down.
+    pub fn is_chain(&self, result: &CachedResult, layers: impl Iterator<Item = Option<DiffId>>) -> bool {
+        let own: Vec<usize> = match &result.chain {
+            Chain::Listed(places) => places.iter().rev().copied().collect(),
+            Chain::Above(top) => {
+                let next = |place: &usize| self.layers.get(*place).and_then(|layer| layer.parent);
+                std::iter::successors(Some(*top), next).collect()
+            }
         };
-        let layer = place.and_then(|place| self.layers.get(*place)?.cached.as_ref());
-        layer.is_some_and(|layer| layer.diff_id == top)
+        let own = own.iter().map(|place| self.layers.get(*place)?.cached.as_ref().map(|layer| layer.diff_id));
+        own.eq(layers)
     }
 
     /// How many results and records were left out because of what they say.

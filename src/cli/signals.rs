@@ -45,7 +45,9 @@ pub(super) fn until_interrupted<T>(work: impl Future<Output = T>, endings: &Endi
 /// Runs work that ends soon; no thread of it is left then.
 pub(super) fn on_this_thread<T>(work: impl Future<Output = T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().thread_stack_size(STACK).enable_all().build();
-    Some(runtime.ok()?.block_on(work))
+    let result = runtime.ok()?.block_on(work);
+    process::wait_for_threads();
+    Some(result)
 }
 
 /// How often a container is asked to end before it is not asked any more.

@@ -27,7 +27,7 @@ mod walk;
 
 pub use dir::{ContextError, IgnoreFrom, LocalContext};
 pub use file_system::FileSystem;
-pub use fingerprint::{Listed, fingerprint, fingerprint_and_list};
+pub use fingerprint::{Listed, fingerprint, fingerprint_and_list, state};
 pub use glob::{Glob, Malformed, has_wildcard};
 pub use ignore::{Ignore, IgnoreError, Inherited, Rule};
 pub use known::{KnownDigests, Origin};

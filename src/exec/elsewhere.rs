@@ -82,9 +82,13 @@ impl LookUps {
         let Some(digest) = op.digests().last().map(record_digest) else { return Elsewhere::default() };
         let of_cache = |(index, cache): (usize, &Imported)| {
             let satisfied = |slot: usize, link: &Link| {
-                let by_definition = link.selector == counts[slot].selector
-                    && inputs[slot].key.elsewhere.has(index, link.record);
-                by_definition
+                let input = &inputs[slot];
+                // What was made here may have other content than what has the same name there.
+                let is_theirs = input.output.is_none() || input.key.from == Some(index);
+                let may_go_by_name = counts[slot].content.is_none() || contents[slot].is_none() && is_theirs;
+                let by_name =
+                    link.selector == counts[slot].selector && input.key.elsewhere.has(index, link.record);
+                by_name && may_go_by_name
                     || content_of(cache, link).is_some_and(|content| contents[slot] == Some(content))
             };
             cache.matching(&digest, inputs.len(), satisfied)
@@ -112,12 +116,13 @@ impl LookUps {
         // What was read is not known, and so the step has no name here: it is found when that has been looked at.
         let Some(key) = keys.by_content else { return Ok(here) };
         let cache = self.cache();
+        let from = found.as_ref().map(|found| found.place.0);
         let (output, result) = found.map(|found| (found.output, found.record)).unzip();
         if result.is_some() || !here.known {
             cache.import(&key.0, &ImportRecord { result, contents: keys.contents.clone() })?;
             note_link(keys, &cache)?;
         }
-        Ok(Found { key: keys.known(), known: true, output })
+        Ok(Found { key: Key { from, ..keys.known() }, known: true, output })
     }
 
     /// The newest result of some records that can be had, on top of what the base is.
@@ -150,19 +155,20 @@ impl LookUps {
             let mut results = base.key.elsewhere.places().filter(|(index, _)| *index == place.0);
             let lower = results.find_map(|(_, place)| cache.record(place).results.first())?;
             let layer = cache.layer_above(result, lower)?;
-            let is_same = cache.layers_end_with(lower, files.layers.top().and_then(LayerRef::diff_id)?);
-            is_same.then_some((files, layer))
+            let diff_ids = files.layers.iter().map(LayerRef::diff_id);
+            cache.is_chain(lower, diff_ids).then_some((files, layer))
         });
-        let (layers, on, stack) = match one_more {
+        let on = below.and_then(|(_, files)| files.layers.id()).map(|id| id.to_string());
+        let whole = one_more.is_none();
+        let (layers, stack) = match one_more {
             Some((files, layer)) => {
-                let on = files.layers.top().map(ToString::to_string);
                 let stack = files.layers.with(LayerRef::Image(layer.diff_id));
-                (vec![layer], on, stack)
+                (vec![layer], stack)
             }
             None => {
                 let layers = cache.layers(result);
                 let stack = layers.iter().map(|layer| LayerRef::Image(layer.diff_id)).collect();
-                (layers, None, stack)
+                (layers, stack)
             }
         };
         let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
@@ -173,7 +179,11 @@ impl LookUps {
         layers.iter().try_for_each(|layer| known.claim(layer))?;
         let created = result.created;
         let output = Output::Files(Files { layers: stack, created });
-        Ok(Some(FoundElsewhere { output, record: ImportResult { layers: diff_ids, on, created }, place }))
+        Ok(Some(FoundElsewhere {
+            output,
+            record: ImportResult { layers: diff_ids, whole, on, created },
+            place,
+        }))
     }
 
     /// Contents as a record has them, where they are not known.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{Imported, ListedEntry, LocalCache, Remembered, Step};
-use crate::context::{Listed, Selector, Tree, fingerprint, fingerprint_and_list};
+use crate::context::{Listed, Selector, Tree, fingerprint, fingerprint_and_list, state};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -25,6 +25,8 @@ pub struct Key {
     pub contents: Vec<Option<Digest>>,
     /// The records of caches from elsewhere that are this step, as far as its result has not been made here.
     pub elsewhere: Elsewhere,
+    /// The cache from elsewhere that the result has come from just now.
+    pub from: Option<usize>,
 }
 
 pub(super) type KnownInput = Input<Key, Output>;
@@ -44,10 +46,10 @@ impl Keys {
     pub(super) fn new(op: &Op, inputs: &[KnownInput], counts: &[InputKey]) -> Option<Self> {
         let record = record_digest(op.digests().last()?);
         let contents = inputs.iter().map(|input| input.content.as_ref().map(content_digest)).collect();
-        let tops = inputs.iter().map(|input| input.output.as_ref().and_then(Output::top)).collect();
+        let tops = inputs.iter().map(|input| input.output.as_ref().and_then(Output::id)).collect();
         let mut keys = Self { by_definition: None, by_content: None, contents, tops };
-        keys.by_definition = key(record, inputs, counts, &keys.contents, false);
-        keys.by_content = key(record, inputs, counts, &keys.contents, true);
+        keys.by_definition = key(record, inputs, counts, &keys.contents, op.order(), false);
+        keys.by_content = key(record, inputs, counts, &keys.contents, op.order(), true);
         Some(keys)
     }
 
@@ -61,7 +63,8 @@ impl Keys {
     ) {
         self.contents = contents;
         let record = op.digests().last().map(record_digest);
-        self.by_content = record.and_then(|record| key(record, inputs, counts, &self.contents, true));
+        self.by_content =
+            record.and_then(|record| key(record, inputs, counts, &self.contents, op.order(), true));
     }
 }
 
@@ -71,6 +74,7 @@ fn key(
     inputs: &[KnownInput],
     counts: &[InputKey],
     contents: &[Option<Digest>],
+    order: Option<Digest>,
     prefer_content: bool,
 ) -> Option<StepKey> {
     let ingredients = inputs.iter().zip(counts).zip(contents).map(|((input, counts), content)| {
@@ -81,7 +85,7 @@ fn key(
         input.key.step.map(|key| Ingredient::Definition { key, selector: counts.selector })
     });
     let ingredients: Option<Vec<Ingredient>> = ingredients.collect();
-    Some(StepKey::new(record, &ingredients?))
+    Some(StepKey::with_order(record, &ingredients?, order))
 }
 
 /// Everything that look-ups need: nothing in here takes a namespace.
@@ -96,6 +100,8 @@ pub struct LookUps {
     pub lost: Arc<Lost>,
     /// What contents consist of that were looked at, by record digests.
     pub listed: Mutex<HashMap<Digest, Vec<ListedEntry>>>,
+    /// How the files outside the graph were when they were looked at, by who reads them.
+    pub states: Mutex<HashMap<(VertexId, Slot), Digest>>,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -146,6 +152,24 @@ impl LookUps {
         Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
     }
 
+    /// Whether files outside the graph are not what they were when they were looked at: somebody changes them meanwhile.
+    pub(super) fn has_changed_outside(
+        &self,
+        vertex: VertexId,
+        inputs: &[KnownInput],
+    ) -> Result<bool, ExecError> {
+        for (slot, input) in inputs.iter().enumerate() {
+            let then =
+                self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&(vertex, slot)).copied();
+            if let (Some(then), Some(Output::Context)) = (then, &input.output)
+                && state(&self.context, &self.selected(vertex, slot)?).ok() != Some(then)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The digest of what is read, noted with what it consists of.
     pub(super) fn list(
         &self,
@@ -173,7 +197,11 @@ impl LookUps {
                 let step = it.op.digests().last().map(|digest| StepKey::new(record_digest(digest), &[]));
                 let output = Some(Output::Files(Files { layers, created: None }));
                 let elsewhere = self.source_elsewhere(&it.op);
-                Ok(Found { key: Key { step, contents: Vec::new(), elsewhere }, known: true, output })
+                Ok(Found {
+                    key: Key { step, contents: Vec::new(), elsewhere, from: None },
+                    known: true,
+                    output,
+                })
             }
             Op::Context(_) => Ok(Found { key: Key::default(), known: true, output: Some(Output::Context) }),
             Op::Merge(_) => {
@@ -265,15 +293,15 @@ impl LookUps {
         let counts = it.op.input_keys(inputs.len());
         let keys = Keys::new(&it.op, inputs, &counts).ok_or(ExecError::Unexpected("a step has a key"))?;
         let key = keys.by_content.ok_or(ExecError::Unexpected("what was read is known"))?;
-        let top = it.op.base().and_then(|slot| inputs.get(slot)?.output.as_ref()?.files()?.layers.top());
-        let parent = match top {
+        let base = it.op.base().and_then(|slot| Some(&inputs.get(slot)?.output.as_ref()?.files()?.layers));
+        let parent = match base.and_then(Stack::top) {
             Some(LayerRef::Made(parent) | LayerRef::Linked(parent)) => Some(parent.clone()),
             Some(LayerRef::Image(_)) | None => None,
         };
         let step = Step {
             name: it.name.clone(),
             parent,
-            on: top.map(ToString::to_string),
+            on: base.and_then(Stack::id).map(|id| id.to_string()),
             contents: keys.contents.clone(),
             definition: it.op.definition(),
             inputs: inputs.iter().map(|input| input.key.step.map(|key| key.0)).collect(),
@@ -293,11 +321,21 @@ impl LookUps {
 
 impl Keys {
     pub(super) fn by_definition(&self) -> Key {
-        Key { step: self.by_definition, contents: self.contents.clone(), elsewhere: Elsewhere::default() }
+        Key {
+            step: self.by_definition,
+            contents: self.contents.clone(),
+            elsewhere: Elsewhere::default(),
+            from: None,
+        }
     }
 
     pub(super) fn known(&self) -> Key {
-        Key { step: self.by_content, contents: self.contents.clone(), elsewhere: Elsewhere::default() }
+        Key {
+            step: self.by_content,
+            contents: self.contents.clone(),
+            elsewhere: Elsewhere::default(),
+            from: None,
+        }
     }
 }
 
@@ -320,21 +358,21 @@ fn output_of(base: Option<&KnownInput>, remembered: Remembered) -> Option<Output
                 Some(base) => base.output.as_ref()?.files()?.layers.clone(),
                 None => Stack::default(),
             };
-            if below.top().map(ToString::to_string) != record.on {
+            if below.id().map(|id| id.to_string()) != record.on {
                 return None;
             }
             Files { layers: below.with(LayerRef::Made(record.snapshot)), created: Some(record.created) }
         }
         Remembered::Imported(record) => {
             let result = record.result?;
-            let below = match (&result.on, base) {
-                (None, _) => Stack::default(),
-                (Some(_), None) => return None,
-                (Some(_), Some(base)) => base.output.as_ref()?.files()?.layers.clone(),
-            };
-            if below.top().map(ToString::to_string) != result.on {
+            let below = base.and_then(|base| base.output.as_ref()?.files()).map(|files| files.layers.clone());
+            let is_at_hand = base.is_none_or(|base| base.output.is_some());
+            let on = below.as_ref().and_then(Stack::id).map(|id| id.to_string());
+            // What was found beside a base that was not at hand fits as long as that is so.
+            if is_at_hand && on != result.on {
                 return None;
             }
+            let below = if result.whole { Stack::default() } else { below? };
             let layers =
                 result.layers.into_iter().fold(below, |stack, layer| stack.with(LayerRef::Image(layer)));
             Files { layers, created: result.created }

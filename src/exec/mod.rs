@@ -28,7 +28,7 @@ mod subtree;
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub use archive::ArchiveError;
@@ -42,14 +42,14 @@ pub use known::{Key, LookUps};
 pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
-use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector};
+use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector, state};
 use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Layers, Stack};
 use crate::sandbox::Sandboxing;
-use crate::solve::{Finder, Found, Progress, Worker};
-use crate::store::{Lock, Workspace};
+use crate::solve::{Finder, Found, Progress, StepKey, Worker};
+use crate::store::{Lock, SnapshotId, Workspace};
 use crate::sys::blocking;
 use known::KnownInput;
 
@@ -78,8 +78,8 @@ impl Output {
     }
 
     /// What tells it from other results of the same step.
-    fn top(&self) -> Option<String> {
-        Some(self.files()?.layers.top()?.to_string())
+    fn id(&self) -> Option<String> {
+        Some(self.files()?.layers.id()?.to_string())
     }
 }
 
@@ -123,15 +123,32 @@ impl Executor {
             let store = &executor.store;
             let snapshot = store.adopt_snapshot(&upper)?;
             drop(workspace);
-            let (key, created) = executor
-                .remember(vertex, &inputs, snapshot.clone())
-                .inspect_err(|_| store.discard_snapshot(&snapshot))?;
+            let changed = executor.has_changed_outside(vertex, &inputs);
+            let remembered = match changed {
+                Ok(true) => Ok(executor.pass_over(vertex, &snapshot)),
+                Ok(false) => executor.remember(vertex, &inputs, snapshot.clone()),
+                Err(error) => Err(error),
+            };
+            let (key, created) = remembered.inspect_err(|_| store.discard_snapshot(&snapshot))?;
             let base = executor.graph.get(vertex).op.base();
             let below = base.and_then(|slot| files(&inputs, Some(slot))).map(|files| files.layers.clone());
             let layers = below.unwrap_or_default().with(LayerRef::Made(snapshot));
             Ok((key, Output::Files(Files { layers, created: Some(created) })))
         })
         .await
+    }
+}
+
+impl Executor {
+    /// A result that must not be taken for that of the step: files have changed while it was made, and nobody knows what it has
+    /// read of them. It has a name that nothing else has, and so has all that is built upon it.
+    fn pass_over(&self, vertex: VertexId, snapshot: &SnapshotId) -> (Key, Timestamp) {
+        let name = &self.graph.get(vertex).name;
+        self.events.warn(format!(
+            "files of the context have changed during {name}: its result is used just this once"
+        ));
+        let step = StepKey::new(Digest::of(snapshot.to_string().as_bytes()), &[]);
+        (Key { step: Some(step), ..Key::default() }, Timestamp::now())
     }
 }
 
@@ -166,7 +183,10 @@ impl Finder for Executor {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
-        self.list(&self.context, &self.selected(vertex, slot)?, self.context.memory())
+        let selectors = self.selected(vertex, slot)?;
+        let state = state(&self.context, &selectors)?;
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert((vertex, slot), state);
+        self.list(&self.context, &selectors, self.context.memory())
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {

@@ -1,6 +1,6 @@
 //! What a vertex has of each of its inputs: what identifies it beside the input's own key.
 
-use super::op::{CopyOp, CopySource, MountKind, Op, RunOp, SourcePath};
+use super::op::{CopyOp, CopySource, MountKind, Op, RunOp, Slot, SourcePath};
 use crate::image::Digest;
 
 /// How an input counts for the key of a vertex.
@@ -36,6 +36,47 @@ impl Op {
             | Self::Merge(_) => {}
         }
         keys
+    }
+}
+
+impl Op {
+    /// What the definition and the contents leave open where one input is read in several places: BuildKit's definitions have
+    /// but the last names of sources, and contents are sorted by path. None where nothing is open.
+    pub fn order(&self) -> Option<Digest> {
+        let places: Vec<(Slot, String)> = match self {
+            Self::Run(op) => {
+                let place = |mount: &super::op::Mount| match &mount.kind {
+                    MountKind::Bind(bind) => {
+                        Some((bind.input?, format!("{}\0{}", mount.target, bind.source)))
+                    }
+                    MountKind::Cache(cache) => {
+                        Some((cache.input?, format!("{}\0{}", mount.target, cache.source)))
+                    }
+                    MountKind::Tmpfs(_) | MountKind::Secret(_) | MountKind::Ssh(_) => None,
+                };
+                let root = op.root.map(|root| (root, "/".to_owned()));
+                root.into_iter().chain(op.mounts.iter().filter_map(place)).collect()
+            }
+            Self::Copy(op) => {
+                let place = |source: &CopySource| {
+                    let place = source.path.place();
+                    let include = place.include.unwrap_or_default();
+                    Some((source.input?, format!("{}\0{include}", place.path)))
+                };
+                op.sources.iter().filter_map(place).collect()
+            }
+            Self::Image(_)
+            | Self::Context(_)
+            | Self::MakeDirectory(_)
+            | Self::MakeFile(_)
+            | Self::Merge(_) => {
+                return None;
+            }
+        };
+        let mut seen = std::collections::HashSet::new();
+        let is_open = places.iter().any(|(slot, _)| !seen.insert(*slot));
+        let text = places.iter().map(|(slot, place)| format!("{slot}\0{place}\0\n")).collect::<String>();
+        is_open.then(|| Digest::of(text.as_bytes()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::DiffId;
+use crate::image::{DiffId, Digest};
 use crate::store::SnapshotId;
 
 /// One layer of a root file system.
@@ -49,11 +49,20 @@ pub struct Stack(Option<Arc<Level>>);
 struct Level {
     layer: LayerRef,
     below: Stack,
+    id: Digest,
 }
 
 impl Stack {
     pub fn with(&self, layer: LayerRef) -> Self {
-        Self(Some(Arc::new(Level { layer, below: self.clone() })))
+        let below = self.id().map(|id| id.to_string()).unwrap_or_default();
+        let id = Digest::of(format!("{below} {layer}").as_bytes());
+        Self(Some(Arc::new(Level { layer, below: self.clone(), id })))
+    }
+
+    /// What tells it from all other stacks: the uppermost layer alone does not, as what is put on others as it is, and what
+    /// changes nothing, is the same on all of them.
+    pub fn id(&self) -> Option<Digest> {
+        self.0.as_ref().map(|level| level.id)
     }
 
     pub fn top(&self) -> Option<&LayerRef> {
@@ -115,7 +124,6 @@ impl Drop for Stack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Digest;
 
     fn layer(number: u32) -> LayerRef {
         LayerRef::Image(DiffId(Digest::of(&number.to_le_bytes())))

@@ -34,8 +34,17 @@ pub enum Ingredient {
 impl StepKey {
     /// Every part has a fixed length, so no two lists of parts give the same bytes.
     pub fn new(record: Digest, ingredients: &[Ingredient]) -> Self {
+        Self::with_order(record, ingredients, None)
+    }
+
+    /// With what record digests and contents leave open: which of several sources of one input goes where.
+    pub fn with_order(record: Digest, ingredients: &[Ingredient], order: Option<Digest>) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(b"rbuild step 2\0");
+        if let Some(order) = order {
+            hasher.update(b"\x03");
+            hasher.update(order.as_bytes());
+        }
         hasher.update(record.as_bytes());
         for ingredient in ingredients {
             match ingredient {
@@ -81,6 +90,8 @@ mod tests {
             StepKey::new(a, &[input(b, Some(b))]),
             StepKey::new(a, &[input(a, None), Ingredient::Content(b)]),
             StepKey::new(a, &[Ingredient::Content(b), input(a, None)]),
+            StepKey::with_order(a, &[], Some(b)),
+            StepKey::with_order(a, &[Ingredient::Content(b)], Some(b)),
         ];
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());

@@ -31,7 +31,7 @@ pub struct StepRecord {
     /// The snapshot that the step built upon, if a step made that one, too.
     #[serde(default)]
     pub parent: Option<SnapshotId>,
-    /// What lay on top of what it built upon: the result fits nothing else.
+    /// The layers that it built upon: the result fits nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// What was read of each input, where content decides.
@@ -49,7 +49,7 @@ pub struct StepRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRecord {
     pub to: Digest,
-    /// What lay on top of each input when that was found out: it is true of nothing else.
+    /// What each input was when that was found out: it is true of nothing else.
     pub tops: Vec<Option<String>>,
 }
 
@@ -73,7 +73,9 @@ pub struct ImportRecord {
 pub struct ImportResult {
     /// Lowest first.
     pub layers: Vec<DiffId>,
-    /// What lies below them; none if these are all.
+    /// Whether these are all; otherwise they lie on what the step was built upon.
+    pub whole: bool,
+    /// What the step was built upon when that was found out: the result fits nothing else. None if that was not at hand.
     pub on: Option<String>,
     pub created: Option<Timestamp>,
 }

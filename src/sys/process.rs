@@ -34,6 +34,15 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Waits until threads that have done their work are gone: the kernel takes a moment after they have said so.
+pub fn wait_for_threads() {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let is_alone = || std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    while !is_alone() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
+
 /// As [`fork()`], with the new process in new namespaces, while this one stays where it is.
 pub fn fork_into(namespaces: Namespaces) -> io::Result<Fork> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {

@@ -49,6 +49,7 @@ mod sharing;
 mod skeleton;
 mod ssh;
 mod stages;
+mod stale;
 mod unchanged;
 mod users;
 mod warnings;
