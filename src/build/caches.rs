@@ -225,7 +225,7 @@ impl Listing<'_> {
             self.of.insert(vertex, places);
             return;
         }
-        let Some(digest) = digests.last() else { return };
+        let Some(digest) = digests.last().or(key.source.as_ref()) else { return };
         let counts = it.op.input_keys(it.inputs.len());
         let mut inputs = Vec::new();
         for (slot, input) in it.inputs.iter().enumerate() {
@@ -241,8 +241,9 @@ impl Listing<'_> {
         if inputs.iter().any(Vec::is_empty) {
             return;
         }
-        // A file that the Dockerfile itself contains is made sooner than it is fetched.
-        let (stack, created) = files.filter(|_| !matches!(it.op, Op::MakeFile(_))).unzip();
+        // A file that the Dockerfile itself contains is made sooner than it is fetched, and one from an address is asked for
+        // in any case.
+        let (stack, created) = files.filter(|_| !matches!(it.op, Op::MakeFile(_) | Op::Http(_))).unzip();
         let result = stack.as_ref().filter(|stack| stack.top().is_some()).map(|_| OutResult {
             created: created.flatten().unwrap_or_else(Timestamp::now),
             chain: Vec::new(),

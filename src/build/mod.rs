@@ -139,6 +139,7 @@ async fn build_and_warn(
         layers: layers(&tools.store, &tools.client, &tools.events),
         networks: StepNetworks::new(&plan.graph, networks),
         mounts: StepMounts::new(request.given.clone()),
+        client: tools.client.clone(),
         sandboxing,
         explaining,
     });
@@ -357,7 +358,9 @@ impl Making<'_> {
         let everything = request.cache_to.iter().any(|to| to.mode == CacheMode::Max);
         let solved = solve(&executor.graph, &targets, executor, request.jobs, |vertex, output| {
             let is_of_image = in_image.contains(&vertex);
-            if let (true, Some(files)) = (is_of_image || everything, output.files()) {
+            // What no cache gets need not be packed.
+            let is_of_cache = everything && !matches!(executor.graph.get(vertex).op, Op::Http(_));
+            if let (true, Some(files)) = (is_of_image || is_of_cache, output.files()) {
                 sealing.begin(&files.layers, is_of_image);
             }
         });

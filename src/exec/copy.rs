@@ -154,7 +154,11 @@ impl<'a> Copying<'a> {
 
     fn source(&mut self, source: &CopySource, tree: &Tree) -> Result<(), ExecError> {
         let selector = selector(&self.op.selection(source))?;
-        let unpacks = self.op.unpack && !matches!(source.path, SourcePath::File(_));
+        let unpacks = match source.path {
+            SourcePath::File(_) => false,
+            SourcePath::Archive(_) => true,
+            SourcePath::Pattern(_) | SourcePath::WithParents(_) => self.op.unpack,
+        };
         for found in selector.select(tree)? {
             if found.is_directory() {
                 self.directory(&found)?;

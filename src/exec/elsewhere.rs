@@ -62,8 +62,8 @@ pub(super) struct FoundElsewhere {
 
 impl LookUps {
     /// The records of a source.
-    pub(super) fn source_elsewhere(&self, op: &Op) -> Elsewhere {
-        let digests: Vec<Digest> = op.digests().iter().map(record_digest).collect();
+    pub(super) fn source_elsewhere(&self, digests: &[Digest]) -> Elsewhere {
+        let digests: Vec<Digest> = digests.iter().map(record_digest).collect();
         let of_cache = |cache: &Imported| {
             let places = digests.iter().flat_map(|digest| cache.with_digest(digest).iter().copied());
             places.filter(|place| cache.record(*place).inputs.is_empty()).collect()

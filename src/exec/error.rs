@@ -6,6 +6,7 @@ use super::archive::ArchiveError;
 use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
+use crate::registry::DownloadError;
 use crate::sandbox::{Closed, Failure, NetworkError, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
@@ -58,6 +59,10 @@ pub enum ExecError {
     Archive { path: String, error: ArchiveError },
     #[error("{0}")]
     Network(#[from] NetworkError),
+    #[error("{0}")]
+    Download(#[from] Box<DownloadError>),
+    #[error("secret {id} cannot be sent to a server: it is no text, or has an end of line")]
+    SecretNotHeader { id: String },
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]

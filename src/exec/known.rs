@@ -23,6 +23,8 @@ pub struct Key {
     pub step: Option<StepKey>,
     /// The record digests of what is read of each input, where content counts and is known.
     pub contents: Vec<Option<Digest>>,
+    /// What identifies a source of which that was not known before it was looked at.
+    pub source: Option<Digest>,
     /// The records of caches from elsewhere that are this step, as far as its result has not been made here.
     pub elsewhere: Elsewhere,
     /// The cache from elsewhere that the result has come from just now.
@@ -196,14 +198,11 @@ impl LookUps {
                 let layers = op.diff_ids.iter().copied().map(LayerRef::Image).collect();
                 let step = it.op.digests().last().map(|digest| StepKey::new(record_digest(digest), &[]));
                 let output = Some(Output::Files(Files { layers, created: None }));
-                let elsewhere = self.source_elsewhere(&it.op);
-                Ok(Found {
-                    key: Key { step, contents: Vec::new(), elsewhere, from: None },
-                    known: true,
-                    output,
-                })
+                let elsewhere = self.source_elsewhere(&it.op.digests());
+                Ok(Found { key: Key { step, elsewhere, ..Key::default() }, known: true, output })
             }
             Op::Context(_) => Ok(Found { key: Key::default(), known: true, output: Some(Output::Context) }),
+            Op::Http(op) => self.look_up_download(op),
             Op::Merge(_) => {
                 let counts = it.op.input_keys(inputs.len());
                 let keys =
@@ -321,21 +320,11 @@ impl LookUps {
 
 impl Keys {
     pub(super) fn by_definition(&self) -> Key {
-        Key {
-            step: self.by_definition,
-            contents: self.contents.clone(),
-            elsewhere: Elsewhere::default(),
-            from: None,
-        }
+        Key { step: self.by_definition, contents: self.contents.clone(), ..Key::default() }
     }
 
     pub(super) fn known(&self) -> Key {
-        Key {
-            step: self.by_content,
-            contents: self.contents.clone(),
-            elsewhere: Elsewhere::default(),
-            from: None,
-        }
+        Key { step: self.by_content, contents: self.contents.clone(), ..Key::default() }
     }
 }
 

@@ -16,6 +16,7 @@ mod elsewhere;
 mod error;
 mod explaining;
 mod given;
+mod http;
 mod keys;
 mod known;
 mod mode;
@@ -47,6 +48,7 @@ use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Layers, Stack};
+use crate::registry::Client;
 use crate::sandbox::Sandboxing;
 use crate::solve::{Finder, Found, Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Workspace};
@@ -97,6 +99,8 @@ pub struct Executor {
     pub sandboxing: Arc<Sandboxing>,
     pub networks: StepNetworks,
     pub mounts: StepMounts,
+    /// Who fetches files.
+    pub client: Client,
     /// Tells of what was not found.
     pub explaining: Option<Explaining>,
 }
@@ -172,7 +176,7 @@ fn selector(selection: &Selection) -> Result<Selector, SelectError> {
     let selector = match &selection.path {
         SourcePath::Pattern(path) => Selector::parse(path, Some(&exclude), Parents::Drop)?,
         SourcePath::WithParents(path) => Selector::parse(path, Some(&exclude), Parents::Keep)?,
-        SourcePath::File(path) => Selector::literal(path.as_ref()),
+        SourcePath::File(path) | SourcePath::Archive(path) => Selector::literal(path.as_ref()),
     };
     Ok(if selection.optional { selector.optional() } else { selector })
 }
@@ -247,11 +251,15 @@ impl Worker for Executor {
         inputs: &[KnownInput],
     ) -> Result<(Key, Output), ExecError> {
         self.networks.come_nearer(vertex);
-        self.explain(vertex, key, inputs)?;
+        // A server is asked in any case: there is nothing to explain.
+        if !matches!(self.graph.get(vertex).op, Op::Http(_)) {
+            self.explain(vertex, key, inputs)?;
+        }
         let (workspace, upper) = match &self.graph.get(vertex).op {
             Op::Image(_) | Op::Context(_) | Op::Merge(_) => {
                 return Err(ExecError::Unexpected("what is only found is not executed"));
             }
+            Op::Http(op) => return self.fetch(vertex, op).await,
             Op::Run(op) => self.run(vertex, op, inputs).await?,
             Op::Copy(op) => {
                 let (workspace, upper, sharing) =

@@ -18,7 +18,7 @@ use crate::sys::blocking;
 /// What all steps of a build have of mounts.
 #[derive(Debug, Default)]
 pub struct StepMounts {
-    given: Given,
+    pub(super) given: Given,
     pub(super) context_parts: ContextParts,
     /// Caches that this build has begun anew.
     pub(super) renewed: Mutex<BTreeSet<CacheKey>>,

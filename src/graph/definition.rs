@@ -19,6 +19,7 @@ impl Op {
         match self {
             Self::Image(op) => op.digests(),
             Self::Context(_) => Vec::new(),
+            Self::Http(op) => op.digests(),
             Self::Run(_) | Self::Copy(_) | Self::MakeDirectory(_) | Self::MakeFile(_) | Self::Merge(_) => {
                 vec![Digest::of(self.definition().as_bytes())]
             }
@@ -30,6 +31,7 @@ impl Op {
         match self {
             Self::Image(op) => op.definition(),
             Self::Context(op) => format!("context {}", op.name),
+            Self::Http(op) => op.definition(),
             Self::Run(op) => go_json(&ExecDefinition::from(&**op)),
             Self::Copy(op) => op.definition().text(),
             Self::MakeDirectory(op) => op.definition().text(),
@@ -44,13 +46,15 @@ impl Op {
             Self::Copy(op) => op.definition().lines(),
             Self::MakeDirectory(op) => op.definition().lines(),
             Self::MakeFile(op) => op.definition().lines(),
-            Self::Image(_) | Self::Context(_) | Self::Run(_) | Self::Merge(_) => vec![self.definition()],
+            Self::Image(_) | Self::Context(_) | Self::Http(_) | Self::Run(_) | Self::Merge(_) => {
+                vec![self.definition()]
+            }
         }
     }
 }
 
 /// Sources are told apart from operations by what stands before their names.
-fn source_digest(name: &str) -> Digest {
+pub(super) fn source_digest(name: &str) -> Digest {
     Digest::of(format!("buildkit.source.v0:{name}").as_bytes())
 }
 
@@ -452,7 +456,11 @@ impl<'a> CopyAction<'a> {
             Some(CopyMode::Octal(mode)) => (i64::from(*mode), ""),
             Some(CopyMode::Symbolic(text)) => (-1, text.as_str()),
         };
-        let document = matches!(source.path, SourcePath::File(_));
+        let (document, archive) = match source.path {
+            SourcePath::File(_) => (true, false),
+            SourcePath::Archive(_) => (true, true),
+            SourcePath::Pattern(_) | SourcePath::WithParents(_) => (false, op.unpack),
+        };
         let place = source.path.place();
         // What is read from no input at all is named in full.
         let src = if source.input.is_some() { place.base_name().to_owned() } else { place.path.clone() };
@@ -463,7 +471,7 @@ impl<'a> CopyAction<'a> {
             mode,
             follow_symlink: !document,
             dir_copy_contents: !document,
-            attempt_unpack_docker_compatibility: op.unpack && !document,
+            attempt_unpack_docker_compatibility: archive,
             create_dest_path: true,
             allow_wildcard: !document,
             allow_empty_wildcard: !document,
@@ -574,7 +582,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// JSON as Go writes it: what HTML and JavaScript give a meaning is escaped.
-fn go_json(value: &impl Serialize) -> String {
+pub(super) fn go_json(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).expect("definitions have only string keys");
     text.replace('<', "\\u003c")
         .replace('>', "\\u003e")

@@ -6,13 +6,14 @@
 //! Not here: how operations come about (`plan`), when they run (`solve`) and what they do (`exec`).
 
 mod definition;
+mod http;
 mod op;
 mod slot;
 
 pub use op::{
-    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp,
-    MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode, Sharing,
-    Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
+    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, HttpOp, ImageOp, MakeDirectoryOp,
+    MakeFileOp, MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode,
+    Sharing, Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
 };
 pub use slot::{InputKey, Selection};
 

@@ -9,6 +9,7 @@ use crate::image::{DiffId, Digest, Platform};
 pub enum Op {
     Image(ImageOp),
     Context(ContextOp),
+    Http(HttpOp),
     Run(Box<RunOp>),
     Copy(CopyOp),
     MakeDirectory(MakeDirectoryOp),
@@ -32,6 +33,17 @@ pub struct ImageOp {
 /// Files that lie outside the graph. No inputs, and known by its content alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ContextOp {
+    pub name: String,
+}
+
+/// A file from an address, alone on an empty root. No inputs, and known by its content alone unless a checksum is given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpOp {
+    /// As written.
+    pub url: String,
+    /// What the bytes have to be: `sha256:`, `sha384:` or `sha512:` and hexadecimal digits.
+    pub checksum: Option<String>,
+    /// What the file is called.
     pub name: String,
 }
 
@@ -205,6 +217,8 @@ pub enum SourcePath {
     WithParents(String),
     /// A single file by its name, such as the Dockerfile itself contains.
     File(String),
+    /// The same; if it is an archive, it is unpacked.
+    Archive(String),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -253,7 +267,7 @@ impl Op {
             Self::Run(op) => op.root,
             Self::Copy(op) => op.base,
             Self::MakeDirectory(op) => op.base,
-            Self::Image(_) | Self::Context(_) | Self::MakeFile(_) | Self::Merge(_) => None,
+            Self::Image(_) | Self::Context(_) | Self::Http(_) | Self::MakeFile(_) | Self::Merge(_) => None,
         }
     }
 
@@ -263,6 +277,7 @@ impl Op {
             Self::Run(_) | Self::Copy(_) => true,
             Self::Image(_)
             | Self::Context(_)
+            | Self::Http(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
             | Self::Merge(_) => false,

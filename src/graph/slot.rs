@@ -31,6 +31,7 @@ impl Op {
             Self::Copy(op) => op.input_keys(&mut keys),
             Self::Image(_)
             | Self::Context(_)
+            | Self::Http(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
             | Self::Merge(_) => {}
@@ -66,6 +67,7 @@ impl Op {
                 op.sources.iter().filter_map(place).collect()
             }
             Self::Image(_)
+            | Self::Http(_)
             | Self::Context(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
@@ -121,7 +123,9 @@ impl CopyOp {
     pub fn selection(&self, source: &CopySource) -> Selection {
         let path = source.path.clone();
         match path {
-            SourcePath::File(_) => Selection { path, excludes: Vec::new(), optional: false },
+            SourcePath::File(_) | SourcePath::Archive(_) => {
+                Selection { path, excludes: Vec::new(), optional: false }
+            }
             SourcePath::Pattern(_) | SourcePath::WithParents(_) => {
                 Selection { path, excludes: self.excludes.clone(), optional: self.if_exists }
             }
@@ -155,7 +159,9 @@ pub(super) struct Place {
 impl SourcePath {
     pub(super) fn place(&self) -> Place {
         match self {
-            Self::Pattern(text) | Self::File(text) => Place { path: clean(text), include: None },
+            Self::Pattern(text) | Self::File(text) | Self::Archive(text) => {
+                Place { path: clean(text), include: None }
+            }
             Self::WithParents(text) => {
                 let (path, pattern) = text.split_once("/./").unwrap_or(("/", text));
                 let pattern = clean(pattern)[1..].to_owned();

@@ -5,12 +5,14 @@ use super::origin::Origin;
 use super::path::destination;
 use super::refusal::{Outcome, Refusal, not_yet};
 use super::stage::{Planner, StageState};
+use super::url::name_in_url;
 use crate::dockerfile::{
     Add, Copy, CopySource as Source, Diagnostic, Heredoc, Instruction, Remote, Spanned, Word,
     refuse_remote_path,
 };
 use crate::graph::{
-    ContextOp, CopyMode, CopyOp, CopySource, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex, VertexId,
+    ContextOp, CopyMode, CopyOp, CopySource, HttpOp, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex,
+    VertexId,
 };
 
 /// What COPY and ADD have in common.
@@ -26,6 +28,8 @@ struct Parts<'a> {
     excludes: &'a [Word],
     /// Whether archives are unpacked.
     unpack: bool,
+    /// Whether archives from elsewhere are, too.
+    unpack_remote: bool,
 }
 
 /// The same with all values known.
@@ -35,6 +39,8 @@ struct Expanded<'a> {
     destination: String,
     owner: Option<String>,
     mode: Option<(Mode, String)>,
+    /// What a file from elsewhere has to be.
+    checksum: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +75,7 @@ impl Planner<'_> {
             if_exists: copy.if_exists,
             excludes: &copy.excludes,
             unpack: false,
+            unpack_remote: false,
         };
         let expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
@@ -98,8 +105,9 @@ impl Planner<'_> {
             if_exists: false,
             excludes: &add.excludes,
             unpack: add.unpack.unwrap_or(true),
+            unpack_remote: add.unpack == Some(true),
         };
-        let expanded = self.expand_parts(state, &parts)?;
+        let mut expanded = self.expand_parts(state, &parts)?;
         for (word, text) in &expanded.paths {
             self.ignored("ADD", text, word);
         }
@@ -107,17 +115,14 @@ impl Planner<'_> {
             let text = self.expand(state, word)?;
             let source = expanded.paths.first().map_or("", |(_, text)| text.as_str());
             check_checksum(&text, source, word)?;
+            expanded.checksum = Some(text).filter(|text| !text.is_empty());
         }
-        for (given, flag) in
-            [(add.checksum.is_some(), "ADD --checksum"), (add.keep_git_dir.is_some(), "ADD --keep-git-dir")]
-        {
-            if given {
-                return not_yet(flag, instruction.span);
-            }
+        if add.keep_git_dir.is_some() {
+            return not_yet("ADD --keep-git-dir", instruction.span);
         }
         for (word, text) in &expanded.paths {
-            if Remote::of(text).is_some() {
-                return not_yet("ADD of a URL or git repository", word.span);
+            if Remote::of(text) == Some(Remote::Git) {
+                return not_yet("ADD of a git repository", word.span);
             }
         }
         self.copy_files(state, instruction, &parts, expanded, From::Context)
@@ -141,6 +146,7 @@ impl Planner<'_> {
             destination: self.expand(state, parts.destination)?,
             owner: owner.filter(|owner| !owner.is_empty()),
             mode: mode.ok_or(Refusal::Unknown)?,
+            checksum: None,
         })
     }
 
@@ -183,15 +189,22 @@ impl Planner<'_> {
         let mut inputs = Inputs::new(if linked { Vec::new() } else { state.inputs() });
         let base = (!inputs.0.is_empty()).then_some(0);
         let mut sources = Vec::new();
-        if !expanded.paths.is_empty() {
+        for (_, text) in expanded.paths {
+            if Remote::of(&text) == Some(Remote::Url) {
+                let name = name_in_url(&text);
+                let path = if parts.unpack_remote { SourcePath::Archive } else { SourcePath::File };
+                let op = HttpOp { url: text, checksum: expanded.checksum.clone(), name: name.clone() };
+                let vertex = self.fetched_file(state, op, instruction);
+                sources.push(CopySource { input: Some(inputs.slot(vertex)), path: path(name) });
+                continue;
+            }
             let origin = match from {
                 From::Context => Some(self.context()),
                 From::Origin(origin) => origin.vertex(),
             };
             let input = origin.map(|vertex| inputs.slot(vertex));
             let path = if parts.parents { SourcePath::WithParents } else { SourcePath::Pattern };
-            let source = |(_, text)| CopySource { input, path: path(text) };
-            sources.extend(expanded.paths.into_iter().map(source));
+            sources.push(CopySource { input, path: path(text) });
         }
         for (heredoc, content) in &expanded.heredocs {
             let vertex = self.heredoc_file(state, heredoc, content, 0o644, instruction);
@@ -229,6 +242,18 @@ impl Planner<'_> {
         let op = Op::Context(ContextOp { name: "context".to_owned() });
         let name = "[internal] load build context".to_owned();
         self.graph.add(Vertex { op, inputs: Vec::new(), name, origin: None, forced: false })
+    }
+
+    /// A file from an address.
+    fn fetched_file(
+        &mut self,
+        state: &StageState,
+        op: HttpOp,
+        instruction: &Spanned<Instruction>,
+    ) -> VertexId {
+        let name = format!("[internal] fetch {}", op.url);
+        let origin = Some(self.place(state, instruction));
+        self.graph.add(Vertex { op: Op::Http(op), inputs: Vec::new(), name, origin, forced: false })
     }
 
     /// A heredoc as a file of its own.

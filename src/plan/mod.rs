@@ -27,6 +27,7 @@ mod refusal;
 mod scope;
 mod stage;
 mod target;
+mod url;
 
 pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};

@@ -203,7 +203,7 @@ impl RegistryError {
 }
 
 impl Reason {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::Name => "the host name cannot be resolved",
             Self::ConnectionRefused => "cannot connect",

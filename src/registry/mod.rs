@@ -19,6 +19,7 @@ mod client;
 mod credentials;
 mod document;
 mod download;
+mod download_file;
 mod endpoint;
 mod error;
 mod exceptions;
@@ -49,6 +50,7 @@ pub use credentials::{
 };
 pub use document::Fetched;
 pub use download::{BlobReader, BlobSender, Progress, blob_channel};
+pub use download_file::{DownloadError, Downloaded, FileRequest, Validators, hosts_of};
 pub use error::{Answer, Asked, Reason, RegistryError};
 pub use mirror::MirrorAddress;
 pub use outgoing::{BlobSource, FileSource};

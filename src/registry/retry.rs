@@ -26,12 +26,18 @@ impl Attempts {
 
     /// As [`Self::pause`], for an error that starting over may mend although it is not temporary by itself.
     pub(super) async fn pause_anyway(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        let asked_for = error.answer().and_then(|answer| answer.retry_after);
+        if self.wait(asked_for).await { Ok(()) } else { Err(error) }
+    }
+
+    /// Counts a failed try and waits before the next; false when there is to be none.
+    pub(super) async fn wait(&mut self, asked_for: Option<Duration>) -> bool {
         self.made += 1;
         if self.made >= self.retries.tries {
-            return Err(error);
+            return false;
         }
-        tokio::time::sleep(self.delay(&error)).await;
-        Ok(())
+        tokio::time::sleep(self.delay(asked_for)).await;
+        true
     }
 
     /// Forgets failures: enough has been achieved since.
@@ -39,8 +45,7 @@ impl Attempts {
         self.made = 0;
     }
 
-    fn delay(&self, error: &RegistryError) -> Duration {
-        let asked_for = error.answer().and_then(|answer| answer.retry_after);
+    fn delay(&self, asked_for: Option<Duration>) -> Duration {
         let doubled = self.retries.first_pause.saturating_mul(1 << (self.made - 1).min(16));
         // Between half and all of it, so that many clients that failed together do not come back together.
         let jittered = doubled.mul_f64(0.5 + fraction() / 2.0);
@@ -57,12 +62,6 @@ fn fraction() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Answer, Asked};
-
-    fn busy(status: u16, retry_after: Option<Duration>) -> RegistryError {
-        let asked = Box::new(Asked { registry: "r".into(), repository: "n".into(), what: "x".into() });
-        RegistryError::Status { asked, answer: Answer { status, messages: Vec::new(), retry_after } }
-    }
 
     #[test]
     fn pauses_grow_and_respect_the_registry() {
@@ -72,10 +71,10 @@ mod tests {
             longest_pause: Duration::from_secs(30),
         });
         attempts.made = 1;
-        assert!(attempts.delay(&busy(500, None)) <= Duration::from_secs(1));
-        assert_eq!(attempts.delay(&busy(429, Some(Duration::from_secs(7)))), Duration::from_secs(7));
-        assert_eq!(attempts.delay(&busy(429, Some(Duration::from_secs(700)))), Duration::from_secs(30));
+        assert!(attempts.delay(None) <= Duration::from_secs(1));
+        assert_eq!(attempts.delay(Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(attempts.delay(Some(Duration::from_secs(700))), Duration::from_secs(30));
         attempts.made = 4;
-        assert!(attempts.delay(&busy(500, None)) >= Duration::from_secs(4));
+        assert!(attempts.delay(None) >= Duration::from_secs(4));
     }
 }

@@ -18,7 +18,7 @@ use super::endpoint::{Endpoint, Security};
 use super::error::{Reason, RegistryError};
 use super::tls::Tls;
 
-const MOST_REDIRECTS: usize = 10;
+pub(super) const MOST_REDIRECTS: usize = 10;
 
 impl Client {
     /// Sends a call once, twice if it must authenticate first. Any answer but 401 is a success here.

@@ -11,8 +11,8 @@ use super::pins::Closed;
 use super::records::Reading;
 use super::session::Trash;
 use super::{
-    BlobRecord, CacheFound, ImportRecord, LayerRecord, LinkRecord, ListingRecord, Record as _, StepRecord,
-    Store, caches, pins,
+    BlobRecord, CacheFound, DownloadRecord, ImportRecord, LayerRecord, LinkRecord, ListingRecord,
+    Record as _, StepRecord, Store, caches, pins,
 };
 use crate::sys::At;
 use crate::sys::disk::Refusal;
@@ -131,6 +131,7 @@ impl<'a> Collection<'a> {
             remove_file(&listing.path)?;
         }
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
+        let downloads = records.list::<DownloadRecord>()?;
         let has = |kind: &str, key: &str| records.path(kind, key).exists();
         self.bite(|pinned, is_over| {
             let is_free = |kind, key: &str| !pinned.contains(&pins::name(kind, key));
@@ -147,6 +148,13 @@ impl<'a> Collection<'a> {
                 let leads = has(StepRecord::KIND, &to) || has(ImportRecord::KIND, &to);
                 if !leads && is_free(LinkRecord::KIND, &link.key) && !is_over() {
                     remove_file(&link.path)?;
+                }
+            }
+            for download in downloads {
+                let Reading::Counts(record) = &download.value else { continue };
+                let leads = has(StepRecord::KIND, &record.step.hex());
+                if !leads && is_free(DownloadRecord::KIND, &download.key) && !is_over() {
+                    remove_file(&download.path)?;
                 }
             }
             Ok(())

@@ -13,8 +13,8 @@ use super::measure::{Links, Size};
 use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
-    CacheFound, CopyRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord, SealRecord,
-    SizeRecord, StepRecord, Store, Tag, measure, pins,
+    CacheFound, CopyRecord, DownloadRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord,
+    SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
@@ -148,6 +148,7 @@ pub(super) struct Stock {
     pub steps: Vec<Listed<StepRecord>>,
     pub links: Vec<Listed<LinkRecord>>,
     pub imports: Vec<Listed<ImportRecord>>,
+    pub downloads: Vec<Listed<DownloadRecord>>,
     pub seals: Vec<Listed<SealRecord>>,
     pub sizes: Vec<Listed<SizeRecord>>,
     pub merged: Vec<Listed<MergedRecord>>,
@@ -178,6 +179,7 @@ impl Stock {
             imports: records.list()?,
             merged: records.list()?,
             copies: records.list()?,
+            downloads: records.list()?,
             layers: records.list()?,
             seals: records.list()?,
             sizes: records.list()?,

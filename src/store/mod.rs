@@ -59,8 +59,8 @@ pub use layout::{LayoutDirectory, LayoutError};
 pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
-    BlobRecord, CopyRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord, LinkRecord,
-    ListingRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
+    BlobRecord, CopyRecord, DownloadRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord,
+    LinkRecord, ListingRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

@@ -53,6 +53,23 @@ pub struct LinkRecord {
     pub tops: Vec<Option<String>>,
 }
 
+/// What came from an address last, by what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadRecord {
+    /// The digest of the bytes.
+    pub body: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// As the server wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+    /// Whether the server can be asked by that time: it was not of just now when the file came.
+    #[serde(default)]
+    pub may_be_asked_by_time: bool,
+    /// The key of the step whose result is the file.
+    pub step: Digest,
+}
+
 /// What a content consists of, packed; by its record digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListingRecord {
@@ -78,6 +95,13 @@ pub struct ImportResult {
     /// What the step was built upon when that was found out: the result fits nothing else. None if that was not at hand.
     pub on: Option<String>,
     pub created: Option<Timestamp>,
+}
+
+impl DownloadRecord {
+    /// The time by which the server can tell whether the file has changed.
+    pub fn last_modified_to_ask_with(&self) -> Option<String> {
+        self.last_modified.clone().filter(|_| self.may_be_asked_by_time)
+    }
 }
 
 impl ImportRecord {
@@ -288,6 +312,9 @@ impl Record for StepRecord {
 }
 impl Record for LinkRecord {
     const KIND: &'static str = "links";
+}
+impl Record for DownloadRecord {
+    const KIND: &'static str = "downloads";
 }
 impl Record for ListingRecord {
     const KIND: &'static str = "listings";

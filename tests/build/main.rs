@@ -5,6 +5,7 @@
 mod support;
 
 mod add_archive;
+mod add_url;
 mod bad_input;
 mod cache;
 mod cache_mounts;

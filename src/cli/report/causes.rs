@@ -100,8 +100,10 @@ impl From<ExecError> for Report {
             | ExecError::Destination { .. }
             | ExecError::Archive { .. }
             | ExecError::SecretNotText { .. }
+            | ExecError::SecretNotHeader { .. }
             | ExecError::CacheSource { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
+            ExecError::Download(error) => Self::new(Code::Registry, &error).hint(error.hint()),
             ExecError::Network(error) => Self::from(error),
             ExecError::Snapshot(error) => Self::from(error),
             ExecError::Io(error) => Self::from(error),

@@ -15,6 +15,7 @@ pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     links.readable(&stock.steps, checked);
     links.readable(&stock.links, checked);
     links.readable(&stock.imports, checked);
+    links.readable(&stock.downloads, checked);
     links.readable(&stock.merged, checked);
     links.readable(&stock.copies, checked);
     links.readable(&stock.seals, checked);
