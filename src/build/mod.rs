@@ -390,10 +390,7 @@ impl Making<'_> {
     /// Whether there are layers that a cache promised and that could not be had, more than before: what they are the result
     /// of is not taken for cached any more.
     fn forget_what_is_lost(&self) -> Result<bool, BuildError> {
-        let of_base = |op: &Op| match op {
-            Op::Image(image) => image.diff_ids.clone(),
-            _ => Vec::new(),
-        };
+        let of_base = |op: &Op| if let Op::Image(image) = op { image.diff_ids.clone() } else { Vec::new() };
         let bases: HashSet<DiffId> = self.plan.graph.iter().flat_map(|(_, it)| of_base(&it.op)).collect();
         let lost = self.executor.layers.failures()?;
         Ok(self.executor.lost.add(lost.into_iter().filter(|layer| !bases.contains(layer))))

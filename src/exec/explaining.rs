@@ -71,10 +71,7 @@ impl Executor {
         };
         let cache = self.cache();
         // What was read for this step is noted when it is made; so late would be too late here.
-        for content in miss.inputs.iter().filter_map(|input| input.content) {
-            let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(&content).cloned();
-            listed.map(|entries| cache.list(&content, &entries)).transpose()?;
-        }
+        self.note_listings(miss.inputs.iter().filter_map(|input| input.content.as_ref()))?;
         let contents = |then: &_, now: &_| cache.what_has_changed(then, now).ok().flatten();
         let explanation = explain(&miss, &explaining.records, contents);
         explaining.made.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex);

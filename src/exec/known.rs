@@ -190,6 +190,19 @@ impl LookUps {
         Ok(digest)
     }
 
+    /// Keeps what contents consist of, so that it can be told later what has changed.
+    pub(super) fn note_listings<'c>(
+        &self,
+        contents: impl Iterator<Item = &'c Digest>,
+    ) -> Result<(), ExecError> {
+        let cache = self.cache();
+        for content in contents {
+            let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).remove(content);
+            listed.map(|entries| cache.list(content, &entries)).transpose()?;
+        }
+        Ok(())
+    }
+
     /// Looks for an earlier result.
     fn look_up(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
         let it = self.graph.get(vertex);
@@ -307,10 +320,7 @@ impl LookUps {
         };
         let record: StepRecord = step.into_record(snapshot);
         let cache = self.cache();
-        for content in keys.contents.iter().flatten() {
-            let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(content).cloned();
-            listed.map(|entries| cache.list(content, &entries)).transpose()?;
-        }
+        self.note_listings(keys.contents.iter().flatten())?;
         // A link that leads to nothing is a miss; a record that cannot be kept takes the snapshot with it, so it comes last.
         note_link(&keys, &cache)?;
         cache.remember(&key.0, &record)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::op::{
     CopyMode, CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, MergeOp, Mount, MountKind,
-    NetworkMode, Op, RunOp, SecretVariable, SecurityMode, Sharing, SourcePath, Ulimit,
+    NetworkMode, Op, RunOp, SecretVariable, SecurityMode, Sharing, SourcePath, Ulimit, is_default,
 };
 use crate::image::{Digest, chain_id};
 
@@ -110,9 +110,9 @@ struct Exec<'a> {
     meta: Meta<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mounts: Vec<MountDefinition<'a>>,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     network: u8,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     security: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secretenv: Vec<SecretEnvironment<'a>>,
@@ -144,14 +144,14 @@ struct ExtraHost<'a> {
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct MountDefinition<'a> {
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     input: i64,
     dest: &'a str,
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     output: i64,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     readonly: bool,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     mount_type: u8,
     #[serde(rename = "TmpfsOpt", skip_serializing_if = "Option::is_none")]
     tmpfs: Option<TmpfsOptions>,
@@ -165,7 +165,7 @@ struct MountDefinition<'a> {
 
 #[derive(Serialize)]
 struct TmpfsOptions {
-    #[serde(skip_serializing_if = "is_zero_size")]
+    #[serde(skip_serializing_if = "is_default")]
     size: u64,
 }
 
@@ -173,7 +173,7 @@ struct TmpfsOptions {
 struct CacheOptions<'a> {
     #[serde(rename = "ID", skip_serializing_if = "str::is_empty")]
     id: &'a str,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     sharing: u8,
 }
 
@@ -181,13 +181,13 @@ struct CacheOptions<'a> {
 struct SecretOptions<'a> {
     #[serde(rename = "ID")]
     id: &'a str,
-    #[serde(skip_serializing_if = "is_no_id")]
+    #[serde(skip_serializing_if = "is_default")]
     uid: u32,
-    #[serde(skip_serializing_if = "is_no_id")]
+    #[serde(skip_serializing_if = "is_default")]
     gid: u32,
-    #[serde(skip_serializing_if = "is_no_id")]
+    #[serde(skip_serializing_if = "is_default")]
     mode: u32,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     optional: bool,
 }
 
@@ -196,7 +196,7 @@ struct SecretEnvironment<'a> {
     #[serde(rename = "ID")]
     id: &'a str,
     name: &'a str,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     optional: bool,
 }
 
@@ -355,18 +355,18 @@ struct CopyAction<'a> {
     dest: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<OwnerDefinition<'a>>,
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     mode: i64,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     follow_symlink: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     dir_copy_contents: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     attempt_unpack_docker_compatibility: bool,
     create_dest_path: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     allow_wildcard: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     allow_empty_wildcard: bool,
     timestamp: i64,
     #[serde(rename = "include_patterns", skip_serializing_if = "Vec::is_empty")]
@@ -378,7 +378,7 @@ struct CopyAction<'a> {
     #[serde(rename = "required_paths", skip_serializing_if = "Vec::is_empty")]
     required_paths: Vec<String>,
     /// An extension of ours: with it nothing may be copied where others would fail.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     if_exists: bool,
 }
 
@@ -400,14 +400,14 @@ struct AccountDefinition<'a> {
 struct Account<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     by_name: Option<NamedAccount<'a>>,
-    #[serde(skip_serializing_if = "is_no_id")]
+    #[serde(skip_serializing_if = "is_default")]
     by_id: u32,
 }
 
 #[derive(Serialize)]
 struct NamedAccount<'a> {
     name: &'a str,
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     input: i64,
 }
 
@@ -489,9 +489,9 @@ impl<'a> CopyAction<'a> {
 #[serde(rename_all = "camelCase")]
 struct MkdirAction<'a> {
     path: &'a str,
-    #[serde(skip_serializing_if = "is_no_id")]
+    #[serde(skip_serializing_if = "is_default")]
     mode: u32,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     make_parents: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<OwnerDefinition<'a>>,
@@ -544,7 +544,7 @@ struct Merge {
 
 #[derive(Serialize)]
 struct MergeInput {
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     input: i64,
 }
 
@@ -554,31 +554,6 @@ impl MergeOp {
         let inputs = [MergeInput { input: 0 }, MergeInput { input: 1 }];
         go_json(&MergeDefinition { kind: "buildkit.merge.v0", merge: Merge { inputs } })
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_nothing(value: &i64) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(value: &u8) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_no_id(value: &u32) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero_size(value: &u64) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// JSON as Go writes it: what HTML and JavaScript give a meaning is escaped.

@@ -106,3 +106,22 @@ impl std::fmt::Display for Graph {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_vertices_are_one() {
+        let mut graph = Graph::default();
+        let mut add = |path: &str, name: &str, forced| {
+            let op = Op::MakeFile(MakeFileOp { path: path.to_owned(), mode: 0o644, content: Vec::new() });
+            graph.add(Vertex { op, inputs: Vec::new(), name: name.to_owned(), origin: None, forced })
+        };
+        let one = add("/a", "one", false);
+        assert_eq!(add("/a", "other", false), one);
+        assert_ne!(add("/b", "one", false), one);
+        assert_ne!(add("/a", "one", true), one);
+        assert_eq!(graph.len(), 3);
+    }
+}

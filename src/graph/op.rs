@@ -159,9 +159,9 @@ pub struct SecretVariable {
 #[serde(rename_all = "PascalCase")]
 pub struct Ulimit {
     pub name: String,
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     pub soft: i64,
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_default")]
     pub hard: i64,
 }
 
@@ -255,9 +255,9 @@ pub struct MakeFileOp {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MergeOp;
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_nothing(value: &i64) -> bool {
-    *value == 0
+/// Go leaves out what is zero.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Op {

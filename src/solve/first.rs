@@ -48,7 +48,7 @@ pub(super) fn tell<W: Finder>(graph: &Graph, known: &[Option<Known<W>>], is_over
 pub(super) fn look_up<W: Finder>(
     graph: &Graph,
     needed: &[bool],
-    worker: &W,
+    finder: &W,
 ) -> Result<Vec<Option<Known<W>>>, Failed<W::Error>> {
     let mut known: Vec<Option<Known<W>>> = Vec::with_capacity(graph.len());
     for (vertex, it) in graph.iter() {
@@ -63,7 +63,7 @@ pub(super) fn look_up<W: Finder>(
             known.push(None);
             continue;
         };
-        let found = look_up_one(graph, vertex, &inputs, worker).map_err(|error| Failed { vertex, error })?;
+        let found = look_up_one(graph, vertex, &inputs, finder).map_err(|error| Failed { vertex, error })?;
         known.push(Some(found));
     }
     Ok(known)
@@ -73,7 +73,7 @@ fn look_up_one<W: Finder>(
     graph: &Graph,
     vertex: VertexId,
     inputs: &[&Known<W>],
-    worker: &W,
+    finder: &W,
 ) -> Result<Known<W>, W::Error> {
     let it = graph.get(vertex);
     let counts = it.op.input_keys(inputs.len());
@@ -81,11 +81,11 @@ fn look_up_one<W: Finder>(
         // Files outside the graph have no other name than their content.
         let is_context = matches!(graph.get(*input).op, Op::Context(_));
         let reads = is_context && counts[slot].content.is_some();
-        let content = reads.then(|| worker.outside(vertex, slot)).transpose()?;
+        let content = reads.then(|| finder.outside(vertex, slot)).transpose()?;
         Ok(Input { key: found.key.clone(), output: found.output.clone(), content })
     });
     let inputs = inputs.collect::<Result<Vec<_>, W::Error>>()?;
-    worker.find(vertex, &inputs)
+    finder.find(vertex, &inputs)
 }
 
 /// Which vertices the targets need.
