@@ -13,7 +13,7 @@ use rbuild::dockerfile;
 use rbuild::exec;
 use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Platform};
-use rbuild::plan::{self, Anew, BaseImage, BaseImages, Plan, Planned, Request};
+use rbuild::plan::{self, Anew, BaseImage, BaseImages, Plan, Planned, Request, WantedImage};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -49,7 +49,8 @@ fn planned(context: &Path, request: &Request) -> Plan {
     config.rootfs.diff_ids = vec![DiffId(LAYER.parse().unwrap())];
     let digest = Some(MANIFEST.parse().unwrap());
     let base = BaseImage { name: "docker.io/library/busybox:latest".to_owned(), digest, config };
-    let images: BaseImages = BTreeMap::from([("busybox".to_owned(), base)]);
+    let wanted = WantedImage { name: "busybox".to_owned(), platform: request.platform.clone() };
+    let images: BaseImages = BTreeMap::from([(wanted, base)]);
     match plan::plan(&file, request, &images).unwrap() {
         Planned::Ready(plan) => *plan,
         Planned::Needs(names) => panic!("{names:?}"),

@@ -7,7 +7,7 @@ use super::error::{BuildError, Place};
 use super::steps::Steps;
 use crate::dockerfile::{Dockerfile, Span, nearest};
 use crate::image::{Config, Descriptor, Digest, ImageId, Platform, Reference, ReferenceError};
-use crate::plan::BaseImage;
+use crate::plan::{BaseImage, WantedImage};
 use crate::registry::{self, Asked, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
 
@@ -67,16 +67,18 @@ impl BaseSource {
     /// The image that a FROM or `--from` names, with a complaint at the place that names it.
     pub(super) async fn find_base(
         &self,
-        name: &str,
+        wanted: &WantedImage,
         span: Span,
         file: &Dockerfile,
         steps: &Steps,
-    ) -> Result<(String, BaseImage), BuildError> {
+    ) -> Result<(WantedImage, BaseImage), BuildError> {
+        let WantedImage { name, platform } = wanted;
         let place = || Place::new(file, Some(span));
         let reference: Reference =
             name.parse().map_err(|error| BuildError::BaseName { error, place: place() })?;
         let step = steps.start(&format!("[internal] load metadata for {reference}"));
-        let found = self.find(&reference).await.map_err(|error| match error {
+        let source = Self { platform: platform.clone(), ..self.clone() };
+        let found = source.find(&reference).await.map_err(|error| match error {
             FindError::Registry(error) => {
                 BuildError::BaseImage { error: Box::new(error), near: near(name, file), place: place() }
             }
@@ -85,7 +87,7 @@ impl BaseSource {
         })?;
         step.done();
         let image = BaseImage { name: reference.to_string(), digest: found.digest, config: found.config };
-        Ok((name.to_owned(), image))
+        Ok((wanted.clone(), image))
     }
 
     /// Finds an image by name, or by id if the store has it.
@@ -105,6 +107,11 @@ impl BaseSource {
         }
         let image = self.ask(reference).await?;
         let id = self.adopt(reference, &image)?;
+        if self.is_of_here() {
+            self.store.set_tag(reference, id)?;
+        } else {
+            self.store.set_platform_tag(reference, &self.platform, id)?;
+        }
         let digest = Some(image.reference.digest.unwrap_or(image.manifest_digest));
         Ok(Found { id, digest, config: image.config })
     }
@@ -129,9 +136,21 @@ impl BaseSource {
     }
 
     fn in_store(&self, reference: &Reference) -> Result<Option<Found>, StoreError> {
-        let Some(id) = self.store.tag(reference)? else { return Ok(None) };
-        let found = self.by_id(id, Some(&reference.name()))?;
-        Ok(found.filter(|found| found.config.platform().satisfies(&self.platform)))
+        let found = |id: Option<ImageId>| -> Result<Option<Found>, StoreError> {
+            let Some(id) = id else { return Ok(None) };
+            let found = self.by_id(id, Some(&reference.name()))?;
+            Ok(found.filter(|found| found.config.platform().satisfies(&self.platform)))
+        };
+        match found(self.store.tag(reference)?)? {
+            None if !self.is_of_here() => found(self.store.platform_tag(reference, &self.platform)?),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Whether images are wanted that this machine can run. Names lead to such, unless the user says otherwise: what is only
+    /// built on has names of its own.
+    fn is_of_here(&self) -> bool {
+        self.platform == Platform::host()
     }
 
     fn by_id(&self, id: ImageId, repository: Option<&str>) -> Result<Option<Found>, StoreError> {
@@ -148,7 +167,7 @@ impl BaseSource {
         Ok(config.map(|config| Found { id, digest, config }))
     }
 
-    /// Keeps an image of a registry under its name.
+    /// Keeps an image of a registry, without a name.
     pub(super) fn adopt(&self, reference: &Reference, image: &ResolvedImage) -> Result<ImageId, StoreError> {
         let blobs = self.store.blobs();
         let id = ImageId(blobs.put(&image.config_bytes)?);
@@ -160,7 +179,6 @@ impl BaseSource {
             record.manifest = manifest;
             record.found_at(&reference.name(), &place);
         })?;
-        self.store.set_tag(reference, id)?;
         Ok(id)
     }
 }

@@ -292,7 +292,7 @@ async fn make_plan(
         match plan::plan(file, &request.wanted, images) {
             Ok(Planned::Ready(plan)) => return Ok(*plan),
             Ok(Planned::Needs(names)) => {
-                let finding = names.iter().map(|(name, span)| base.find_base(name, *span, file, steps));
+                let finding = names.iter().map(|(wanted, span)| base.find_base(wanted, *span, file, steps));
                 images.extend(futures_util::future::try_join_all(finding).await?);
             }
             Err(diagnostics) => {

@@ -44,6 +44,7 @@ pub async fn pull(
     try_join_all(kept).await?;
     // Not before it is whole: until then the name leads where it led.
     let image = from.adopt(name, &found)?;
+    from.store.set_tag(name, image)?;
     let store = Arc::clone(&from.store);
     blocking(move || store.sync()).await?;
     Ok(Pulled { image, digest: found.reference.digest.unwrap_or(found.manifest_digest) })

@@ -71,7 +71,10 @@ pub(super) struct BuildArgs {
     /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
     #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
     allow: Vec<Entitlement>,
-    /// The platform to build for; for now, only this machine's.
+    /// The platform to build for [default: this machine's].
+    ///
+    /// Base images are chosen by it, and the image says that it is of it. RUN needs this machine's own, or an interpreter
+    /// that the kernel knows of.
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     /// The network of RUN steps that do not name one themselves; `host` also lets steps of the Dockerfile ask for it.
@@ -260,9 +263,10 @@ fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
 fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, NetworkSettings), Report> {
     let platform = args.platform.unwrap_or_else(Platform::host);
     let builds = args.call.is_build() && !args.check;
-    if builds && platform != Platform::host() {
-        let message = format!("building for {platform} on {} is not supported yet", Platform::host());
-        return Err(Report::usage(message));
+    if builds && platform.os != "linux" {
+        return Err(Report::usage(format!(
+            "building for {platform} is not supported: only Linux images are"
+        )));
     }
     let (mut tags, mut push) = (args.tags, args.push);
     let (mut packing, mut form, mut rewrite_timestamps) = (DEFAULT_PACKING, Form::Oci, false);

@@ -7,7 +7,7 @@ use super::death::Death;
 use crate::context::SelectError;
 use crate::layer::LayerError;
 use crate::registry::DownloadError;
-use crate::sandbox::{Closed, Failure, NetworkError, UserError};
+use crate::sandbox::{Closed, Failure, NetworkError, NoInterpreter, UserError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::sys::IoError;
@@ -37,6 +37,9 @@ pub enum ExecError {
         "process {command:?} was lost: the sandbox process ended without a report; was it killed for want of memory?"
     )]
     Lost { command: String },
+    /// The command is for another kind of machine.
+    #[error("programs of {platform} cannot be executed on {host}: {why}")]
+    Foreign { platform: String, host: String, why: NoInterpreter },
     /// No command can be run here at all.
     #[error("a step has to be run, and nothing can be isolated here: {0}")]
     Closed(#[from] Closed),

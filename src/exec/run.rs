@@ -15,6 +15,7 @@ use super::mounts::{Held, Prepared};
 use super::{Executor, HOSTNAME, layers_of};
 use crate::event::{Events, StepId, Stream};
 use crate::graph::{RunOp, SecurityMode, VertexId};
+use crate::image::Platform;
 use crate::layer::{LayerError, assemble, root_of};
 use crate::sandbox::{self, Confinement, Layering, Outcome, Process, RootFs, Spec, Stdio};
 use crate::snapshot::{Draft, Writable};
@@ -28,6 +29,15 @@ const LAST_LINES: usize = 10;
 /// A longer line is cut into several.
 const LONGEST_LINE: usize = 64 << 10;
 
+fn can_execute(platform: &Platform) -> Result<(), ExecError> {
+    let host = Platform::host();
+    sandbox::can_execute(&platform.architecture, &host.architecture).map_err(|why| ExecError::Foreign {
+        platform: platform.to_string(),
+        host: host.to_string(),
+        why,
+    })
+}
+
 impl Executor {
     pub(super) async fn run(
         &self,
@@ -36,6 +46,7 @@ impl Executor {
         inputs: &[KnownInput],
     ) -> Result<(Workspace, PathBuf), ExecError> {
         self.sandboxing.closed()?;
+        can_execute(&op.platform)?;
         let mut lowers = self.layers.directories(&layers_of(inputs, op.root)).await?;
         if lowers.is_empty() {
             lowers.push(self.store.empty());

@@ -10,7 +10,7 @@ use crate::context::{Forgetful, IgnoreFrom, LocalContext, fingerprint};
 use crate::dockerfile::parse;
 use crate::graph::{Graph, NetworkMode, Op};
 use crate::image::{Config, DiffId, Digest, Platform};
-use crate::plan::{Anew, BaseImage, BaseImages, Planned, Request, plan};
+use crate::plan::{Anew, BaseImage, BaseImages, Planned, Request, WantedImage, plan};
 use crate::solve::{content_digest, record_digest};
 
 /// `testdata/cache/b/context`, with the modes and the link that it had.
@@ -48,7 +48,7 @@ fn graph(text: &str) -> Graph {
     let mut config = Config::scratch(&platform);
     config.rootfs.diff_ids.push(DiffId(Digest::of(b"any")));
     let base = BaseImage { name: "busybox".to_owned(), digest: None, config };
-    let images: BaseImages = [("busybox".to_owned(), base)].into();
+    let images: BaseImages = [(WantedImage { name: "busybox".to_owned(), platform }, base)].into();
     match plan(&parse("Dockerfile", &text).unwrap(), &request, &images) {
         Ok(Planned::Ready(plan)) => plan.graph,
         other => panic!("{other:?}"),

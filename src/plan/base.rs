@@ -1,5 +1,6 @@
 //! What stages start from.
 
+use super::WantedImage;
 use super::lint::Noticed;
 use super::origin::Origin;
 use super::refusal::{Outcome, Refusal};
@@ -16,10 +17,9 @@ pub(super) enum Base {
     /// An earlier stage.
     Stage(usize),
     Scratch,
-    /// An image, by the name under which it is asked for.
-    Image(String),
+    Image(WantedImage),
     /// A named context that stands for the whole stage: its instructions are not executed.
-    Instead(String),
+    Instead(WantedImage),
     /// The FROM is wrong.
     Unknown,
 }
@@ -46,9 +46,9 @@ impl Planner<'_> {
     fn find_base(&mut self, index: usize) -> Outcome<Base> {
         let stage = &self.file.stages[index];
         let from = &stage.from.node;
-        let platform = self.platform(stage)?;
-        if let Some(context) = from.stage_name().and_then(|name| self.named_context(&name)) {
-            return Ok(Base::Instead(context));
+        let platform = self.platform(stage)?.unwrap_or_else(|| self.request.platform.clone());
+        if let Some(name) = from.stage_name().and_then(|name| self.named_context(&name)) {
+            return Ok(Base::Instead(WantedImage { name, platform }));
         }
         if self.global.is_broken(&from.image) {
             return Err(Refusal::Unknown);
@@ -65,13 +65,8 @@ impl Planner<'_> {
         if name == "scratch" {
             return Ok(Base::Scratch);
         }
-        if let Some(platform) = platform.filter(|platform| !platform.satisfies(&self.request.platform)) {
-            let message =
-                format!("building for {platform} on {} is not supported yet", self.request.platform);
-            let span = from.platform.as_ref().map_or(stage.from.span, |word| word.span);
-            self.refused.push((index, Diagnostic::new(message, span)));
-        }
-        Ok(Base::Image(self.named_context(&name).map_or_else(|| self.reference(name, from.image.span), Ok)?))
+        let name = self.named_context(&name).map_or_else(|| self.reference(name, from.image.span), Ok)?;
+        Ok(Base::Image(WantedImage { name, platform }))
     }
 
     /// The platform that a FROM names; scratch and stages have their own, whatever it says.
@@ -150,12 +145,15 @@ impl Planner<'_> {
         let span = self.file.stages[index].from.span;
         match self.bases[index].clone() {
             Base::Stage(earlier) => self.build(earlier),
-            Base::Scratch => Built::new(Config::scratch(&self.request.platform)),
+            Base::Scratch => {
+                Built::new(Config::scratch(&self.request.platform), self.request.platform.clone())
+            }
             Base::Unknown => Built::unknown(&self.request.platform),
-            Base::Image(name) | Base::Instead(name) => {
-                let Some(image) = self.images.get(&name) else {
-                    self.missing.entry(name).or_insert(span);
-                    return Built::unknown(&self.request.platform);
+            Base::Image(wanted) | Base::Instead(wanted) => {
+                let Some(image) = self.images.get(&wanted) else {
+                    let unknown = Built::unknown(&wanted.platform);
+                    self.missing.entry(wanted).or_insert(span);
+                    return unknown;
                 };
                 let mut config = image.config.clone();
                 config.created = None;
@@ -166,42 +164,36 @@ impl Planner<'_> {
                 if config.config.variable("PATH").is_none() {
                     config.config.env.push(format!("PATH={DEFAULT_PATH}"));
                 }
-                let platform = config.platform();
-                self.noticed.base_platform(
-                    &self.file.stages[index],
-                    &name,
-                    &self.request.platform,
-                    &platform,
-                );
-                Built::new(config)
+                self.noticed.base_platform(&self.file.stages[index], &wanted, &config.platform());
+                Built::new(config, wanted.platform)
             }
         }
     }
 
     /// The vertex of an image; asked for if it is not known yet.
-    pub(super) fn image(&mut self, name: &str, headline: Option<&str>, span: Span) -> Origin {
-        let Some(image) = self.images.get(name) else {
-            self.missing.entry(name.to_owned()).or_insert(span);
+    pub(super) fn image(&mut self, wanted: &WantedImage, headline: Option<&str>, span: Span) -> Origin {
+        let Some(image) = self.images.get(wanted) else {
+            self.missing.entry(wanted.clone()).or_insert(span);
             return Origin::Empty;
         };
         if image.config.rootfs.diff_ids.is_empty() {
             return Origin::Empty;
         }
-        if let Some(vertex) = self.image_vertices.get(name) {
+        if let Some(vertex) = self.image_vertices.get(wanted) {
             return Origin::Vertex(*vertex);
         }
         let diff_ids = image.config.rootfs.diff_ids.clone();
         let op = Op::Image(ImageOp {
             name: image.name.clone(),
             digest: image.digest,
-            platform: self.request.platform.clone(),
+            platform: wanted.platform.clone(),
             diff_ids,
         });
         let headline = headline.map(|label| format!("{label} ")).unwrap_or_default();
         let name_shown = format!("{headline}FROM {}", image.name);
         let (inputs, origin) = (Vec::new(), Some(span));
         let vertex = self.graph.add(Vertex { op, inputs, name: name_shown, origin, forced: false });
-        self.image_vertices.insert(name.to_owned(), vertex);
+        self.image_vertices.insert(wanted.clone(), vertex);
         Origin::Vertex(vertex)
     }
 
@@ -239,10 +231,11 @@ impl Noticed {
         }
     }
 
-    fn base_platform(&mut self, stage: &Stage, name: &str, wanted: &Platform, found: &Platform) {
-        if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
+    fn base_platform(&mut self, stage: &Stage, wanted: &WantedImage, found: &Platform) {
+        let WantedImage { name, platform } = wanted;
+        if (&found.os, &found.architecture) != (&platform.os, &platform.architecture) {
             let message = format!(
-                "Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build"
+                "Base image {name} was pulled with platform \"{found}\", expected \"{platform}\" for current build"
             );
             self.add(Rule::InvalidBaseImagePlatform, message, stage.from.node.image.span);
         }

@@ -73,7 +73,7 @@ impl Planner<'_> {
             network,
             security,
             extra_hosts: self.request.extra_hosts.clone(),
-            platform: self.request.platform.clone(),
+            platform: state.platform.clone(),
             ulimits: self.request.ulimits.clone(),
             arguments,
         };

@@ -107,8 +107,16 @@ pub struct BaseImage {
     pub config: Config,
 }
 
-/// The images found so far, by the name the Dockerfile uses, expanded.
-pub type BaseImages = BTreeMap<String, BaseImage>;
+/// An image that a Dockerfile asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WantedImage {
+    /// As the Dockerfile writes it, expanded.
+    pub name: String,
+    pub platform: Platform,
+}
+
+/// The images found so far.
+pub type BaseImages = BTreeMap<WantedImage, BaseImage>;
 
 /// What a named context is called among the images.
 pub fn context_key(name: &str) -> String {
@@ -119,7 +127,7 @@ pub fn context_key(name: &str) -> String {
 #[derive(Debug)]
 pub enum Planned {
     /// These images have to be known first; each with the place that names it.
-    Needs(BTreeMap<String, Span>),
+    Needs(BTreeMap<WantedImage, Span>),
     Ready(Box<Plan>),
 }
 

@@ -1,5 +1,6 @@
 //! What `--from` and the `from` of a mount mean.
 
+use super::WantedImage;
 use super::base::Base;
 use super::refusal::Outcome;
 use super::stage::{Planner, StageState};
@@ -73,7 +74,7 @@ impl Planner<'_> {
             Some(context) => context,
             None => self.reference(text.to_owned(), word.span)?,
         };
-        Ok(self.image(&name, None, word.span))
+        Ok(self.image(&WantedImage { name, platform: self.request.platform.clone() }, None, word.span))
     }
 
     fn stage_origin(

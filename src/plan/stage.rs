@@ -9,7 +9,7 @@ use super::lint::{Hidden, Noticed};
 use super::outline::Outline;
 use super::refusal::{Outcome, Refusal};
 use super::scope::{GlobalScope, Scope};
-use super::{Anew, BaseImages, HistoryItem, Request};
+use super::{Anew, BaseImages, HistoryItem, Request, WantedImage};
 use crate::dockerfile::{
     Diagnostic, Dockerfile, Instruction, Lint, Source, Span, Spanned, Stage, Trigger, Word, parse_trigger,
 };
@@ -27,7 +27,7 @@ pub(super) struct Planner<'a> {
     pub(super) hidden: Option<&'a Hidden<'a>>,
     pub(super) graph: Graph,
     /// Images that have to be known before planning can end, and where they are first named.
-    pub(super) missing: BTreeMap<String, Span>,
+    pub(super) missing: BTreeMap<WantedImage, Span>,
     /// Everything that is wrong.
     pub(super) errors: Vec<Diagnostic>,
     /// What is right but not executed yet.
@@ -41,7 +41,7 @@ pub(super) struct Planner<'a> {
     /// Of each stage.
     pub(super) bases: Vec<Base>,
     pub(super) built: BTreeMap<usize, Built>,
-    pub(super) image_vertices: BTreeMap<String, VertexId>,
+    pub(super) image_vertices: BTreeMap<WantedImage, VertexId>,
 }
 
 /// The state of a stage after its last instruction.
@@ -52,6 +52,8 @@ pub(super) struct Built {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
+    /// What its commands are made for: that of its FROM, else of the stage it is built on, else the one that is built for.
+    pub platform: Platform,
 }
 
 /// A stage while its instructions are gone through.
@@ -62,6 +64,7 @@ pub(super) struct StageState {
     pub config: Config,
     pub scope: Scope,
     pub history: Vec<HistoryItem>,
+    pub platform: Platform,
     /// Whether this stage itself, and not its base, has set a command.
     pub command_set: bool,
     /// As progress shows the steps: `[name 2/4] `.
@@ -127,14 +130,15 @@ impl<'a> Planner<'a> {
         let stage = &self.file.stages[index];
         self.outline.from(self.file, &self.global, stage);
         let start = self.start(index);
-        let mut state = StageState::new(index, self.step_label(index), start);
+        let label = self.step_label(index, &start.platform);
+        let mut state = StageState::new(index, label, start);
         let triggers = std::mem::take(&mut state.config.config.on_build);
         let triggers: Vec<Trigger> = triggers.iter().filter_map(|text| self.trigger(text, stage)).collect();
         let base_image = match &self.bases[index] {
-            Base::Image(name) => Some(name.clone()),
-            Base::Instead(name) => {
-                let name = name.clone();
-                let vertex = self.image(&name, None, stage.from.span).vertex();
+            Base::Image(wanted) => Some(wanted.clone()),
+            Base::Instead(wanted) => {
+                let wanted = wanted.clone();
+                let vertex = self.image(&wanted, None, stage.from.span).vertex();
                 self.settle(&state, &stage.from);
                 return Built { vertex, ..state.into_built() };
             }
@@ -144,9 +148,9 @@ impl<'a> Planner<'a> {
         let of_triggers = triggers.iter().map(|trigger| &trigger.instruction);
         state.steps = of_triggers.chain(own).filter(|step| makes_files(&step.node)).count();
         state.steps += usize::from(base_image.is_some());
-        if let Some(name) = base_image {
+        if let Some(wanted) = base_image {
             let headline = state.next_step();
-            state.vertex = self.image(&name, Some(&headline), stage.from.span).vertex();
+            state.vertex = self.image(&wanted, Some(&headline), stage.from.span).vertex();
         }
         self.settle(&state, &stage.from);
         for Trigger { source, instruction } in triggers {
@@ -256,26 +260,38 @@ impl<'a> Planner<'a> {
         self.file.stages[index].from.node.stage_name().unwrap_or_else(|| format!("stage-{index}"))
     }
 
-    /// A stage as headlines name it, with a blank at the end; nothing when there is just one.
-    fn step_label(&self, index: usize) -> String {
-        if self.file.stages.len() == 1 { String::new() } else { format!("{} ", self.stage_label(index)) }
+    /// A stage as headlines name it, with a blank at the end; nothing when there is just one. Platforms are named where
+    /// they are not just that of this machine.
+    fn step_label(&self, index: usize, platform: &Platform) -> String {
+        let Request { platform: target, build_platform, .. } = self.request;
+        let name = if self.file.stages.len() == 1 { String::new() } else { self.stage_label(index) + " " };
+        match (platform == target, target == build_platform) {
+            (true, true) => name,
+            (true, false) => format!("{target} {name}"),
+            (false, _) if platform.os == target.os => {
+                let target = target.to_string();
+                let short = target.split_once('/').map_or(target.as_str(), |(_, short)| short);
+                format!("{platform}->{short} {name}")
+            }
+            (false, _) => format!("{platform}->{target} {name}"),
+        }
     }
 }
 
 impl Built {
-    pub(super) fn new(config: Config) -> Self {
-        Self { vertex: None, config, scope: Scope::default(), history: Vec::new() }
+    pub(super) fn new(config: Config, platform: Platform) -> Self {
+        Self { vertex: None, config, scope: Scope::default(), history: Vec::new(), platform }
     }
 
     /// What can be said about a base image that is not known.
     pub(super) fn unknown(platform: &Platform) -> Self {
-        Self { scope: Scope::open(), ..Self::new(Config::scratch(platform)) }
+        Self { scope: Scope::open(), ..Self::new(Config::scratch(platform), platform.clone()) }
     }
 }
 
 impl StageState {
     fn new(index: usize, label: String, start: Built) -> Self {
-        let Built { vertex, config, mut scope, history } = start;
+        let Built { vertex, config, mut scope, history, platform } = start;
         // The image's variables are set anew, so that they win over a base stage's arguments.
         for entry in &config.config.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -287,6 +303,7 @@ impl StageState {
             config,
             scope,
             history,
+            platform,
             command_set: false,
             label,
             steps: 0,
@@ -308,8 +325,8 @@ impl StageState {
     }
 
     fn into_built(self) -> Built {
-        let Self { vertex, config, scope, history, .. } = self;
-        Built { vertex, config, scope, history }
+        let Self { vertex, config, scope, history, platform, .. } = self;
+        Built { vertex, config, scope, history, platform }
     }
 
     /// The headline of the next step.

@@ -11,8 +11,8 @@ use super::pins::Closed;
 use super::records::Reading;
 use super::session::Trash;
 use super::{
-    BlobRecord, CacheFound, DownloadRecord, ImportRecord, LayerRecord, LinkRecord, ListingRecord,
-    Record as _, StepRecord, Store, caches, pins,
+    BlobRecord, CacheFound, DownloadRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord,
+    ListingRecord, PlatformTag, Record as _, StepRecord, Store, caches, pins,
 };
 use crate::sys::At;
 use crate::sys::disk::Refusal;
@@ -132,6 +132,7 @@ impl<'a> Collection<'a> {
         }
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
         let downloads = records.list::<DownloadRecord>()?;
+        let platform_tags = records.list::<PlatformTag>()?;
         let has = |kind: &str, key: &str| records.path(kind, key).exists();
         self.bite(|pinned, is_over| {
             let is_free = |kind, key: &str| !pinned.contains(&pins::name(kind, key));
@@ -148,6 +149,12 @@ impl<'a> Collection<'a> {
                 let leads = has(StepRecord::KIND, &to) || has(ImportRecord::KIND, &to);
                 if !leads && is_free(LinkRecord::KIND, &link.key) && !is_over() {
                     remove_file(&link.path)?;
+                }
+            }
+            for tag in platform_tags {
+                let Reading::Counts(record) = &tag.value else { continue };
+                if !has(ImageRecord::KIND, &record.image.0.hex()) && !is_over() {
+                    remove_file(&tag.path)?;
                 }
             }
             for download in downloads {

@@ -14,7 +14,7 @@ use super::records::{Listed, Reading};
 use super::snapshots::{self, SnapshotId};
 use super::{
     CacheFound, CopyRecord, DownloadRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord, MergedRecord,
-    SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
+    PlatformTag, SealRecord, SizeRecord, StepRecord, Store, Tag, measure, pins,
 };
 use crate::image::Timestamp;
 use crate::sys::At;
@@ -157,6 +157,7 @@ pub(super) struct Stock {
     pub images: Vec<Listed<ImageRecord>>,
     pub blob_records: Vec<Listed<super::BlobRecord>>,
     pub tags: Vec<Listed<Tag>>,
+    pub platform_tags: Vec<Listed<PlatformTag>>,
     pub caches: Vec<CacheFound>,
     pub contexts: Vec<KeptFile>,
     pub pinned: HashSet<String>,
@@ -173,6 +174,7 @@ impl Stock {
             blobs,
             caches: store.list_caches()?,
             tags: records.list()?,
+            platform_tags: records.list()?,
             images: records.list()?,
             steps: records.list()?,
             links: records.list()?,

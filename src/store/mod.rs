@@ -65,7 +65,7 @@ pub use record::{
 pub use repair::Mended;
 pub use session::{Session, Workspace};
 pub use snapshots::SnapshotId;
-pub use tag::Tag;
+pub use tag::{PlatformTag, Tag};
 
 use crate::image::Digest;
 use crate::sys::namespace::read_setting;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::error::StoreError;
 use super::record::Record;
-use crate::image::{Digest, ImageId, Reference};
+use crate::image::{Digest, ImageId, Platform, Reference};
 
 /// What a name leads to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,7 +21,41 @@ impl Record for Tag {
     const PINNED: bool = false;
 }
 
+/// What a name leads to for machines of another kind than this one. Only builds ask for it, and ask the registry again if it
+/// is gone: it keeps no image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlatformTag {
+    /// The full name, a blank, and the platform.
+    pub name: String,
+    pub image: ImageId,
+}
+
+impl Record for PlatformTag {
+    const KIND: &'static str = "platform-tags";
+    const PINNED: bool = false;
+}
+
 impl Store {
+    pub fn set_platform_tag(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        image: ImageId,
+    ) -> Result<(), StoreError> {
+        let name = format!("{reference} {platform}");
+        self.put_record(&Digest::of(name.as_bytes()).hex(), &PlatformTag { name, image })
+    }
+
+    pub fn platform_tag(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<ImageId>, StoreError> {
+        let name = format!("{reference} {platform}");
+        let tag = self.record::<PlatformTag>(&Digest::of(name.as_bytes()).hex())?;
+        Ok(tag.filter(|tag| tag.name == name).map(|tag| tag.image))
+    }
+
     pub fn set_tag(&self, reference: &Reference, image: ImageId) -> Result<(), StoreError> {
         let name = reference.to_string();
         self.put_record(&Digest::of(name.as_bytes()).hex(), &Tag { name, image })

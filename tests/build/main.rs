@@ -39,6 +39,7 @@ mod network;
 mod outputs;
 mod overlays;
 mod ownership;
+mod platform;
 mod registry;
 mod remembered;
 mod result;

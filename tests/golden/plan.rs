@@ -11,7 +11,7 @@ use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
 use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
-use rbuild::plan::{self, Anew, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request};
+use rbuild::plan::{self, Anew, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request, WantedImage};
 
 use crate::dockerfile::{diagnostics_text, place};
 use crate::{check, read, read_if_there};
@@ -27,9 +27,12 @@ fn files_are_planned() {
                 Ok(Planned::Ready(plan)) => return format!("graph\n{}{plan}", plan.graph),
                 Err(errors) => return diagnostics_text(&file.source, &errors),
                 Ok(Planned::Needs(names)) => {
-                    for (name, _) in names {
-                        let Some(image) = known.get(&name) else { return format!("needs {name}\n") };
-                        found.insert(name, image.clone());
+                    for (wanted, _) in names {
+                        let WantedImage { name, platform } = &wanted;
+                        // One that has a platform is there for that alone.
+                        let image = known.get(&format!("{name} {platform}")).or_else(|| known.get(name));
+                        let Some(image) = image else { return format!("needs {name}\n") };
+                        found.insert(wanted, image.clone());
                     }
                 }
             }
@@ -45,7 +48,10 @@ fn rules_are_checked() {
         let ignore = ignore.filter(|ignore| !ignore.has_negation());
         let hides = |path: &str| ignore.as_ref().is_some_and(|ignore| ignore.matches(Path::new(path)));
         let hidden: Option<&Hidden<'_>> = if ignore.is_some() { Some(&hides) } else { None };
-        let images = images(case, "no-shared-images");
+        let images = images(case, "no-shared-images").into_iter();
+        let platform = &request.platform;
+        let images =
+            images.map(|(name, it)| (WantedImage { name, platform: platform.clone() }, it)).collect();
         let findings = match plan::lint(&file, &request, &images, hidden) {
             Ok(findings) => findings,
             Err(error) => return format!("error: {error}\n"),
@@ -114,7 +120,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         build_args: BTreeMap::new(),
         target: None,
         platform: Platform::new("linux", "amd64", None),
-        build_platform: Platform::new("linux", "arm64", None),
+        build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
         contexts: BTreeSet::new(),
@@ -138,6 +144,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
                 request.entitlements.insert(entitlement.unwrap());
             }
             ("--platform", platform) => request.platform = platform.parse().unwrap(),
+            ("--build-platform", platform) => request.build_platform = platform.parse().unwrap(),
             _ => panic!("{}: {line}", case.display()),
         }
     }
@@ -146,10 +153,10 @@ fn given(case: &Path) -> (Dockerfile, Request) {
 
 /// The images of a case, and those that all share. One says `config` as the image's document does, and `layers`,
 /// `platform` and `history` where they are not 1, `linux/amd64` and none.
-fn images(case: &Path, shared: &str) -> BaseImages {
+fn images(case: &Path, shared: &str) -> BTreeMap<String, BaseImage> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let texts = [read_if_there(&root, shared), read_if_there(case, "images.json")];
-    let mut images = BaseImages::new();
+    let mut images = BTreeMap::new();
     for text in texts.iter().flatten() {
         let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
         images.extend(all.into_iter().map(|(name, image)| (name.clone(), base(&name, &image))));

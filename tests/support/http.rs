@@ -11,9 +11,24 @@ pub(crate) struct Response {
 
 /// One request on a connection of its own. HTTP/1.0, so that the answer is not chunked and ends with the connection.
 pub(crate) fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<Response> {
+    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n"))
+}
+
+/// The same with something to keep.
+pub(crate) fn put(address: SocketAddr, path: &str, media_type: &str, body: &str) -> io::Result<Response> {
+    let size = body.len();
+    exchange(
+        address,
+        &format!(
+            "PUT {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: {media_type}\r\nContent-Length: {size}\r\n\r\n{body}"
+        ),
+    )
+}
+
+fn exchange(address: SocketAddr, request: &str) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let end =

@@ -17,7 +17,7 @@ mod env;
 mod file_server;
 mod handmade;
 mod host;
-mod http;
+pub(crate) mod http;
 mod image;
 mod output;
 mod processes;

@@ -86,6 +86,9 @@ impl From<ExecError> for Report {
                 Self::new(Code::StepFailed, &error).hint(failure.hint().map(str::to_owned))
             }
             ExecError::Closed(ref closed) => Self::new(Code::Isolation, &error).hint(closed.hint.clone()),
+            ExecError::Foreign { ref why, .. } => {
+                Self::new(Code::Isolation, &error).hint(Some(why.hint().to_owned()))
+            }
             ExecError::Select(error) => of_select(&error),
             ExecError::NoSecret { ref id } => Self::new(Code::Input, &error).hint(Some(format!(
                 "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dockerfile::parse;
 use crate::graph::{Graph, MountKind, NetworkMode, Op, RunOp};
 use crate::image::{Config, DiffId, Digest, Platform};
-use crate::plan::{Anew, BaseImage, Planned, Request, plan};
+use crate::plan::{Anew, BaseImage, Planned, Request, WantedImage, plan};
 
 fn planned(text: &str) -> Graph {
     let file = parse("Dockerfile", text).unwrap();
@@ -13,7 +13,8 @@ fn planned(text: &str) -> Graph {
     let mut config = Config::scratch(&platform);
     config.rootfs.diff_ids = vec![DiffId(Digest::of(b"layer"))];
     let base = BaseImage { name: "busybox".to_owned(), digest: None, config };
-    let images = BTreeMap::from([("busybox".to_owned(), base)]);
+    let wanted = WantedImage { name: "busybox".to_owned(), platform: platform.clone() };
+    let images = BTreeMap::from([(wanted, base)]);
     let request = Request {
         build_args: BTreeMap::new(),
         target: None,

@@ -16,6 +16,7 @@ pub(super) fn check(store: &Store, stock: &Stock, checked: &mut Checked) {
     links.readable(&stock.links, checked);
     links.readable(&stock.imports, checked);
     links.readable(&stock.downloads, checked);
+    links.readable(&stock.platform_tags, checked);
     links.readable(&stock.merged, checked);
     links.readable(&stock.copies, checked);
     links.readable(&stock.seals, checked);
