@@ -3,7 +3,7 @@
 use crate::exec::{Key, Output};
 use crate::export::{Image, ImageLayer};
 use crate::graph::VertexId;
-use crate::image::{Config, HistoryEntry, RootFs, Timestamp};
+use crate::image::{Annotations, Config, HistoryEntry, RootFs, Timestamp};
 use crate::plan::Plan;
 use crate::solve::Solution;
 
@@ -15,6 +15,7 @@ pub(super) fn assemble(
     solution: &Solution<Key, Output>,
     layers: Vec<ImageLayer>,
     cache: Option<String>,
+    annotations: &Annotations,
 ) -> Image {
     let mut config = plan.config.clone();
     let base_layers = config.rootfs.diff_ids.len();
@@ -25,7 +26,7 @@ pub(super) fn assemble(
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     config.cache = cache;
     config.rootfs = RootFs { kind: "layers".to_owned(), diff_ids };
-    Image { config: config.to_bytes(), layers, manifest: None }
+    Image { config: config.to_bytes(), layers, annotations: annotations.clone(), manifest: None }
 }
 
 /// Makes a base's history say as many layers as it has: some tools write none, or too many.

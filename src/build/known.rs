@@ -36,7 +36,7 @@ pub async fn build_known(
     let latest = plan.epoch.filter(|_| request.rewrite_timestamps);
     let step = steps.start("exporting to image");
     let Some(sealed) = sealed(&stack, latest, store, client, events)? else { return Ok(None) };
-    let image = assemble::assemble(&plan, &solution, sealed, None);
+    let image = assemble::assemble(&plan, &solution, sealed, None, &request.annotations);
     let built = export::store::keep(store, &image, &request.tags).map_err(BuildError::Export)?;
     look_ups.context.memory().keep();
     store.sync()?;

@@ -35,7 +35,7 @@ use crate::exec::{
 use crate::export::cache::{CacheMode, CacheTarget, CacheTo};
 use crate::export::{self, registry::Destination};
 use crate::graph::{Op, VertexId};
-use crate::image::{DiffId, Digest, Form, ImageId, Packing, Reference};
+use crate::image::{Annotations, DiffId, Digest, Form, ImageId, Packing, Reference};
 use crate::plan::{self, BaseImages, Plan, Planned};
 use crate::registry::Client;
 use crate::sandbox::Networks;
@@ -56,6 +56,8 @@ pub struct Request {
     pub packing: Packing,
     /// Where the result goes besides the store and registries.
     pub outputs: Vec<export::Output>,
+    /// What is noted of the image where it goes.
+    pub annotations: Annotations,
     /// Whose media types a manifest that is pushed is written in.
     pub form: Form,
     /// Whether files of new layers that are newer than SOURCE_DATE_EPOCH are given that time.
@@ -378,7 +380,7 @@ impl Making<'_> {
         let sealed = sealing.finish(&caches.target()).await?;
         let is_inline = request.cache_to.iter().any(|to| to.target == CacheTarget::Inline);
         let cache = is_inline.then(|| caches.inline(&sealed)).flatten();
-        let image = assemble::assemble(plan, caches.solution, sealed, cache);
+        let image = assemble::assemble(plan, caches.solution, sealed, cache, &request.annotations);
         let id = export::store::keep(&executor.store, &image, &request.tags)?;
         let pushed = match destination {
             Some(destination) => Some(destination.push(&executor.layers, &image, &step.watch()).await?),

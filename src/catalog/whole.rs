@@ -42,8 +42,9 @@ pub async fn whole(
 ) -> Result<crate::export::Image, ExportError> {
     let store = layers.store();
     let (config, bytes) = read_config(store, id)?;
+    let annotations = store.record::<ImageRecord>(&id.0.hex())?.unwrap_or_default().annotations;
     if let Some((given, layers)) = manifest(store, id, &config)? {
-        return Ok(crate::export::Image { config: bytes, layers, manifest: Some(given) });
+        return Ok(crate::export::Image { config: bytes, layers, annotations, manifest: Some(given) });
     }
     let packer = Packer { layers, packing: Some(PACKING), destination };
     let mut below = Stack::default();
@@ -54,7 +55,7 @@ pub async fn whole(
         let is_plain = layer.blob.as_ref().is_some_and(|blob| blob.compression() == Some(Compression::None));
         packed.push(if is_plain { packer.compressed(layer, PACKING.codec).await? } else { layer });
     }
-    Ok(crate::export::Image { config: bytes, layers: packed, manifest: None })
+    Ok(crate::export::Image { config: bytes, layers: packed, annotations, manifest: None })
 }
 
 fn read_config(store: &Store, id: ImageId) -> Result<(Config, Vec<u8>), ExportError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::annotation::{self, Annotation};
 use super::caching::{CachingArgs, Explanations};
 use super::call::Call;
 use super::environment::{self, Session};
@@ -68,6 +69,11 @@ pub(super) struct BuildArgs {
     /// A label for the image, over those of the Dockerfile.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Something to be noted of the image in its manifest; may be given several times.
+    ///
+    /// LEVEL is manifest or manifest-descriptor (the entry in the index of a layout), with [OS/ARCH] behind it if wanted.
+    #[arg(long = "annotation", value_name = "[LEVEL[,LEVEL...]:]NAME=VALUE")]
+    annotations: Vec<Annotation>,
     /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
     #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
     allow: Vec<Entitlement>,
@@ -306,6 +312,13 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
     if args.network == Network::Host {
         entitlements.insert(Entitlement::NetworkHost);
     }
+    let annotations = annotation::together(args.annotations, &platform).map_err(Report::usage)?;
+    if !annotations.is_empty()
+        && (form == Form::Docker || args.outputs.iter().any(Output::is_in_dockers_form))
+    {
+        let hint = "add oci-mediatypes=true to the output".to_owned();
+        return Err(Report::usage("docker's media types have no annotations").hint(Some(hint)));
+    }
     let outputs = output::places(args.outputs, &tags)?;
     let request = Request {
         context: args.context,
@@ -313,6 +326,7 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         tags,
         push,
         packing,
+        annotations,
         outputs,
         form,
         rewrite_timestamps,

@@ -3,6 +3,7 @@
 //! This is where the environment is read, where is printed, and where exit codes are decided (`report`); everything
 //! below gets what it needs as values.
 
+mod annotation;
 pub mod behind;
 mod build;
 mod cache;

@@ -206,6 +206,11 @@ fn names(value: &str) -> Result<Vec<Reference>, String> {
 }
 
 impl Output {
+    /// Whether it is an image in a file, written in docker's media types.
+    pub(super) fn is_in_dockers_form(&self) -> bool {
+        matches!(self, Self::File(file) if file.description.form == Form::Docker)
+    }
+
     fn destination(&self) -> Option<(Destination, Kind)> {
         match self {
             Self::Image(_) => None,

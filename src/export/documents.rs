@@ -26,7 +26,8 @@ impl Documents {
                     .iter()
                     .map(|layer| descriptor(layer, form))
                     .collect::<Result<Vec<_>, _>>()?;
-                Manifest::new(form, config, layers)
+                let annotations = image.annotations.manifest.clone();
+                Manifest { annotations, ..Manifest::new(form, config, layers) }
             }
         };
         let (media_type, manifest_bytes) = match &image.manifest {
@@ -34,7 +35,8 @@ impl Documents {
             None => (form.manifest(), manifest.to_bytes()),
         };
         let digest = Digest::of(&manifest_bytes);
-        let described = Descriptor::new(media_type, digest, manifest_bytes.len() as u64);
+        let mut described = Descriptor::new(media_type, digest, manifest_bytes.len() as u64);
+        described.annotations.clone_from(&image.annotations.descriptor);
         Ok(Self { config: manifest.config, layers: manifest.layers, manifest: described, manifest_bytes })
     }
 }

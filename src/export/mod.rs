@@ -23,7 +23,7 @@ pub use pending::Pending;
 
 use std::path::PathBuf;
 
-use crate::image::{Descriptor, DiffId, Digest};
+use crate::image::{Annotations, Descriptor, DiffId, Digest};
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
@@ -36,6 +36,8 @@ pub struct Image {
     pub config: Vec<u8>,
     /// Lowest first, as many as the config has diff ids.
     pub layers: Vec<ImageLayer>,
+    /// Of a manifest that is made for it.
+    pub annotations: Annotations,
     /// The manifest that it is to keep; the layers' blobs are those that it lists.
     pub manifest: Option<GivenManifest>,
 }

@@ -102,6 +102,22 @@ pub struct Manifest {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// What is noted of an image beside its config: it changes what a registry has, not what the image is.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Annotations {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manifest: BTreeMap<String, String>,
+    /// Of the entry that leads to the manifest, in the index of a layout.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub descriptor: BTreeMap<String, String>,
+}
+
+impl Annotations {
+    pub fn is_empty(&self) -> bool {
+        self.manifest.is_empty() && self.descriptor.is_empty()
+    }
+}
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Index {

@@ -24,8 +24,8 @@ pub use digest::{DiffId, Digest, DigestError, Hasher, ImageId};
 pub use history::{HISTORY_COMMENT, HistoryEntry};
 pub use layer_source::LayerSource;
 pub use manifest::{
-    Codec, Compression, Descriptor, Document, Form, Index, MAX_DOCUMENT, Manifest, ManifestError, Packing,
-    annotation, media_type,
+    Annotations, Codec, Compression, Descriptor, Document, Form, Index, MAX_DOCUMENT, Manifest,
+    ManifestError, Packing, annotation, media_type,
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_REGISTRY, Reference, ReferenceError};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::LayoutDirectory;
 use super::snapshots::SnapshotId;
-use crate::image::{Descriptor, DiffId, Digest, LayerSource, Timestamp};
+use crate::image::{Annotations, Descriptor, DiffId, Digest, LayerSource, Timestamp};
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -235,6 +235,9 @@ pub struct ImageRecord {
     /// Names with a digest under which registries have it: `registry/repository@sha256:...`, each repository once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// Of the manifests that are made for it here.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
 }
 
 impl ImageRecord {

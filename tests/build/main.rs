@@ -6,6 +6,7 @@ mod support;
 
 mod add_archive;
 mod add_url;
+mod annotation;
 mod bad_input;
 mod cache;
 mod cache_mounts;
