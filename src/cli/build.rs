@@ -21,7 +21,6 @@ use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
 use super::{Global, behind, signals};
 use crate::build::{self, Built, Request, Tools};
-use crate::dockerfile::nearest;
 use crate::event;
 use crate::exec::Explain;
 use crate::export;
@@ -74,8 +73,9 @@ pub(super) struct BuildArgs {
     /// LEVEL is manifest or manifest-descriptor (the entry in the index of a layout), with [OS/ARCH] behind it if wanted.
     #[arg(long = "annotation", value_name = "[LEVEL[,LEVEL...]:]NAME=VALUE")]
     annotations: Vec<Annotation>,
-    /// Let steps ask for this: network.host (RUN --network=host) or security.insecure (RUN --security=insecure).
-    #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
+    /// Let steps ask for this: network.host (RUN --network=host), security.insecure (RUN --security=insecure), device or
+    /// device=NAME (RUN --device).
+    #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<Entitlement>,
     /// The platform to build for [default: this machine's].
     ///
@@ -359,24 +359,6 @@ fn jobs() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let room = usize::try_from(process::memory() / MEMORY).unwrap_or(usize::MAX).max(1);
     cores.min(room)
-}
-
-fn entitlement(text: &str) -> Result<Entitlement, String> {
-    let known = Entitlement::ALL.iter().find(|known| known.name() == text);
-    known.copied().ok_or_else(|| {
-        let kind = text.split_once('=').map_or(text, |(kind, _)| kind);
-        let names = Entitlement::ALL.map(Entitlement::name);
-        let list = names.join(" and ");
-        match kind {
-            "device" | "ssh" | "fs" | "fs.read" | "fs.write" => {
-                format!("the entitlement {kind} is not supported: only {list} are")
-            }
-            _ => {
-                let near = nearest(text, names).map(|near| format!(" (did you mean {near}?)"));
-                format!("there is no such entitlement{}: {list} are", near.unwrap_or_default())
-            }
-        }
-    })
 }
 
 /// Prints a result; the exit code is that of success.

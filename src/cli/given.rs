@@ -1,4 +1,4 @@
-//! `--secret` and `--ssh`: what the command line lends to steps.
+//! `--secret`, `--ssh` and `--cdi-spec-dir`: what the command line lends to steps.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -25,11 +25,21 @@ pub(super) struct GivenArgs {
     /// An SSH agent for RUN --mount=type=ssh, by its socket [default: that of SSH_AUTH_SOCK]
     #[arg(long = "ssh", value_name = "default|ID[=SOCKET]")]
     agents: Vec<String>,
+    /// Where devices for RUN --device are described (CDI, in JSON); of several directories, later ones come first
+    /// [default: /etc/cdi and /var/run/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    device_directories: Vec<PathBuf>,
 }
+
+/// Where vendors put what the machine has, and what it has just now.
+const DEVICE_DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 impl GivenArgs {
     pub(super) fn given(&self) -> Result<Given, Report> {
-        let mut given = Given::default();
+        let mut given = Given { device_directories: self.device_directories.clone(), ..Given::default() };
+        if given.device_directories.is_empty() {
+            given.device_directories = DEVICE_DIRECTORIES.map(PathBuf::from).into();
+        }
         for text in &self.secrets {
             let (id, value) = secret(text)?;
             given.secrets.extend(value.map(|value| (id, Secret::new(value))));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::archive::ArchiveError;
 use super::death::Death;
+use super::devices::DeviceError;
 use crate::context::SelectError;
 use crate::layer::LayerError;
 use crate::registry::DownloadError;
@@ -53,6 +54,10 @@ pub enum ExecError {
     SecretNotText { id: String },
     #[error("no SSH agent {id:?} is forwarded")]
     NoAgent { id: String },
+    #[error("no device {name} is described on this machine")]
+    NoDevice { name: String },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The part of a cache that is to be shown.
     #[error("source {path} {problem}")]
     CacheSource { path: String, problem: &'static str },

@@ -1,4 +1,4 @@
-//! What the command line lends to steps: secrets and agents. None of it is ever written down.
+//! What the command line lends to steps: secrets, agents and devices. None of it is ever written down.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::error::ExecError;
 
-/// Secrets and agents by id.
+/// Secrets and agents by id, and where devices are described.
 #[derive(Debug, Default, Clone)]
 pub struct Given {
     pub secrets: BTreeMap<String, Secret>,
     /// The sockets of agents.
     pub agents: BTreeMap<String, PathBuf>,
+    /// Directories with descriptions of devices; of two, the later one counts.
+    pub device_directories: Vec<PathBuf>,
 }
 
 /// A value that nobody is shown but the steps that ask for it.

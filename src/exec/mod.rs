@@ -11,6 +11,7 @@ mod cache_mounts;
 mod copy;
 mod copy_tree;
 mod death;
+mod devices;
 mod directory;
 mod elsewhere;
 mod error;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 pub use archive::ArchiveError;
 pub use death::Death;
+pub use devices::DeviceError;
 pub use elsewhere::Lost;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};

@@ -7,6 +7,7 @@ use super::Executor;
 use super::agent::Agent;
 use super::binds::{ContextParts, Making};
 use super::cache_mounts::{cache_key, show_cache};
+use super::devices;
 use super::error::ExecError;
 use super::given::{Given, Mask};
 use super::known::KnownInput;
@@ -58,10 +59,23 @@ impl Executor {
         workspace: &Workspace,
     ) -> Result<Prepared, ExecError> {
         let mut prepared = Prepared::default();
-        if op.mounts.is_empty() && op.secret_variables.is_empty() {
+        if op.mounts.is_empty() && op.secret_variables.is_empty() && op.devices.is_empty() {
             return Ok(prepared);
         }
         let given = &self.mounts.given;
+        for device in &op.devices {
+            let edits = devices::find(&given.device_directories, &device.name)?;
+            if edits.is_empty() {
+                if device.required {
+                    return Err(ExecError::NoDevice { name: device.name.clone() });
+                }
+                let name = &self.graph.get(vertex).name;
+                self.events.warn(format!("{name} goes without device {}, which is not there", device.name));
+            }
+            for edit in edits {
+                edit.apply(&mut prepared)?;
+            }
+        }
         for variable in &op.secret_variables {
             if let Some(value) = given.secret(&variable.id, variable.required)? {
                 prepared.variables.push(format!("{}={}", variable.name, value.text(&variable.id)?));
@@ -120,7 +134,7 @@ impl Executor {
 }
 
 /// A target as it is mounted on: clean, and below the working directory if it is relative.
-fn absolute(directory: &str, target: &str) -> String {
+pub(super) fn absolute(directory: &str, target: &str) -> String {
     let from = if target.starts_with('/') { "" } else { directory };
     let mut names: Vec<&str> = Vec::new();
     for name in from.split('/').chain(target.split('/')) {

@@ -95,7 +95,12 @@ impl Executor {
         let Prepared { mounts, variables, mask, held } = prepared;
         let (upper, mut spec) = (draft.upper(), self.spec(op, root_of(&draft, lowers)).await?);
         spec.mounts = mounts;
-        spec.process.environment.extend(variables);
+        for variable in variables {
+            // Programs take the first of two.
+            let name = variable.split_inclusive('=').next().unwrap_or_default();
+            spec.process.environment.retain(|other| !other.starts_with(name));
+            spec.process.environment.push(variable);
+        }
         let store = Arc::clone(&self.store);
         let (spec, writable) = match layering {
             Layering::Kernel => (spec, None),

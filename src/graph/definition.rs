@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::op::{
-    CopyMode, CopyOp, CopySource, ImageOp, MakeDirectoryOp, MakeFileOp, MergeOp, Mount, MountKind,
+    CopyMode, CopyOp, CopySource, Device, ImageOp, MakeDirectoryOp, MakeFileOp, MergeOp, Mount, MountKind,
     NetworkMode, Op, RunOp, SecretVariable, SecurityMode, Sharing, SourcePath, Ulimit, is_default,
 };
 use crate::image::{Digest, chain_id};
@@ -116,6 +116,8 @@ struct Exec<'a> {
     security: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secretenv: Vec<SecretEnvironment<'a>>,
+    #[serde(rename = "cdiDevices", skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<DeviceDefinition<'a>>,
 }
 
 #[derive(Serialize)]
@@ -200,6 +202,13 @@ struct SecretEnvironment<'a> {
     optional: bool,
 }
 
+#[derive(Serialize)]
+struct DeviceDefinition<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "is_default")]
+    optional: bool,
+}
+
 impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
     fn from(op: &'a RunOp) -> Self {
         let meta = Meta {
@@ -221,9 +230,11 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             SecurityMode::Insecure => 1,
         };
         let secretenv = op.secret_variables.iter().map(SecretEnvironment::from).collect();
+        let device = |device: &'a Device| DeviceDefinition { name: &device.name, optional: !device.required };
+        let devices = op.devices.iter().map(device).collect();
         Self {
             kind: "buildkit.exec.v0",
-            exec: Exec { meta, mounts: mounts(op), network, security, secretenv },
+            exec: Exec { meta, mounts: mounts(op), network, security, secretenv, devices },
             os: &op.platform.os,
             architecture: &op.platform.architecture,
             variant: op.platform.variant.as_deref(),

@@ -11,7 +11,7 @@ mod op;
 mod slot;
 
 pub use op::{
-    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, HttpOp, ImageOp, MakeDirectoryOp,
+    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, Device, HttpOp, ImageOp, MakeDirectoryOp,
     MakeFileOp, MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode,
     Sharing, Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
 };

@@ -55,6 +55,7 @@ pub struct RunOp {
     /// Sorted by target.
     pub mounts: Vec<Mount>,
     pub secret_variables: Vec<SecretVariable>,
+    pub devices: Vec<Device>,
     pub arguments: Vec<String>,
     /// In order of declaration; decides about the key.
     pub environment: Vec<String>,
@@ -150,6 +151,13 @@ pub struct SshMount {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecretVariable {
     pub id: String,
+    pub name: String,
+    pub required: bool,
+}
+
+/// A device of the host, as its vendor describes it there: `vendor/class=device`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
     pub name: String,
     pub required: bool,
 }

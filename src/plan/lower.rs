@@ -5,10 +5,10 @@ use super::config::shell_words;
 use super::copy::Inputs;
 use super::history;
 use super::path::joined;
-use super::refusal::{Outcome, must_be_allowed, not_yet};
+use super::refusal::{Outcome, must_be_allowed};
 use super::stage::{Planner, StageState};
-use crate::dockerfile::{Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
-use crate::graph::{MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId};
+use crate::dockerfile::{self, Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
+use crate::graph::{Device, MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId};
 
 /// Where scripts lie that name their interpreter.
 pub(super) const SCRIPTS: &str = "/dev/pipes/";
@@ -31,9 +31,6 @@ impl Planner<'_> {
         };
         let file = script.map(|(vertex, _)| vertex);
         let mounts = self.mounts(state, instruction, run, file, &mut inputs)?;
-        if !run.devices.is_empty() {
-            return not_yet("RUN --device", instruction.span);
-        }
         let network = match run.network {
             None | Some(Network::Default) => self.request.network,
             Some(Network::None) => NetworkMode::None,
@@ -47,10 +44,13 @@ impl Planner<'_> {
             (network == NetworkMode::Host).then_some(Entitlement::NetworkHost),
             (security == SecurityMode::Insecure).then_some(Entitlement::SecurityInsecure),
         ];
-        for entitlement in asked.into_iter().flatten() {
-            let outcome = must_be_allowed(entitlement, self.request, instruction.span);
+        let of_devices = run.devices.iter().map(|device| Entitlement::Device(device.name.clone()));
+        for entitlement in asked.into_iter().flatten().chain(of_devices) {
+            let outcome = must_be_allowed(&entitlement, self.request, instruction.span);
             self.told(state, outcome);
         }
+        let device =
+            |device: &dockerfile::Device| Device { name: device.name.clone(), required: device.required };
         let config = &state.config.config;
         let arguments = match run.body() {
             RunBody::Exec(words) => words.to_vec(),
@@ -66,6 +66,7 @@ impl Planner<'_> {
             root,
             mounts: mounts.mounts,
             secret_variables: mounts.secret_variables,
+            devices: run.devices.iter().map(device).collect(),
             environment,
             transient_environment: state.scope.proxies(&self.global),
             directory: config.working_dir.clone(),

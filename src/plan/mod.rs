@@ -34,8 +34,9 @@ pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
-use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span};
+use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Span, nearest};
 use crate::graph::{Graph, NetworkMode, Ulimit, VertexId};
 use crate::image::{Config, Digest, HistoryEntry, Platform};
 use stage::Planner;
@@ -77,23 +78,54 @@ pub enum Anew {
 }
 
 /// Something that is allowed on the command line only, whatever a Dockerfile says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entitlement {
     /// `RUN --network=host`
     NetworkHost,
     /// `RUN --security=insecure`
     SecurityInsecure,
+    /// `RUN --device`, whatever the device.
+    AnyDevice,
+    /// `RUN --device` of this name.
+    Device(String),
 }
 
 impl Entitlement {
-    pub const ALL: [Self; 2] = [Self::NetworkHost, Self::SecurityInsecure];
+    /// Those that need no further word.
+    pub const PLAIN: [Self; 3] = [Self::NetworkHost, Self::SecurityInsecure, Self::AnyDevice];
 
     /// As BuildKit calls it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> String {
         match self {
-            Self::NetworkHost => "network.host",
-            Self::SecurityInsecure => "security.insecure",
+            Self::NetworkHost => "network.host".to_owned(),
+            Self::SecurityInsecure => "security.insecure".to_owned(),
+            Self::AnyDevice => "device".to_owned(),
+            Self::Device(name) => format!("device={name}"),
         }
+    }
+}
+
+impl FromStr for Entitlement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(device) = text.strip_prefix("device=").filter(|device| !device.is_empty()) {
+            return Ok(Self::Device(device.to_owned()));
+        }
+        Self::PLAIN.into_iter().find(|known| known.name() == text).ok_or_else(|| {
+            let kind = text.split_once('=').map_or(text, |(kind, _)| kind);
+            let list = "network.host, security.insecure, device and device=NAME";
+            match kind {
+                "ssh" | "fs" | "fs.read" | "fs.write" => {
+                    format!("the entitlement {kind} is not supported: only {list} are")
+                }
+                _ => {
+                    let near = nearest(text, ["network.host", "security.insecure", "device"]);
+                    let near = near.map(|near| format!(" (did you mean {near}?)"));
+                    format!("there is no such entitlement{}: {list} are", near.unwrap_or_default())
+                }
+            }
+        })
     }
 }
 

@@ -25,8 +25,10 @@ pub(super) fn not_yet<T>(what: &str, span: Span) -> Outcome<T> {
     Err(Refusal::Later(Diagnostic::new(format!("{what} is not supported yet"), span)))
 }
 
-pub(super) fn must_be_allowed(entitlement: Entitlement, request: &Request, span: Span) -> Outcome<()> {
-    if request.entitlements.contains(&entitlement) {
+pub(super) fn must_be_allowed(entitlement: &Entitlement, request: &Request, span: Span) -> Outcome<()> {
+    let has_all_devices = || request.entitlements.contains(&Entitlement::AnyDevice);
+    let is_device = matches!(entitlement, Entitlement::Device(_));
+    if request.entitlements.contains(entitlement) || is_device && has_all_devices() {
         return Ok(());
     }
     let name = entitlement.name();

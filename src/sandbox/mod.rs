@@ -67,7 +67,7 @@ pub use layering::{Layering, Layerings};
 pub use lent::Mapper;
 pub use limits::Limits;
 pub use message::{Failure, Outcome};
-pub use mounts::{Mount, Mounted, MountedLayers, Mounts, SecretFile, Tree};
+pub use mounts::{HostMount, HostOption, Mount, Mounted, MountedLayers, Mounts, SecretFile, Tree};
 pub use network::{
     Connection, Disconnected, ExtraHost, HostAddress, HostFiles, NetworkError, NetworkSettings, Networks,
     Provided, Reach, Resolver, WrongName, hostname_file,

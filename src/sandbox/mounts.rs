@@ -33,6 +33,24 @@ pub enum Mounted {
     Secret(SecretFile),
     /// Something that listens.
     Socket(PathBuf),
+    /// A device of the host, or files that belong to it.
+    Host(HostMount),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMount {
+    pub path: PathBuf,
+    pub kind: MountPointKind,
+    pub options: Vec<HostOption>,
+}
+
+/// What is kept from who uses files of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostOption {
+    ReadOnly,
+    NoDevices,
+    NoExecution,
+    NoSetuid,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +101,7 @@ impl Mount {
             Mounted::Tree { kind, .. } => *kind,
             Mounted::Tmpfs { .. } => MountPointKind::Directory,
             Mounted::Secret(_) | Mounted::Socket(_) => MountPointKind::File,
+            Mounted::Host(host) => host.kind,
         }
     }
 }
@@ -119,6 +138,9 @@ impl fmt::Debug for Mounted {
             Self::Tmpfs { size, read_only } => write!(out, "tmpfs size={size:?} read-only={read_only}"),
             Self::Secret(file) => write!(out, "{file:?}"),
             Self::Socket(path) => write!(out, "socket {}", path.display()),
+            Self::Host(HostMount { path, kind: _, options }) => {
+                write!(out, "host {} options={options:?}", path.display())
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod copy_flags;
 mod copy_metadata;
 mod copy_rules;
 mod debian;
+mod device;
 mod dump;
 mod epoch;
 mod failure;

@@ -66,8 +66,8 @@ fn every_error_is_shown_with_its_words() {
     ]);
     env.dockerfile("FROM scratch\nRUN --device=a x\nRUN --device=b y\n");
     env.rbuild(&["."]).run().code(3).says(&[
-        "Dockerfile:2:1: RUN --device is not supported yet",
-        "Dockerfile:3:1: RUN --device is not supported yet",
+        "Dockerfile:2:1: entitlement device=a is not allowed",
+        "Dockerfile:3:1: entitlement device=b is not allowed",
     ]);
 }
 

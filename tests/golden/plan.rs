@@ -11,7 +11,7 @@ use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
 use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
-use rbuild::plan::{self, Anew, BaseImage, BaseImages, Entitlement, Hidden, Planned, Request, WantedImage};
+use rbuild::plan::{self, Anew, BaseImage, BaseImages, Hidden, Planned, Request, WantedImage};
 
 use crate::dockerfile::{diagnostics_text, place};
 use crate::{check, read, read_if_there};
@@ -140,8 +140,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
             ("--label", label) => request.labels.push(pair(label)),
             ("--build-context", name) => drop(request.contexts.insert(name.to_owned())),
             ("--allow", name) => {
-                let entitlement = Entitlement::ALL.into_iter().find(|known| known.name() == name);
-                request.entitlements.insert(entitlement.unwrap());
+                request.entitlements.insert(name.parse().unwrap());
             }
             ("--platform", platform) => request.platform = platform.parse().unwrap(),
             ("--build-platform", platform) => request.build_platform = platform.parse().unwrap(),

@@ -99,6 +99,12 @@ impl From<ExecError> for Report {
                     "give it with --ssh {what}; without a socket it is the one of SSH_AUTH_SOCK"
                 )))
             }
+            ExecError::NoDevice { .. } => Self::new(Code::Input, &error).hint(Some(
+                "descriptions (CDI) are looked for in /etc/cdi and /var/run/cdi, or in --cdi-spec-dir; without \
+                 `required` the step goes without it"
+                    .to_owned(),
+            )),
+            ExecError::Device(ref wrong) => Self::new(Code::Input, &error).hint(wrong.hint()),
             ExecError::User(_)
             | ExecError::Destination { .. }
             | ExecError::Archive { .. }

@@ -15,6 +15,7 @@ fn run(command: &str, directory: &str, variables: &[&str]) -> RunOp {
         root: Some(0),
         mounts: Vec::new(),
         secret_variables: Vec::new(),
+        devices: Vec::new(),
         arguments: ["/bin/sh", "-c", command].map(str::to_owned).into(),
         environment: std::iter::once(path).chain(variables.iter().map(|text| (*text).to_owned())).collect(),
         transient_environment: vec!["HTTP_PROXY=http://x".to_owned()],

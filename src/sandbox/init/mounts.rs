@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::{HARMLESS, Init, StepError};
-use crate::sandbox::mounts::{Mount, Mounted, MountedLayers, SecretFile, Tree};
+use crate::sandbox::mounts::{HostMount, HostOption, Mount, Mounted, MountedLayers, SecretFile, Tree};
 use crate::sandbox::steps::MountPointKind;
 use crate::sys::mount::{self, Attributes, Overlay, Recursive};
 use crate::sys::rooted::Root;
@@ -35,6 +35,7 @@ impl Init<'_> {
             }
             Mounted::Secret(file) => secret(file, staging)?,
             Mounted::Socket(path) => mount::clone_tree(path, Recursive::No).at("open", path)?,
+            Mounted::Host(host) => of_host(host, &mount.at)?,
         };
         Ok(mount::attach(&tree, &place).at("mount on", &mount.at)?)
     }
@@ -146,6 +147,18 @@ fn shown_at(
     let done = work();
     mount::detach(staging).at("detach from", staging)?;
     Ok(done?)
+}
+
+fn of_host(host: &HostMount, at: &str) -> Result<OwnedFd, StepError> {
+    let shown = mount::clone_tree(&host.path, Recursive::Yes).at("open", &host.path)?;
+    let attributes = host.options.iter().map(|option| match option {
+        HostOption::ReadOnly => mount::READ_ONLY,
+        HostOption::NoDevices => Attributes::MOUNT_ATTR_NODEV,
+        HostOption::NoExecution => Attributes::MOUNT_ATTR_NOEXEC,
+        HostOption::NoSetuid => Attributes::MOUNT_ATTR_NOSUID,
+    });
+    set(&shown, attributes.fold(Attributes::empty(), |all, one| all | one), at)?;
+    Ok(shown)
 }
 
 fn secret(file: &SecretFile, staging: &Path) -> Result<OwnedFd, StepError> {
