@@ -213,10 +213,7 @@ fn what_is_not_allowed_is_refused_with_a_hint() {
     one.says(&both[..1]).omits(&both[1..]);
     // Whether it may be built is no matter of the file.
     env.rbuild(&["--check", "."]).run().success();
-    env.rbuild(&["--allow", "device=vendor/class=x", "."])
-        .run()
-        .code(2)
-        .says(&["entitlement device is not supported"]);
+    env.rbuild(&["--allow", "fs.read=/x", "."]).run().code(2).says(&["entitlement fs.read is not supported"]);
     env.rbuild(&["--allow", "security.insecur", "."])
         .run()
         .code(2)

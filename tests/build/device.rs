@@ -104,10 +104,11 @@ fn a_device_has_to_be_allowed_and_may_be_missing_unless_it_is_required() {
         .build(&format!("{missing} true"), &["--allow", "device"])
         .success()
         .says(&["goes without device vendor.example/thing=three"]);
-    world
-        .build(&format!("{missing},required true"), &["--allow", "device"])
-        .code(3)
-        .says(&["no device vendor.example/thing=three", "Dockerfile:3", "--cdi-spec-dir"]);
+    world.build(&format!("{missing},required true"), &["--allow", "device"]).code(3).says(&[
+        "no device vendor.example/thing=three",
+        "Dockerfile:3",
+        "--cdi-spec-dir",
+    ]);
 }
 
 #[test]
