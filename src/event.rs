@@ -138,3 +138,25 @@ impl Events {
         }
     }
 }
+
+/// What others have written, so that a terminal that shows it obeys none of it.
+pub fn harmless(text: &str) -> String {
+    harmless_but(&[], text)
+}
+
+/// The same for text of several lines.
+pub fn harmless_lines(text: &str) -> String {
+    harmless_but(&['\n', '\t'], text)
+}
+
+fn harmless_but(kept: &[char], text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !kept.contains(&letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}

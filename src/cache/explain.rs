@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ingredients::Ingredients;
+use crate::event::harmless;
 use crate::image::{Digest, Timestamp};
 use crate::store::StepRecord;
 
@@ -194,15 +195,6 @@ impl fmt::Display for Difference {
             (Some(before), Some(after)) => write!(out, "{what} changed {} ▸ {}", short(before), short(after)),
         }
     }
-}
-
-/// Names of files may contain anything, also what would make a terminal do things.
-fn harmless(text: &str) -> String {
-    let escape = |letter: char| match letter {
-        letter if letter.is_control() => letter.escape_default().to_string(),
-        letter => letter.to_string(),
-    };
-    text.chars().map(escape).collect()
 }
 
 /// One line, not too long.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::build::Place;
 use crate::dockerfile::{Diagnostic, Source, Span};
+use crate::event::harmless_lines;
 use crate::sys::disk::{Refusal, Room};
 
 /// The exit codes of rbuild itself; `run` returns its container's.
@@ -87,7 +88,7 @@ impl Report {
             let _ = writeln!(text, "hint: {hint}");
         }
         // Whoever closed standard error does not want to know.
-        let _ = std::io::stderr().write_all(harmless(&text).as_bytes());
+        let _ = std::io::stderr().write_all(harmless_lines(&text).as_bytes());
         self.code as i32
     }
 
@@ -143,16 +144,6 @@ fn state_of(what: &str, path: &Path, refusal: Refusal) -> String {
         }
         Refusal::ReadOnly => format!("the file system of {what} is read-only"),
     }
-}
-
-/// Names and texts of others may contain anything, also what would make a terminal do things.
-fn harmless(text: &str) -> String {
-    let escape = |letter: char| match letter {
-        '\n' | '\t' => letter.to_string(),
-        letter if letter.is_control() => letter.escape_default().to_string(),
-        letter => letter.to_string(),
-    };
-    text.chars().map(escape).collect()
 }
 
 /// The lines of a Dockerfile around an instruction, with its own lines marked.

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::quantity::{Bytes, ago};
+use crate::event::harmless;
 use crate::image::Timestamp;
 
 /// Writes to standard output; whoever closed that does not want to know.
@@ -32,14 +33,6 @@ pub(super) fn table(rows: &[Vec<&str>]) -> String {
         text.push('\n');
     }
     text
-}
-
-fn harmless(cell: &str) -> String {
-    let escape = |letter: char| match letter {
-        letter if letter.is_control() => letter.escape_default().to_string(),
-        letter => letter.to_string(),
-    };
-    cell.chars().map(escape).collect()
 }
 
 /// A size in decimal units with three digits, as docker writes it: `7.83MB`.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::mounts::Prepared;
+use crate::graph::joined;
 use crate::sandbox::{HostMount, HostOption, Mount, MountPointKind, Mounted};
 use crate::sys::{At, IoError};
 
@@ -236,6 +237,6 @@ fn shown(name: &str, at: String, path: PathBuf, options: Vec<HostOption>) -> Res
         error,
     })?;
     let kind = if metadata.is_dir() { MountPointKind::Directory } else { MountPointKind::File };
-    let at = super::mounts::absolute("/", &at);
+    let at = joined("/", &at);
     Ok(Mount { at, what: Mounted::Host(HostMount { path, kind, options }) })
 }

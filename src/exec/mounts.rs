@@ -11,7 +11,7 @@ use super::devices;
 use super::error::ExecError;
 use super::given::{Given, Mask};
 use super::known::KnownInput;
-use crate::graph::{MountKind, RunOp, VertexId};
+use crate::graph::{MountKind, RunOp, VertexId, joined};
 use crate::sandbox::{Layering, Mount as Shown, Mounted, Mounts, SecretFile};
 use crate::store::{CacheKey, HeldCache, Workspace};
 use crate::sys::blocking;
@@ -124,25 +124,11 @@ impl Executor {
                     None => None,
                 },
             };
-            let at = absolute(&op.directory, &mount.target);
+            let at = joined(&op.directory, &mount.target);
             prepared.mounts.mounts.extend(what.map(|what| Shown { at, what }));
         }
         // What lies inside of something else comes after it.
         prepared.mounts.mounts.sort_by(|one, other| one.at.cmp(&other.at));
         Ok(prepared)
     }
-}
-
-/// A target as it is mounted on: clean, and below the working directory if it is relative.
-pub(super) fn absolute(directory: &str, target: &str) -> String {
-    let from = if target.starts_with('/') { "" } else { directory };
-    let mut names: Vec<&str> = Vec::new();
-    for name in from.split('/').chain(target.split('/')) {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    format!("/{}", names.join("/"))
 }

@@ -8,6 +8,7 @@
 mod definition;
 mod http;
 mod op;
+mod path;
 mod slot;
 
 pub use op::{
@@ -15,6 +16,7 @@ pub use op::{
     MakeFileOp, MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode,
     Sharing, Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
 };
+pub use path::joined;
 pub use slot::{InputKey, Selection};
 
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! What a vertex has of each of its inputs: what identifies it beside the input's own key.
 
 use super::op::{CopyOp, CopySource, MountKind, Op, RunOp, Slot, SourcePath};
+use super::path::joined;
 use crate::image::Digest;
 
 /// How an input counts for the key of a vertex.
@@ -160,12 +161,12 @@ impl SourcePath {
     pub(super) fn place(&self) -> Place {
         match self {
             Self::Pattern(text) | Self::File(text) | Self::Archive(text) => {
-                Place { path: clean(text), include: None }
+                Place { path: joined("/", text), include: None }
             }
             Self::WithParents(text) => {
                 let (path, pattern) = text.split_once("/./").unwrap_or(("/", text));
-                let pattern = clean(pattern)[1..].to_owned();
-                Place { path: clean(path), include: Some(pattern) }
+                let pattern = joined("/", pattern)[1..].to_owned();
+                Place { path: joined("/", path), include: Some(pattern) }
             }
         }
     }
@@ -183,23 +184,8 @@ impl Place {
     pub(super) fn required(&self) -> Vec<String> {
         let named =
             self.include.as_ref().filter(|pattern| !has_wildcard(pattern) && !has_wildcard(&self.path));
-        named.map(|pattern| clean(&format!("{}/{pattern}", self.path))).into_iter().collect()
+        named.map(|pattern| joined(&self.path, &format!("./{pattern}"))).into_iter().collect()
     }
-}
-
-/// As Go's `path.Clean` below the root.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            name => parts.push(name),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 fn has_wildcard(pattern: &str) -> bool {

@@ -131,7 +131,7 @@ impl Planner<'_> {
     /// Notices a source in the context that the ignore file hides.
     pub(super) fn ignored(&mut self, keyword: &str, text: &str, word: &Word) {
         let Some(hidden) = self.hidden.filter(|_| Remote::of(text).is_none()) else { return };
-        let path = super::path::joined("/", text);
+        let path = crate::graph::joined("/", text);
         let path = path.trim_start_matches('/');
         // The root itself is never hidden: it is as good as hidden when every name in it is.
         let is_hidden = if path.is_empty() { hidden("\u{1}") } else { hidden(path) };

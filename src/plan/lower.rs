@@ -4,11 +4,10 @@ use super::Entitlement;
 use super::config::shell_words;
 use super::copy::Inputs;
 use super::history;
-use super::path::joined;
 use super::refusal::{Outcome, must_be_allowed};
 use super::stage::{Planner, StageState};
 use crate::dockerfile::{self, Instruction, Network, Run, RunBody, Security, Spanned, Workdir};
-use crate::graph::{Device, MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId};
+use crate::graph::{Device, MakeDirectoryOp, NetworkMode, Op, RunOp, SecurityMode, Vertex, VertexId, joined};
 
 /// Where scripts lie that name their interpreter.
 pub(super) const SCRIPTS: &str = "/dev/pipes/";

@@ -2,7 +2,6 @@
 
 use super::copy::Inputs;
 use super::lower::SCRIPTS;
-use super::path::joined;
 use super::refusal::{Outcome, Refusal};
 use super::stage::{Planner, StageState};
 use crate::dockerfile::{
@@ -11,7 +10,7 @@ use crate::dockerfile::{
 use crate::dockerfile::{Diagnostic, Instruction, MountKey, Owner, ResolvedMount, Run, Spanned};
 use crate::graph::{
     BindMount, CacheMount, MakeDirectoryOp, Mount, MountKind, Op, SecretMount, SecretVariable, Sharing,
-    SshMount, TmpfsMount, Vertex, VertexId,
+    SshMount, TmpfsMount, Vertex, VertexId, joined,
 };
 
 /// The variable that says where an agent listens.

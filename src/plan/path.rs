@@ -1,20 +1,6 @@
-//! Paths inside the image.
+//! Destinations.
 
-/// A clean absolute path: relative ones start at `directory`; without `.`, `..` and doubled slashes.
-pub(super) fn joined(directory: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let from = if path.starts_with('/') { "" } else { directory };
-    for part in from.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            name => parts.push(name),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
+use crate::graph::joined;
 
 /// A destination, with a slash at the end when it was written as a directory.
 pub(super) fn destination(directory: &str, text: &str) -> String {
@@ -29,15 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_joined_and_cleaned() {
-        for (directory, path, expected) in [
-            ("/", "a", "/a"),
-            ("/app", "a/../b/./c", "/app/b/c"),
-            ("/app", "/x//y/", "/x/y"),
-            ("/app", "../..", "/"),
-        ] {
-            assert_eq!(joined(directory, path), expected);
-        }
+    fn what_is_written_as_a_directory_ends_with_a_slash() {
         assert_eq!(destination("/app", "."), "/app/");
         assert_eq!(destination("/app", ""), "/app/");
         assert_eq!(destination("/app", "x/"), "/app/x/");
