@@ -16,6 +16,7 @@ use super::given::GivenArgs;
 use super::limits::LimitArgs;
 use super::network::NamesArgs;
 use super::output::{self, Output};
+use super::platform::{Wanted, platform};
 use super::quantity::Bytes;
 use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
@@ -77,12 +78,12 @@ pub(super) struct BuildArgs {
     /// device=NAME (RUN --device).
     #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<Entitlement>,
-    /// The platform to build for [default: this machine's].
+    /// The platform to build for [default: $DOCKER_DEFAULT_PLATFORM, else local, which is this machine's].
     ///
     /// Base images are chosen by it, and the image says that it is of it. RUN needs this machine's own, or an interpreter
     /// that the kernel knows of.
     #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
+    platform: Option<Wanted>,
     /// The network of RUN steps that do not name one themselves; `host` also lets steps of the Dockerfile ask for it.
     #[arg(long, value_name = "MODE", default_value = "default")]
     network: Network,
@@ -267,13 +268,8 @@ fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
 
 /// What is to be built, and which machines its steps know.
 fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, NetworkSettings), Report> {
-    let platform = args.platform.unwrap_or_else(Platform::host);
     let builds = args.call.is_build() && !args.check;
-    if builds && platform.os != "linux" {
-        return Err(Report::usage(format!(
-            "building for {platform} is not supported: only Linux images are"
-        )));
-    }
+    let platform = platform(args.platform, builds)?;
     let (mut tags, mut push) = (args.tags, args.push);
     let (mut packing, mut form, mut rewrite_timestamps) = (DEFAULT_PACKING, Form::Oci, false);
     if builds {

@@ -25,6 +25,7 @@ mod login;
 mod logout;
 mod network;
 mod output;
+mod platform;
 mod prompt;
 mod prune;
 mod pull;

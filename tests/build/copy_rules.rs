@@ -339,7 +339,11 @@ fn a_missing_source_names_what_is_there_and_what_hides_it() {
         "COPY src/mian.rs /",
     ]);
     env.dockerfile("FROM scratch\nCOPY secret/key /\n");
-    env.rbuild(&["."]).run().code(3).says(&["\"/secret/key\": not found, ignored by \"secret\" in", ":2"]);
+    env.rbuild(&["."]).run().code(3).says(&[
+        "\"/secret/key\": not found, ignored by \"secret\" in",
+        ":2",
+        "a line !secret/key behind",
+    ]);
     env.dockerfile("FROM scratch\nCOPY --parents src/mian.rs /\n");
     env.rbuild(&["."]).run().code(3).says(&["\"/src/mian.rs\": not found", "/src/main.rs"]);
     env.dockerfile("FROM scratch AS s\nCOPY src /\nFROM scratch\nCOPY --from=s /main.sr /\n");

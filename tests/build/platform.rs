@@ -59,6 +59,8 @@ fn an_image_says_what_it_is_built_for() {
     let built = env.rbuild(&["."]).run().code(5);
     assert!(!built.stderr().contains("s390x"), "{built}");
     env.rbuild(&["--platform", "linux/arm/v6", "."]).run().success();
+    env.rbuild(&["."]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm/v6").run().success();
+    env.rbuild(&["--platform", "local", "."]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm/v6").run().code(5);
     env.rbuild(&["--platform", "windows/amd64", "."]).run().code(2).says(&["windows/amd64", "only Linux"]);
 }
 

@@ -1,5 +1,7 @@
 //! What is said of each error: the exit code it means, and what would help.
 
+use std::path::Path;
+
 use super::{Code, Report, state_of, underlined};
 use crate::build::{BuildError, FindError, PullError};
 use crate::catalog;
@@ -125,12 +127,26 @@ impl From<ExecError> for Report {
 fn of_select(error: &SelectError) -> Report {
     let report = Report::new(Code::Input, error);
     match error {
+        SelectError::NotFound { path, hidden_by: Some(_), .. } => {
+            report.hint(Some(format!("a line !{} behind that pattern lets it through", path.display())))
+        }
         SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
             let names: Vec<String> = nearest.iter().map(|path| format!("/{}", path.display())).collect();
             report.hint(Some(format!("there is {}", names.join(", "))))
         }
+        SelectError::NotFound { path, .. } if is_address(path) => report.hint(Some(
+            "addresses that begin with http:// or https:// are fetched, and git repositories".to_owned(),
+        )),
         _ => report,
     }
+}
+
+/// Whether a path was an address before it was cleaned: `ftp:/host/file`.
+fn is_address(path: &Path) -> bool {
+    let first = path.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+    let scheme = first.strip_suffix(':').unwrap_or_default();
+    !scheme.is_empty()
+        && scheme.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"+-.".contains(&letter))
 }
 
 impl From<ExportError> for Report {
