@@ -90,10 +90,18 @@ impl BaseSource {
         Ok((wanted.clone(), image))
     }
 
-    /// Finds an image by name, or by id if the store has it.
+    /// Finds an image by name, or by id if the store has it. What the store has under that name is meant, whatever it is
+    /// for.
     pub async fn find_named(&self, name: &ImageName) -> Result<Option<Found>, FindError> {
         match name {
-            ImageName::Name(reference) => self.find(reference).await.map(Some),
+            ImageName::Name(reference) => {
+                let tagged = self.store.tag(reference)?.filter(|_| !self.always_ask);
+                let here = tagged.map(|id| self.by_id(id, Some(&reference.name()))).transpose()?.flatten();
+                match here {
+                    Some(found) => Ok(Some(found)),
+                    None => self.find(reference).await.map(Some),
+                }
+            }
             ImageName::Id(id) => Ok(self.by_id(*id, None)?),
         }
     }

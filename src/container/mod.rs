@@ -17,7 +17,8 @@ use crate::image::{Config, Platform};
 use crate::layer::{LayerError, LayerRef, Layers, assemble, root_of};
 use crate::registry::Client;
 use crate::sandbox::{
-    self, Closed, Confinement, Failure, Mounts, NetworkError, Networks, Reach, Sandboxing, Spec, Stdio,
+    self, Closed, Confinement, Failure, Mounts, NetworkError, Networks, NoInterpreter, Reach, Sandboxing,
+    Spec, Stdio,
 };
 use crate::snapshot::{Draft, SnapshotError};
 use crate::store::{Store, StoreError};
@@ -54,7 +55,9 @@ pub enum ContainerError {
     #[error("the image says no command, and none was given")]
     NoCommand,
     #[error("the image is for {found}, and this machine is {host}")]
-    Platform { found: String, host: String },
+    System { found: String, host: String },
+    #[error("the image is for {found}, and this machine is {host}: {why}")]
+    Foreign { found: String, host: String, why: NoInterpreter },
     #[error("{0}")]
     Start(Failure),
     #[error("the container was killed: it took longer than the {limit:?} that it may take (--timeout)")]
@@ -93,9 +96,12 @@ pub async fn run(
     mut signals: UnboundedReceiver<i32>,
 ) -> Result<i32, ContainerError> {
     let host = Platform::host();
-    if !config.platform().satisfies(&host) {
-        let (found, host) = (config.platform().to_string(), host.to_string());
-        return Err(ContainerError::Platform { found, host });
+    let (found, of_here) = (config.platform().to_string(), host.to_string());
+    if config.os != host.os {
+        return Err(ContainerError::System { found, host: of_here });
+    }
+    if let Err(why) = sandbox::can_execute(&config.architecture, &host.architecture) {
+        return Err(ContainerError::Foreign { found, host: of_here, why });
     }
     tools.sandboxing.closed()?;
     let sandboxing = Arc::new(tools.sandboxing);

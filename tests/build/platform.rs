@@ -109,11 +109,16 @@ fn base_images_are_chosen_for_the_platform_of_their_stage() {
 fn programs_of_another_machine_are_refused_with_what_is_missing() {
     require_busybox!();
     let env = TestEnv::new();
-    env.dockerfile("FROM scratch\nENV x=y\nRUN [\"/program\"]\n");
+    env.dockerfile("FROM scratch AS image\nCMD [\"/program\"]\nFROM image\nRUN [\"/program\"]\n");
+    env.rbuild(&["--platform", FOREIGN, "-t", "foreign", "--target", "image", "."]).run().success();
+    env.rbuild(&["run", "--rm", "foreign"])
+        .run()
+        .code(125)
+        .says(&["the image is for linux/s390x", "binfmt_misc"]);
     env.rbuild(&["--platform", FOREIGN, "."]).run().code(4).says(&[
         "programs of linux/s390x cannot be executed on",
         "binfmt_misc",
         "qemu-user-static",
-        "Dockerfile:3",
+        "Dockerfile:4",
     ]);
 }

@@ -308,8 +308,11 @@ impl From<ContainerError> for Report {
             ContainerError::Start(ref failure) => {
                 Self::new(Code::ContainerFailed, &error).hint(failure.hint().map(str::to_owned))
             }
-            ContainerError::NoCommand | ContainerError::Platform { .. } => {
+            ContainerError::NoCommand | ContainerError::System { .. } => {
                 Self::new(Code::ContainerFailed, &error)
+            }
+            ContainerError::Foreign { ref why, .. } => {
+                Self::new(Code::ContainerFailed, &error).hint(Some(why.hint().to_owned()))
             }
             ContainerError::Closed(ref closed) => {
                 Self::new(Code::ContainerFailed, &error).hint(closed.hint.clone())
