@@ -1,6 +1,7 @@
 //! ADD of files from addresses, by a real server.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -274,4 +275,23 @@ fn a_server_of_an_own_authority_is_trusted_by_its_certificate() {
     untrusted.code(5).says(&["no trusted TLS connection", "SSL_CERT_FILE"]);
     trusted.success();
     assert_eq!(env.image("app").text("x"), "one\n");
+}
+
+#[test]
+fn a_file_that_is_said_to_be_endless_is_refused_before_it_comes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nbegin").unwrap();
+        // Whoever refuses closes the connection.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let env = TestEnv::new();
+    env.dockerfile(&format!("FROM scratch\nADD http://{address}/x /\n"));
+    env.rbuild(&["."]).run().code(5).says(&["larger than the", "Dockerfile:2"]);
+    server.join().unwrap();
+    env.has_no_leftovers();
 }
