@@ -71,7 +71,7 @@ fn request() -> Request {
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
-        contexts: BTreeSet::new(),
+        contexts: BTreeMap::new(),
         anew: Anew::Nothing,
         ulimits: Vec::new(),
         network: NetworkMode::Default,

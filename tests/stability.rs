@@ -34,7 +34,7 @@ fn request(build_args: &[(&str, &str)]) -> Request {
         build_platform: platform,
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
-        contexts: BTreeSet::new(),
+        contexts: BTreeMap::new(),
         anew: Anew::Nothing,
         ulimits: Vec::new(),
         network: NetworkMode::Default,
@@ -60,7 +60,9 @@ fn planned(context: &Path, request: &Request) -> Plan {
 fn keys(context: &Path, request: &Request) -> String {
     let ignore = IgnoreFrom::Files { dockerfile: Some(&context.join("Dockerfile")) };
     let tree = LocalContext::open(context, ignore).unwrap().into_tree();
-    exec::keys(&planned(context, request).graph, &tree).unwrap()
+    let mut contexts = exec::Contexts::default();
+    contexts.add(plan::MAIN_CONTEXT, tree);
+    exec::keys(&planned(context, request).graph, &contexts).unwrap()
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! Base images: from the store when it has them, else from a registry.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::contexts::{LayoutImage, NamedSource};
 use super::error::{BuildError, Place};
+use super::layout;
 use super::steps::Steps;
 use crate::dockerfile::{Dockerfile, Span, nearest};
 use crate::image::{Config, Descriptor, Digest, ImageId, Platform, Reference, ReferenceError};
-use crate::plan::{BaseImage, WantedImage};
-use crate::registry::{self, Asked, Client, RegistryError, ResolvedImage};
+use crate::plan::{self, BaseImage, WantedImage};
+use crate::registry::{self, Client, RegistryError, ResolvedImage};
 use crate::store::{ImageRecord, LayerRecord, Store, StoreError};
+use crate::sys::blocking;
 
 /// What people mean most often.
 const COMMON: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
@@ -23,6 +27,27 @@ pub struct BaseSource {
     pub platform: Platform,
     /// Ask the registry even when the store has the name.
     pub always_ask: bool,
+}
+
+/// What a plan asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// As a Dockerfile names it.
+    Image(&'a str),
+    /// What a named context is.
+    Named(&'a Reference),
+    Layout(&'a LayoutImage),
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(name: &'a str, contexts: &'a BTreeMap<String, NamedSource>) -> Self {
+        let named = contexts.iter().find(|(context, _)| plan::context_key(context) == name);
+        match named.map(|(_, source)| source) {
+            Some(NamedSource::Image(reference)) => Self::Named(reference),
+            Some(NamedSource::Layout(image)) => Self::Layout(image),
+            Some(NamedSource::Files(_)) | None => Self::Image(name),
+        }
+    }
 }
 
 /// An image whose config is known; its layers may still be in a registry.
@@ -68,19 +93,29 @@ impl BaseSource {
     pub(super) async fn find_base(
         &self,
         wanted: &WantedImage,
+        contexts: &BTreeMap<String, NamedSource>,
         span: Span,
         file: &Dockerfile,
         steps: &Steps,
     ) -> Result<(WantedImage, BaseImage), BuildError> {
-        let WantedImage { name, platform } = wanted;
+        let asked = Asked::new(&wanted.name, contexts);
+        let source = Self { platform: wanted.platform.clone(), ..self.clone() };
         let place = || Place::new(file, Some(span));
-        let reference: Reference =
-            name.parse().map_err(|error| BuildError::BaseName { error, place: place() })?;
+        let (name, reference) = match asked {
+            Asked::Image(name) => {
+                let parsed = name.parse().map_err(|error| BuildError::BaseName { error, place: place() });
+                (name.to_owned(), parsed?)
+            }
+            Asked::Named(reference) => (reference.to_string(), reference.clone()),
+            Asked::Layout(image) => {
+                let image = source.find_in_layout(image, place(), steps).await?;
+                return Ok((wanted.clone(), image));
+            }
+        };
         let step = steps.start(&format!("[internal] load metadata for {reference}"));
-        let source = Self { platform: platform.clone(), ..self.clone() };
         let found = source.find(&reference).await.map_err(|error| match error {
             FindError::Registry(error) => {
-                BuildError::BaseImage { error: Box::new(error), near: near(name, file), place: place() }
+                BuildError::BaseImage { error: Box::new(error), near: near(&name, file), place: place() }
             }
             FindError::Store(error) => BuildError::Store(error),
             FindError::NotHere => BuildError::NotHere,
@@ -88,6 +123,26 @@ impl BaseSource {
         step.done();
         let image = BaseImage { name: reference.to_string(), digest: found.digest, config: found.config };
         Ok((wanted.clone(), image))
+    }
+
+    async fn find_in_layout(
+        &self,
+        image: &LayoutImage,
+        place: Place,
+        steps: &Steps,
+    ) -> Result<BaseImage, BuildError> {
+        // What is found there is noted, which is no matter of those who only look.
+        if self.registry.is_none() {
+            return Err(BuildError::NotHere);
+        }
+        let step = steps.start(&format!("[internal] load metadata for {image}"));
+        let (store, wanted, platform) = (Arc::clone(&self.store), image.clone(), self.platform.clone());
+        let found = step.ended(blocking(move || layout::find(&store, &wanted, &platform)).await);
+        let config = found.map_err(|error| {
+            let error = Box::new(error);
+            BuildError::Layout { name: image.to_string(), error, place }
+        })?;
+        Ok(BaseImage { name: image.to_string(), digest: None, config })
     }
 
     /// Finds an image by name, or by id if the store has it. What the store has under that name is meant, whatever it is
@@ -129,9 +184,12 @@ impl BaseSource {
         let client = self.registry.as_ref().ok_or(FindError::NotHere)?;
         let resolved = registry::resolve(client, reference, &self.platform).await?;
         if resolved.config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
-            let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
-            let asked =
-                Box::new(Asked { registry, repository, what: format!("image {}", reference.version()) });
+            let (at, repository) = (reference.registry.clone(), reference.repository.clone());
+            let asked = Box::new(registry::Asked {
+                registry: at,
+                repository,
+                what: format!("image {}", reference.version()),
+            });
             let problem = "the manifest has another number of layers than the config";
             return Err(RegistryError::Protocol { asked, problem }.into());
         }

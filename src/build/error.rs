@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::context::ContextError;
+use super::layout::LayoutImageError;
+use crate::context::{ContextError, SelectError};
 use crate::dockerfile::lint::ConfigError;
 use crate::dockerfile::{Diagnostic, Dockerfile, ParseErrors, Source, Span};
 use crate::event::EventKind;
@@ -20,6 +21,22 @@ pub enum BuildError {
     NoContext { path: PathBuf },
     #[error("there is no Dockerfile at {}", .path.display())]
     NoDockerfile { path: PathBuf },
+    /// `near` is what there is that has nearly the same name.
+    #[error("there is no {} in {context}", .path.display())]
+    NoDockerfileInside { path: PathBuf, context: String, near: Vec<PathBuf> },
+    #[error("{context} is a Dockerfile, and --file names another one")]
+    TwoDockerfiles { context: String },
+    #[error("{url} is an archive, and not a Dockerfile")]
+    ArchiveAsDockerfile { url: String },
+    #[error("a git repository as a context is not supported yet: {url}")]
+    GitContext { url: String },
+    /// What has to be there before anything can be planned.
+    #[error("cannot load {from}: {error}")]
+    Fetch { from: String, error: Box<ExecError> },
+    #[error("build context {name}: {error}")]
+    NamedContext { name: String, error: Box<BuildError> },
+    #[error(transparent)]
+    Select(#[from] SelectError),
     #[error("{} is not text in UTF-8", .path.display())]
     NotText { path: PathBuf },
     #[error("{0}")]
@@ -38,6 +55,8 @@ pub enum BuildError {
     /// `near` is a stage or a common image whose name is nearly the same.
     #[error("{error}")]
     BaseImage { error: Box<RegistryError>, near: Option<String>, place: Place },
+    #[error("{name}: {error}")]
+    Layout { name: String, error: Box<LayoutImageError>, place: Place },
     #[error("frontend {name:?} is not supported: only the Dockerfile language is read")]
     Frontend { name: String },
     #[error("BUILDKIT_DOCKERFILE_CHECK: {0}")]
@@ -71,6 +90,22 @@ impl Place {
 }
 
 impl BuildError {
+    pub(super) fn fetch(from: &str, error: ExecError) -> Self {
+        Self::Fetch { from: from.to_owned(), error: Box::new(error) }
+    }
+
+    /// As [`BuildError::step`], of what no Dockerfile says.
+    pub(super) fn of_fetch(from: &str, executor: &Executor, failed: Failed<ExecError>) -> Self {
+        let Failed { vertex, error } = failed;
+        let error = match error {
+            // Its place is that of a step that nobody has written.
+            ExecError::Archive { error, .. } => ExecError::Archive { path: "it".to_owned(), error },
+            error => error,
+        };
+        executor.events.send(EventKind::Failed { step: executor.step(vertex), message: error.to_string() });
+        Self::fetch(from, error)
+    }
+
     /// The failure of a vertex, which is shown under its step, too.
     pub(super) fn step(file: &Dockerfile, executor: &Executor, failed: Failed<ExecError>) -> Self {
         let Failed { vertex: id, error } = failed;

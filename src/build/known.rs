@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::BuildError;
 use super::steps::{Steps, layers};
 use super::warnings::Warnings;
-use super::{BaseSource, Built, Request, assemble, load_and_plan, look_ups};
+use super::{BaseSource, Built, Planning, Request, assemble, look_ups};
 use crate::event::Events;
 use crate::exec::Output;
 use crate::export::{self, ImageLayer, Packer};
@@ -26,8 +26,9 @@ pub async fn build_known(
     let mut warnings = Warnings::default();
     let platform = request.wanted.platform.clone();
     let base = BaseSource { store: Arc::clone(store), registry: None, platform, always_ask: request.pull };
-    let (_, context, plan) = load_and_plan(request, &base, &steps, &mut warnings).await?;
-    let look_ups = look_ups(&plan, context, Vec::new(), store, events);
+    let planning = Planning { request, base: &base, fetcher: None, steps: &steps };
+    let (_, contexts, plan) = planning.load_and_plan(&mut warnings).await?;
+    let look_ups = look_ups(&plan, contexts, Vec::new(), store, events);
     let targets: Vec<_> = plan.target.into_iter().collect();
     // What cannot be looked up like this is no failure of the build.
     let Ok(Some(solution)) = solve::known(&look_ups.graph, &targets, &look_ups) else { return Ok(None) };
@@ -38,7 +39,7 @@ pub async fn build_known(
     let Some(sealed) = sealed(&stack, latest, store, client, events)? else { return Ok(None) };
     let image = assemble::assemble(&plan, &solution, sealed, None, &request.annotations);
     let built = export::store::keep(store, &image, &request.tags).map_err(BuildError::Export)?;
-    look_ups.context.memory().keep();
+    look_ups.contexts.keep_memory();
     store.sync()?;
     step.done();
     warnings.sum_up(events);

@@ -1,17 +1,43 @@
 //! Digests of the files of a context, remembered in the store: a file that has not changed since is not read again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::context::{KnownDigests, Origin, Remembered, StatKey};
+use crate::context::{KnownDigests, Origin, Remembered, StatKey, Tree};
 use crate::image::Digest;
 use crate::store::{Standing, Store};
 
+/// The memories of all contexts of a build.
+#[derive(Debug)]
+pub(super) struct ContextMemories<'a> {
+    store: &'a Arc<Store>,
+    /// A directory may be several contexts.
+    known: HashMap<PathBuf, Arc<ContextMemory>>,
+}
+
+impl<'a> ContextMemories<'a> {
+    pub(super) fn new(store: &'a Arc<Store>) -> Self {
+        Self { store, known: HashMap::new() }
+    }
+
+    /// The same files with a memory, unless they lie in the store, where they are never found in the same place again.
+    pub(super) fn remembering(&mut self, tree: Tree) -> Tree {
+        if tree.path().starts_with(self.store.root()) {
+            return tree;
+        }
+        let memory = ContextMemory::new(self.store, tree.path());
+        let memory = self.known.entry(memory.path.clone()).or_insert_with(|| Arc::new(memory));
+        let memory = Arc::clone(memory);
+        tree.with_memory(memory)
+    }
+}
+
 /// What is known of one context: loaded when it is first asked for something.
-pub(super) struct ContextMemory {
+struct ContextMemory {
     store: Arc<Store>,
     /// Of the context's directory.
     path: PathBuf,
@@ -20,7 +46,7 @@ pub(super) struct ContextMemory {
 }
 
 impl ContextMemory {
-    pub(super) fn new(store: &Arc<Store>, context: &Path) -> Self {
+    fn new(store: &Arc<Store>, context: &Path) -> Self {
         let path = std::path::absolute(context).unwrap_or_else(|_| context.to_owned());
         Self { store: Arc::clone(store), path, known: OnceLock::new(), is_kept: AtomicBool::new(false) }
     }

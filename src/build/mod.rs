@@ -3,8 +3,12 @@
 mod assemble;
 mod base;
 mod caches;
+mod contexts;
 mod error;
+mod fetch;
 mod known;
+mod layout;
+mod load;
 mod memory;
 mod outputs;
 mod pull;
@@ -12,25 +16,25 @@ mod seal;
 mod steps;
 mod warnings;
 
-use std::collections::HashSet;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 pub use crate::container::Tools;
 pub use base::{BaseSource, FindError, Found, ImageName};
+pub use contexts::{ContextSource, DockerfileSource, LayoutImage, NamedSource, Stream};
 pub use error::{BuildError, Place};
 pub use known::build_known;
+pub use load::{Found as FoundContext, is_at_hand};
 pub use pull::{PullError, Pulled, pull};
 pub use steps::{Step, Steps, layers};
 pub use warnings::{broken_rules, check};
 
 use crate::cache::{CacheFrom, Imported};
-use crate::context::{IgnoreFrom, LocalContext};
-use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
-use crate::event::Events;
+use crate::dockerfile::Dockerfile;
+use crate::event::{self, Events};
 use crate::exec::{
-    self, Executor, Explain, Explaining, Given, HOSTNAME, Key, LookUps, Output, StepMounts, StepNetworks,
+    self, Contexts, Executor, Explain, Explaining, Given, HOSTNAME, Key, LookUps, Output, StepMounts,
+    StepNetworks,
 };
 use crate::export::cache::{CacheMode, CacheTarget, CacheTo};
 use crate::export::{self, registry::Destination};
@@ -41,15 +45,17 @@ use crate::registry::Client;
 use crate::sandbox::Networks;
 use crate::solve::{Solution, solve};
 use crate::store::Store;
-use crate::sys::{At, blocking};
+use crate::sys::blocking;
+use fetch::Fetcher;
 use warnings::Warnings;
 
 /// What is to be built, and what becomes of it.
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub context: PathBuf,
-    /// `Dockerfile` in the context if none.
-    pub dockerfile: Option<PathBuf>,
+    pub context: ContextSource,
+    pub dockerfile: DockerfileSource,
+    /// What named contexts stand for.
+    pub contexts: BTreeMap<String, NamedSource>,
     pub tags: Vec<Reference>,
     pub push: bool,
     /// How layers are packed when the image is pushed.
@@ -97,7 +103,9 @@ pub async fn build(request: &Request, tools: Tools) -> Result<Built, BuildError>
 pub async fn plan(request: &Request, tools: &Tools) -> Result<Plan, BuildError> {
     let steps = Steps::new(tools.events.clone());
     let mut warnings = Warnings::default();
-    let planned = load_and_plan(request, &base_source(request, tools), &steps, &mut warnings).await;
+    let (base, fetcher) = (base_source(request, tools), Fetcher::new(tools, &request.given));
+    let planning = Planning { request, base: &base, fetcher: Some(&fetcher), steps: &steps };
+    let planned = planning.load_and_plan(&mut warnings).await;
     warnings.sum_up(&tools.events);
     planned.map(|(_, _, plan)| plan)
 }
@@ -105,10 +113,10 @@ pub async fn plan(request: &Request, tools: &Tools) -> Result<Plan, BuildError> 
 /// What the steps of a build would be known by, without doing any.
 pub async fn keys(request: &Request, tools: &Tools) -> Result<String, BuildError> {
     let steps = Steps::new(tools.events.clone());
-    let base = base_source(request, tools);
-    let (file, context, plan) = load_and_plan(request, &base, &steps, &mut Warnings::default()).await?;
-    let tree = context.into_tree();
-    let keys = blocking(move || exec::keys(&plan.graph, &tree)).await;
+    let (base, fetcher) = (base_source(request, tools), Fetcher::new(tools, &request.given));
+    let planning = Planning { request, base: &base, fetcher: Some(&fetcher), steps: &steps };
+    let (file, contexts, plan) = planning.load_and_plan(&mut Warnings::default()).await?;
+    let keys = blocking(move || exec::keys(&plan.graph, &contexts)).await;
     keys.map_err(|error| BuildError::Step {
         name: "keys".to_owned(),
         error: Box::new(error),
@@ -123,21 +131,22 @@ async fn build_and_warn(
 ) -> Result<Built, BuildError> {
     let steps = Steps::new(tools.events.clone());
     sweep(&tools.store);
-    let base = base_source(request, &tools);
+    let (base, fetcher) = (base_source(request, &tools), Fetcher::new(&tools, &request.given));
+    let planning = Planning { request, base: &base, fetcher: Some(&fetcher), steps: &steps };
     let (loaded, imported) = tokio::join!(
-        load_and_plan(request, &base, &steps, warnings),
+        planning.load_and_plan(warnings),
         caches::import(&request.cache_from, &tools.client, &steps, &tools.events)
     );
-    let (file, context, plan) = loaded?;
+    let (file, contexts, plan) = loaded?;
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
-    let sandboxing = Arc::new(tools.sandboxing);
+    let sandboxing = tools.sandboxing;
     let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), HOSTNAME);
     let store = Arc::clone(&tools.store);
     let explaining = request.explain.clone();
     let explaining = blocking(move || explaining.map(|to| Explaining::begin(&store, to)).transpose()).await?;
     let executor = Arc::new(Executor {
-        known: look_ups(&plan, context, imported, &tools.store, &tools.events),
+        known: look_ups(&plan, contexts, imported, &tools.store, &tools.events),
         layers: layers(&tools.store, &tools.client, &tools.events),
         networks: StepNetworks::new(&plan.graph, networks),
         mounts: StepMounts::new(request.given.clone()),
@@ -171,17 +180,15 @@ async fn build_and_warn(
 /// What there is of a plan's steps.
 fn look_ups(
     plan: &Plan,
-    context: LocalContext,
+    contexts: Contexts,
     imported: Vec<Imported>,
     store: &Arc<Store>,
     events: &Events,
 ) -> LookUps {
-    let context = context.into_tree();
-    let memory = memory::ContextMemory::new(store, context.path());
     LookUps {
         graph: Arc::new(plan.graph.clone()),
         store: Arc::clone(store),
-        context: Arc::new(context.with_memory(Arc::new(memory))),
+        contexts,
         imported: Arc::new(imported),
         lost: Arc::default(),
         listed: Mutex::default(),
@@ -196,81 +203,67 @@ fn sweep(store: &Store) {
     tokio::task::spawn_blocking(store.sweeping());
 }
 
-/// Everything that comes before the first step is executed.
-async fn load_and_plan(
-    request: &Request,
-    base: &BaseSource,
-    steps: &Steps,
-    warnings: &mut Warnings,
-) -> Result<(Dockerfile, LocalContext, Plan), BuildError> {
-    let loaded = load(request, steps).await.inspect_err(|error| {
-        if let BuildError::Dockerfile(errors) = error {
-            warnings.of_errors(request, errors);
+/// What planning takes.
+#[derive(Clone, Copy)]
+struct Planning<'a> {
+    request: &'a Request,
+    base: &'a BaseSource,
+    /// None where only what is at hand is to be looked at.
+    fetcher: Option<&'a Fetcher>,
+    steps: &'a Steps,
+}
+
+impl Planning<'_> {
+    /// Everything that comes before the first step is executed.
+    async fn load_and_plan(
+        &self,
+        warnings: &mut Warnings,
+    ) -> Result<(Dockerfile, Contexts, Plan), BuildError> {
+        let Self { request, base, fetcher, steps } = *self;
+        let loaded = load::load(request, fetcher, steps).await.inspect_err(|error| {
+            if let BuildError::Dockerfile(errors) = error {
+                warnings.of_errors(request, errors);
+            }
+        });
+        let (file, found) = loaded?;
+        let context = load::open(found, &base.store, steps).await?;
+        let mut images = BaseImages::new();
+        let plan = self.make_plan(&file, &mut images).await;
+        let findings = warnings.check(&file, request, &images, context.ignore())?;
+        let plan = plan?;
+        if findings.fatal {
+            return Err(BuildError::Lint { rules: broken_rules(&findings) });
         }
-    });
-    let (file, context) = loaded?;
-    let mut images = BaseImages::new();
-    let plan = make_plan(&file, request, base, steps, &mut images).await;
-    let findings = warnings.check(&file, request, &images, context.tree().ignore())?;
-    let plan = plan?;
-    if findings.fatal {
-        return Err(BuildError::Lint { rules: broken_rules(&findings) });
+        let contexts = load::open_named(request, context, &plan.graph, fetcher, &base.store, steps).await?;
+        Ok((file, contexts, plan))
     }
-    Ok((file, context, plan))
-}
 
-/// Reads the Dockerfile and opens the context.
-async fn load(request: &Request, steps: &Steps) -> Result<(Dockerfile, LocalContext), BuildError> {
-    let (path, shown) = find_dockerfile(request)?;
-    let step = steps.start(&format!("[internal] load build definition from {shown}"));
-    let file = step.ended(read(&path, &shown, request))?;
-    let step = steps.start("[internal] load build context");
-    let directory = request.context.clone();
-    let open = move || LocalContext::open(&directory, IgnoreFrom::Files { dockerfile: Some(&path) });
-    let context = step.ended(blocking(open).await)?;
-    Ok((file, context))
-}
-
-/// Reads the Dockerfile of a build; its path tells where an ignore file may lie.
-pub fn read_dockerfile(request: &Request) -> Result<(Dockerfile, PathBuf), BuildError> {
-    let (path, shown) = find_dockerfile(request)?;
-    Ok((read(&path, &shown, request)?, path))
-}
-
-fn read(path: &Path, shown: &str, request: &Request) -> Result<Dockerfile, BuildError> {
-    let text = read_bounded(path).at("read", path).map_err(BuildError::Input)?;
-    let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: path.to_owned() })?;
-    let frontend = request.wanted.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !syntax.is_empty());
-    let parsed = match frontend {
-        None => parse(shown, &text),
-        Some(syntax) if is_builtin_frontend(syntax) => parse_builtin(shown, &text),
-        Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
-    };
-    parsed.map_err(|errors| BuildError::Dockerfile(Box::new(plan::look_further(errors, &request.wanted))))
-}
-
-/// Reads a Dockerfile, which may be anything, even a device without end.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    const LARGEST: u64 = 64 << 20;
-    let mut text = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
+    /// Plans, finding base images as they turn out to be needed.
+    async fn make_plan(&self, file: &Dockerfile, images: &mut BaseImages) -> Result<Plan, BuildError> {
+        let Self { request, base, steps, .. } = *self;
+        loop {
+            match plan::plan(file, &request.wanted, images) {
+                Ok(Planned::Ready(plan)) => return Ok(*plan),
+                Ok(Planned::Needs(names)) => {
+                    let finding = names
+                        .iter()
+                        .map(|(wanted, span)| base.find_base(wanted, &request.contexts, *span, file, steps));
+                    images.extend(futures_util::future::try_join_all(finding).await?);
+                }
+                Err(diagnostics) => {
+                    return Err(BuildError::Plan { text: Box::new(file.source.clone()), diagnostics });
+                }
+            }
+        }
     }
-    Ok(text)
 }
 
-/// The Dockerfile's path and the name that messages give it.
-fn find_dockerfile(request: &Request) -> Result<(PathBuf, String), BuildError> {
-    let names = match &request.dockerfile {
-        Some(path) => vec![(path.clone(), path.display().to_string())],
-        None => ["Dockerfile", "dockerfile"].map(|name| (request.context.join(name), name.to_owned())).into(),
-    };
-    match names.iter().find(|(path, _)| path.is_file()) {
-        Some(found) => Ok(found.clone()),
-        None if request.context.is_dir() => Err(BuildError::NoDockerfile { path: names[0].0.clone() }),
-        None => Err(BuildError::NoContext { path: request.context.clone() }),
-    }
+/// Reads the Dockerfile of a build and finds its context. Without tools only what is at hand ([`is_at_hand`]) is read.
+pub async fn read(request: &Request, tools: Option<&Tools>) -> Result<(Dockerfile, load::Found), BuildError> {
+    // Nobody watches.
+    let steps = Steps::new(event::channel().0);
+    let fetcher = tools.map(|tools| Fetcher::new(tools, &request.given));
+    load::load(request, fetcher.as_ref(), &steps).await
 }
 
 fn base_source(request: &Request, tools: &Tools) -> BaseSource {
@@ -279,28 +272,6 @@ fn base_source(request: &Request, tools: &Tools) -> BaseSource {
         registry: Some(tools.client.clone()),
         platform: request.wanted.platform.clone(),
         always_ask: request.pull,
-    }
-}
-
-/// Plans, finding base images as they turn out to be needed.
-async fn make_plan(
-    file: &Dockerfile,
-    request: &Request,
-    base: &BaseSource,
-    steps: &Steps,
-    images: &mut BaseImages,
-) -> Result<Plan, BuildError> {
-    loop {
-        match plan::plan(file, &request.wanted, images) {
-            Ok(Planned::Ready(plan)) => return Ok(*plan),
-            Ok(Planned::Needs(names)) => {
-                let finding = names.iter().map(|(wanted, span)| base.find_base(wanted, *span, file, steps));
-                images.extend(futures_util::future::try_join_all(finding).await?);
-            }
-            Err(diagnostics) => {
-                return Err(BuildError::Plan { text: Box::new(file.source.clone()), diagnostics });
-            }
-        }
     }
 }
 
@@ -333,7 +304,7 @@ impl Making<'_> {
         let built = self.export(&caches, &mut sealing, destination.as_deref(), &step).await;
         let built = match built {
             Ok(built) => {
-                executor.context.memory().keep();
+                executor.contexts.keep_memory();
                 let store = Arc::clone(&executor.store);
                 blocking(move || store.sync()).await.map(|()| built).map_err(BuildError::from)
             }

@@ -11,6 +11,8 @@ use crate::store::Store;
 
 /// Downloads of layers are shown under one step.
 const DOWNLOADS: u32 = 999;
+/// Numbers from here on are vertices of what is fetched before the graph is known.
+pub(super) const FIRST_FETCHED: u32 = 500;
 /// Numbers from here on are vertices.
 pub(super) const FIRST_VERTEX: u32 = 1000;
 

@@ -34,6 +34,10 @@ impl Warnings {
             let near = near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             format!("--build-arg {name} was given, but no ARG asks for it{near}")
         }));
+        self.lines.extend(findings.unused_contexts.iter().map(|(name, near)| {
+            let near = near.as_ref().map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            format!("--build-context {name} was given, but nothing in the Dockerfile has that name{near}")
+        }));
         if let Anew::Stages(names) = &request.wanted.anew {
             let stages: Vec<String> =
                 file.stages.iter().filter_map(|stage| stage.from.node.stage_name()).collect();

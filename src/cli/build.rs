@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::annotation::{self, Annotation};
 use super::caching::{CachingArgs, Explanations};
 use super::call::Call;
+use super::contexts::{self, BuildContext};
 use super::environment::{self, Session};
 use super::fields::DEFAULT_PACKING;
 use super::given::GivenArgs;
@@ -21,7 +22,8 @@ use super::quantity::Bytes;
 use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
 use super::{Global, behind, signals};
-use crate::build::{self, Built, Request, Tools};
+use crate::build::{self, BuildError, Built, FoundContext, Request, Tools};
+use crate::dockerfile::Dockerfile;
 use crate::event;
 use crate::exec::Explain;
 use crate::export;
@@ -37,12 +39,23 @@ use crate::ui::{self, Style};
 /// Build an image from a Dockerfile.
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// The build context: the directory that COPY takes files from.
-    #[arg(value_name = "PATH")]
+    /// The build context: the directory that COPY takes files from, an http(s) address, or - for standard input.
+    ///
+    /// At an address or on standard input an archive (tar, also with gzip, bzip2, xz or zstd) is the context; what is none is a
+    /// Dockerfile, and the context is empty.
+    #[arg(value_name = "PATH | URL | -")]
     context: PathBuf,
-    /// The Dockerfile [default: PATH/Dockerfile]
+    /// The Dockerfile: a path, an http(s) address, or - for standard input [default: Dockerfile in the context]
+    ///
+    /// A relative path is one in the context if that is an archive.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// A further context, for FROM, --from and mounts; may be given several times.
+    ///
+    /// It stands for the image of that name, and for a stage that has it. VALUE is a directory, docker-image://NAME,
+    /// oci-layout://DIRECTORY[:TAG][@DIGEST], or the http(s) address of an archive.
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    contexts: Vec<BuildContext>,
     /// A name for the image; may be given several times.
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<Reference>,
@@ -178,13 +191,11 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     let (explain, explanations) = args.caching.explain();
     let insecure: Vec<String> = args.caching.insecure().into_iter().map(str::to_owned).collect();
     let (mut request, network) = request(args, explain)?;
-    // What needs nothing but the text happens here, without any isolation.
-    if !call.is_build() {
-        return call.main(&request);
-    }
-    if dump == Some(Dump::Ast) {
-        let (file, _) = build::read_dockerfile(&request).map_err(Report::from)?;
-        return Ok(print(&file.dump()));
+    // What needs nothing but a text that is at hand happens here, without any isolation.
+    let only_reads = !call.is_build() || dump == Some(Dump::Ast);
+    if only_reads && build::is_at_hand(&request) {
+        let read = signals::on_this_thread(build::read(&request, None));
+        return answer(call, &request, read.unwrap_or(Err(BuildError::NotHere)));
     }
     let mut registries = registry::settings(global, &from_registries)?;
     creds.add_to(&mut registries, &request.tags)?;
@@ -197,12 +208,19 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     }
     // Before the first thread: only then can the process move into a namespace.
     let Session { store, entered, settings: registries } = environment::enter(global, registries)?;
-    let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })?;
+    let settings = Settings { limits, network, layering: global.layering };
+    let sandboxing = Arc::new(Sandboxing::new(entered, settings)?);
     let (events, receiver) = event::channel();
     let progress = ui::show(receiver, style, std::io::stderr());
     let client = Client::new(registries, events.clone());
     let endings = sandboxing.endings.clone();
     let tools = Tools { store, client, events, sandboxing };
+    if only_reads {
+        let read = signals::until_interrupted(build::read(&request, Some(&tools)), &endings);
+        drop(tools);
+        let _ = progress.join();
+        return answer(call, &request, read?);
+    }
     if let Some(dump) = dump {
         let dumped = async {
             Ok(match dump {
@@ -214,7 +232,7 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
         let dumped = signals::until_interrupted(dumped, &endings);
         drop(tools);
         let _ = progress.join();
-        return Ok(print(&dumped?.map_err(|error: build::BuildError| Report::from(error))?));
+        return Ok(print(&dumped?.map_err(|error: BuildError| Report::from(error))?));
     }
     let store = Arc::clone(&tools.store);
     let built = signals::until_interrupted(build::build(&request, tools), &endings);
@@ -233,6 +251,19 @@ pub(super) fn main(global: &Global, args: BuildArgs) -> Result<i32, Report> {
     Ok(0)
 }
 
+/// What is said about a Dockerfile without planning it.
+fn answer(
+    call: Call,
+    request: &Request,
+    read: Result<(Dockerfile, FoundContext), BuildError>,
+) -> Result<i32, Report> {
+    if call.is_build() {
+        let (file, _) = read.map_err(Report::from)?;
+        return Ok(print(&file.dump()));
+    }
+    call.main(request, read)
+}
+
 /// The result of a build of which nothing has to be made, told without a namespace. Whatever else there is to be said is left
 /// to a build that is begun as any other.
 fn built_before(
@@ -243,7 +274,7 @@ fn built_before(
 ) -> Option<Built> {
     let has_more_to_do =
         request.push || request.pull || !request.cache_to.is_empty() || !request.outputs.is_empty();
-    if has_more_to_do || request.wanted.anew == Anew::Everything {
+    if has_more_to_do || !build::is_at_hand(request) || request.wanted.anew == Anew::Everything {
         return None;
     }
     let store = environment::foresee(global)?;
@@ -316,9 +347,13 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         return Err(Report::usage("docker's media types have no annotations").hint(Some(hint)));
     }
     let outputs = output::places(args.outputs, &tags)?;
+    let (context, dockerfile) = contexts::main_source(&args.context, args.file)?;
+    let contexts = contexts::named(args.contexts)?;
+    let kinds = contexts.iter().map(|(name, source)| (name.clone(), source.kind())).collect();
     let request = Request {
-        context: args.context,
-        dockerfile: args.file,
+        context,
+        dockerfile,
+        contexts,
         tags,
         push,
         packing,
@@ -335,7 +370,7 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
             build_platform: Platform::host(),
             labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
             entitlements,
-            contexts: BTreeSet::new(),
+            contexts: kinds,
             ulimits: args.limits.ulimits(),
             network: args.network.into(),
             extra_hosts,

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::report::{Code, Report, frame};
 use super::text::{print, table};
-use crate::build::{self, BuildError, Request};
-use crate::context::{IgnoreFrom, LocalContext};
+use crate::build::{self, BuildError, FoundContext, Request};
 use crate::dockerfile::{Dockerfile, Lint, ParseErrors, Source, Span, nearest};
 use crate::plan::{self, BaseImages, Outline, OutlineMount, Target};
 
@@ -43,6 +42,9 @@ const METHODS: [(&str, Method); 4] = [
     ("targets", Method::Targets),
 ];
 
+/// What came of reading a Dockerfile.
+type Read = Result<(Dockerfile, FoundContext), BuildError>;
+
 impl Call {
     pub(super) fn check() -> Self {
         Self { method: Method::Check, format: Format::Text }
@@ -53,12 +55,12 @@ impl Call {
     }
 
     /// Prints the answer on standard output; returns the exit code.
-    pub(super) fn main(self, request: &Request) -> Result<i32, Report> {
+    pub(super) fn main(self, request: &Request, read: Read) -> Result<i32, Report> {
         match self.method {
             Method::Build => Ok(0),
-            Method::Check => check(request, self.format),
+            Method::Check => check(request, read, self.format),
             Method::Outline => {
-                let (file, _) = build::read_dockerfile(request).map_err(Report::from)?;
+                let (file, _) = read.map_err(Report::from)?;
                 let outline = plan::outline(&file, &request.wanted).map_err(|errors| wrong(&file, errors))?;
                 print(&match self.format {
                     Format::Text => outline_text(&outline),
@@ -67,7 +69,7 @@ impl Call {
                 Ok(0)
             }
             Method::Targets => {
-                let (file, _) = build::read_dockerfile(request).map_err(Report::from)?;
+                let (file, _) = read.map_err(Report::from)?;
                 let targets = plan::targets(&file);
                 print(&match self.format {
                     Format::Text => targets_text(&targets),
@@ -103,8 +105,8 @@ impl FromStr for Call {
 }
 
 /// Every violation on standard output. What is wrong altogether is an error, after those.
-fn check(request: &Request, format: Format) -> Result<i32, Report> {
-    let (file, path) = match build::read_dockerfile(request) {
+fn check(request: &Request, read: Read, format: Format) -> Result<i32, Report> {
+    let (file, context) = match read {
         Ok(read) => read,
         Err(BuildError::Dockerfile(errors)) => {
             show_aside(&errors.source, &noticed(request, &errors)?, format);
@@ -112,10 +114,9 @@ fn check(request: &Request, format: Format) -> Result<i32, Report> {
         }
         Err(error) => return Err(Report::from(error)),
     };
-    let context = LocalContext::open(&request.context, IgnoreFrom::Files { dockerfile: Some(&path) });
-    let context = context.map_err(|error| Report::from(BuildError::Context(error)))?;
+    let ignore = context.ignore().map_err(Report::from)?;
     let images = BaseImages::new();
-    let findings = build::check(&file, &request.wanted, &images, context.tree().ignore());
+    let findings = build::check(&file, &request.wanted, &images, &ignore);
     let findings = findings.map_err(Report::from)?;
     if !findings.errors.is_empty() {
         show_aside(&file.source, &findings.lints, format);

@@ -11,6 +11,7 @@ mod cache_options;
 mod caching;
 mod call;
 mod confinement;
+mod contexts;
 mod doctor;
 mod du;
 mod environment;

@@ -1,6 +1,7 @@
 //! `rbuild run`
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -114,6 +115,7 @@ pub(super) fn main(global: &Global, args: RunArgs) -> Result<i32, Report> {
         environment::enter(global, registries).map_err(Report::of_run)?;
     let sandboxing = Sandboxing::new(entered, Settings { limits, network, layering: global.layering })
         .map_err(|error| Report::from(error).of_run())?;
+    let sandboxing = Arc::new(sandboxing);
     let endings = sandboxing.endings.clone();
     let name = name_of(&store, image).map_err(Report::of_run)?;
     let (events, receiver) = event::channel();

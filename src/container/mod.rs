@@ -42,12 +42,12 @@ pub struct Request {
 }
 
 /// What a container works with, and a build.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tools {
     pub store: Arc<Store>,
     pub client: Client,
     pub events: Events,
-    pub sandboxing: Sandboxing,
+    pub sandboxing: Arc<Sandboxing>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub async fn run(
         return Err(ContainerError::Foreign { found, host: of_here, why });
     }
     tools.sandboxing.closed()?;
-    let sandboxing = Arc::new(tools.sandboxing);
+    let sandboxing = tools.sandboxing;
     let mut workspace = tools.store.workspace()?;
     let hostname = hostname(workspace.path());
     let networks = Networks::of_container(Arc::clone(&sandboxing), workspace.path().to_owned(), &hostname);

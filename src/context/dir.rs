@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::ignore::{Ignore, IgnoreError};
 use super::tree::{Owner, Tree};
 use crate::sys::IoError;
+use crate::sys::link_owners::ChainLinkOwners;
 use crate::sys::rooted::Root;
 
 /// A directory that is read where it lies.
@@ -21,6 +22,8 @@ pub enum IgnoreFrom<'a> {
     /// `<Dockerfile>.dockerignore`, if there is a Dockerfile on disk and such a file beside it; else the context's
     /// `.dockerignore`; else nothing is ignored.
     Files { dockerfile: Option<&'a Path> },
+    /// The same where the Dockerfile is a file of the context itself.
+    Inside { dockerfile: &'a Path },
     /// Rules that are at hand.
     Given(Ignore),
 }
@@ -39,8 +42,32 @@ pub enum ContextError {
     Io(#[from] IoError),
 }
 
+impl IgnoreFrom<'_> {
+    fn read(self, context: &Root) -> Result<Ignore, IgnoreError> {
+        match self {
+            Self::Files { dockerfile } => Ignore::read(dockerfile, context),
+            Self::Inside { dockerfile } => Ignore::read_inside(dockerfile, context),
+            Self::Given(ignore) => Ok(ignore),
+        }
+    }
+}
+
 impl LocalContext {
     pub fn open(path: &Path, ignore: IgnoreFrom<'_>) -> Result<Self, ContextError> {
+        let root = Self::root(path)?;
+        let ignore = ignore.read(&root)?;
+        Ok(Self { tree: Tree::new(&root, ignore, Owner::Zeroed)? })
+    }
+
+    /// A directory that an archive was unpacked into: its files have the owners that they have there.
+    pub fn open_unpacked(path: &Path, ignore: IgnoreFrom<'_>) -> Result<Self, ContextError> {
+        let root = Self::root(path)?;
+        let ignore = ignore.read(&root)?;
+        let owners = ChainLinkOwners::of_layers(&[path.to_owned()])?;
+        Ok(Self { tree: Tree::new(&root, ignore, Owner::Kept)?.with_link_owners(owners) })
+    }
+
+    fn root(path: &Path) -> Result<Root, ContextError> {
         let explain = |error: IoError| {
             let path = path.to_owned();
             match error.errno() {
@@ -53,11 +80,7 @@ impl LocalContext {
         let root = Root::open(path).map_err(explain)?;
         // A directory can be opened by its path though not be read.
         root.entries(Path::new(".")).map_err(explain)?;
-        let ignore = match ignore {
-            IgnoreFrom::Files { dockerfile } => Ignore::read(dockerfile, &root)?,
-            IgnoreFrom::Given(ignore) => ignore,
-        };
-        Ok(Self { tree: Tree::new(&root, ignore, Owner::Zeroed)? })
+        Ok(root)
     }
 
     /// The context as a build sees it.

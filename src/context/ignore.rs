@@ -56,8 +56,17 @@ pub enum IgnoreError {
     Io(#[from] IoError),
 }
 
+/// What a context's own ignore file is called.
+const USUAL: &str = ".dockerignore";
 /// An ignore file larger than this is a mistake.
 const MAX_FILE: u64 = 16 << 20;
+
+/// The ignore file that is a Dockerfile's own.
+fn beside(dockerfile: &Path) -> PathBuf {
+    let mut beside = dockerfile.as_os_str().to_owned();
+    beside.push(USUAL);
+    PathBuf::from(beside)
+}
 
 impl Ignore {
     /// Hides nothing.
@@ -75,9 +84,7 @@ impl Ignore {
     /// inside it, wherever it links to.
     pub fn read(dockerfile: Option<&Path>, context: &Root) -> Result<Self, IgnoreError> {
         if let Some(dockerfile) = dockerfile {
-            let mut beside = dockerfile.as_os_str().to_owned();
-            beside.push(".dockerignore");
-            let beside = PathBuf::from(beside);
+            let beside = beside(dockerfile);
             // Non-blocking, so that a fifo of that name cannot hang the build.
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             let opened = OpenOptions::new().read(true).custom_flags(flags).open(&beside);
@@ -85,14 +92,22 @@ impl Ignore {
                 return Self::parse(&read_bounded(file, &beside)?, Some(beside));
             }
         }
-        let name = Path::new(".dockerignore");
-        match missing_as_none(context.open_file(name))? {
-            Some(file) => {
-                let path = context.path().join(name);
-                Self::parse(&read_bounded(file, &path)?, Some(path))
-            }
-            None => Ok(Self::nothing()),
+        Ok(Self::of_file(Path::new(USUAL), context)?.unwrap_or_default())
+    }
+
+    /// The same where the Dockerfile is a file of the context: both are found inside it.
+    pub fn read_inside(dockerfile: &Path, context: &Root) -> Result<Self, IgnoreError> {
+        match Self::of_file(&beside(dockerfile), context)? {
+            Some(own) => Ok(own),
+            None => Ok(Self::of_file(Path::new(USUAL), context)?.unwrap_or_default()),
         }
+    }
+
+    /// The rules in a file of a context; none if there is no such file.
+    fn of_file(name: &Path, context: &Root) -> Result<Option<Self>, IgnoreError> {
+        let Some(file) = missing_as_none(context.open_file(name))? else { return Ok(None) };
+        let path = context.path().join(name.strip_prefix("/").unwrap_or(name));
+        Self::parse(&read_bounded(file, &path)?, Some(path)).map(Some)
     }
 
     /// Parses the text of an ignore file.

@@ -33,6 +33,8 @@ pub(super) struct Archive {
 /// What is wrong with an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
+    #[error("it has no entries")]
+    Empty,
     #[error("it is damaged: {0}")]
     Damaged(io::Error),
     #[error("it contains {}, which leads out of it", .0.display())]
@@ -77,6 +79,17 @@ impl Archive {
         }
         unpacking.finish_directories()
     }
+}
+
+/// Whether there is something to unpack in a file that has to be an archive.
+pub fn check_archive(file: File) -> Result<(), ExecError> {
+    let first = Decompressed::new(file).and_then(|content| TarReader::new(content).next());
+    let error = match first {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => ArchiveError::Empty,
+        Err(error) => ArchiveError::Damaged(error),
+    };
+    Err(ExecError::Archive { path: "it".to_owned(), error })
 }
 
 /// Paths of an archive, which are resolved as if its destination were the root.

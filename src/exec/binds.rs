@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 use tokio::sync::Mutex;
 
+use super::contexts::Context;
 use super::copy::tree_of;
 use super::error::ExecError;
 use super::known::KnownInput;
@@ -28,10 +29,12 @@ pub(super) enum Origin {
     Layers(Vec<PathBuf>),
 }
 
-/// Parts of the context as directories of their own, by what leads to them: each is made once in a build, and what steps
-/// write there goes elsewhere.
+/// Parts of contexts as directories of their own, by context and by what leads to them in it: each is made once in a build,
+/// and what steps write there goes elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct ContextParts(Mutex<HashMap<String, Arc<ContextPart>>>);
+pub(super) struct ContextParts(Mutex<HashMap<Place, Arc<ContextPart>>>);
+
+type Place = (Arc<str>, String);
 
 #[derive(Debug)]
 struct ContextPart {
@@ -59,8 +62,8 @@ impl Executor {
     ) -> Result<(Origin, String), ExecError> {
         let Some(slot) = slot else { return Ok((Origin::Nothing, source.to_owned())) };
         match inputs.get(slot).and_then(|input| input.output.as_ref()) {
-            Some(Output::Context) => {
-                let part = self.context_part(source).await?;
+            Some(Output::Context(context)) => {
+                let part = self.context_part(context, source).await?;
                 Ok((Origin::Layers(vec![part.directory.clone()]), part.inside.clone()))
             }
             Some(Output::Files(files)) => {
@@ -71,21 +74,22 @@ impl Executor {
         }
     }
 
-    /// A copy: it is root's, and has just what the ignore file lets through.
-    async fn context_part(&self, source: &str) -> Result<Arc<ContextPart>, ExecError> {
+    /// A copy: it has the owners that the context says, and just what the ignore file lets through.
+    async fn context_part(&self, context: &Context, source: &str) -> Result<Arc<ContextPart>, ExecError> {
         let mut parts = self.mounts.context_parts.0.lock().await;
-        if let Some(part) = parts.get(source) {
+        let key = (Arc::clone(&context.name), source.to_owned());
+        if let Some(part) = parts.get(&key) {
             return Ok(Arc::clone(part));
         }
-        let (store, context, path) = (Arc::clone(&self.store), Arc::clone(&self.context), source.to_owned());
+        let (store, tree, path) = (Arc::clone(&self.store), Arc::clone(&context.tree), source.to_owned());
         let part = blocking(move || {
             let workspace = store.workspace()?;
             let directory = workspace.directory("context")?;
-            let Part { inside, kind: _ } = copy_subtree(&context, &path, &directory)?;
+            let Part { inside, kind: _ } = copy_subtree(&tree, &path, &directory)?;
             Ok::<_, ExecError>(Arc::new(ContextPart { _workspace: workspace, directory, inside }))
         });
         let part = part.await?;
-        parts.insert(source.to_owned(), Arc::clone(&part));
+        parts.insert(key, Arc::clone(&part));
         Ok(part)
     }
 }

@@ -33,7 +33,7 @@ impl Executor {
         let mut origins = Vec::new();
         for input in inputs {
             origins.push(match &input.output {
-                Some(Output::Context) => Origin::Context(Arc::clone(&self.context)),
+                Some(Output::Context(context)) => Origin::Context(Arc::clone(&context.tree)),
                 Some(Output::Files(files)) => {
                     Origin::Files(self.layers.directories(&files.layers.to_vec()).await?)
                 }
@@ -41,9 +41,8 @@ impl Executor {
             });
         }
         let may_overlay = self.sandboxing.may_overlay();
-        let from_context = origins.iter().any(|origin| matches!(origin, Origin::Context(_)));
         // What comes out of archives takes the place of files without being asked.
-        let context = (from_context && !op.unpack).then(|| Arc::clone(&self.context));
+        let context = origins.iter().filter(|_| !op.unpack).find_map(Origin::shared);
         let (store, op) = (Arc::clone(&self.store), op.clone());
         blocking(move || {
             let workspace = store.workspace()?;
@@ -89,6 +88,14 @@ enum Origin {
 }
 
 impl Origin {
+    /// A directory that the next copy may find as this one has: what was unpacked lies somewhere else each time.
+    fn shared(&self) -> Option<Arc<Tree>> {
+        match self {
+            Self::Context(tree) if tree.owner() == TreeOwner::Zeroed => Some(Arc::clone(tree)),
+            Self::Context(_) | Self::Files(_) => None,
+        }
+    }
+
     fn open(
         &self,
         store: &Store,

@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
+use super::contexts::Contexts;
 use super::error::ExecError;
 use super::known::{Key, Keys, KnownInput};
 use super::selectors;
-use crate::context::{Forgetful, Tree, fingerprint};
+use crate::context::{Forgetful, fingerprint};
 use crate::graph::{Graph, Op};
 use crate::solve::{Input, content_digest, record_digest};
 
 /// What each vertex is known by as long as nothing has been made: the record digests of its operation, how its inputs count, and
 /// the key that comes of these.
-pub fn keys(graph: &Graph, context: &Tree) -> Result<String, ExecError> {
+pub fn keys(graph: &Graph, contexts: &Contexts) -> Result<String, ExecError> {
     let mut text = String::new();
     let mut known: Vec<Key> = Vec::with_capacity(graph.len());
     for (id, vertex) in graph.iter() {
@@ -22,12 +23,12 @@ pub fn keys(graph: &Graph, context: &Tree) -> Result<String, ExecError> {
             let _ = writeln!(text, "    record {}", record_digest(&digest));
         }
         for (input, counts) in vertex.inputs.iter().zip(&counts) {
-            let is_context = matches!(graph.get(*input).op, Op::Context(_));
-            let content = match &counts.content {
-                Some(selections) if is_context => {
-                    Some(fingerprint(context, &selectors(selections)?, &Forgetful)?)
+            let content = match (&graph.get(*input).op, &counts.content) {
+                (Op::Context(op), Some(selections)) => {
+                    let tree = &contexts.get(&op.name)?.tree;
+                    Some(fingerprint(tree, &selectors(selections)?, &Forgetful)?)
                 }
-                Some(_) | None => None,
+                _ => None,
             };
             let _ = match (&content, &counts.selector) {
                 (Some(content), _) => writeln!(text, "    content {}", content_digest(content)),

@@ -12,6 +12,7 @@ use crate::layer::{LayerRef, Stack};
 use crate::solve::{Finder, Found, Ingredient, Input, Progress, StepKey, content_digest, record_digest};
 use crate::store::{SnapshotId, StepRecord, Store};
 
+use super::contexts::Contexts;
 use super::elsewhere::{Elsewhere, Lost};
 use super::error::ExecError;
 use super::{Files, Output, selectors};
@@ -95,7 +96,7 @@ fn key(
 pub struct LookUps {
     pub graph: Arc<Graph>,
     pub store: Arc<Store>,
-    pub context: Arc<Tree>,
+    pub contexts: Contexts,
     /// Caches from elsewhere.
     pub imported: Arc<Vec<Imported>>,
     /// Layers that turned out not to be had.
@@ -115,7 +116,8 @@ impl Finder for LookUps {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
-        Ok(fingerprint(&self.context, &self.selected(vertex, slot)?, self.context.memory())?)
+        let tree = self.outside_tree(vertex, slot)?;
+        Ok(fingerprint(tree, &self.selected(vertex, slot)?, tree.memory())?)
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
@@ -163,8 +165,8 @@ impl LookUps {
         for (slot, input) in inputs.iter().enumerate() {
             let then =
                 self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&(vertex, slot)).copied();
-            if let (Some(then), Some(Output::Context)) = (then, &input.output)
-                && state(&self.context, &self.selected(vertex, slot)?).ok() != Some(then)
+            if let (Some(then), Some(Output::Context(context))) = (then, &input.output)
+                && state(&context.tree, &self.selected(vertex, slot)?).ok() != Some(then)
             {
                 return Ok(true);
             }
@@ -214,7 +216,10 @@ impl LookUps {
                 let elsewhere = self.source_elsewhere(&it.op.digests());
                 Ok(Found { key: Key { step, elsewhere, ..Key::default() }, known: true, output })
             }
-            Op::Context(_) => Ok(Found { key: Key::default(), known: true, output: Some(Output::Context) }),
+            Op::Context(op) => {
+                let output = Some(Output::Context(self.contexts.get(&op.name)?.clone()));
+                Ok(Found { key: Key::default(), known: true, output })
+            }
             Op::Http(op) => self.look_up_download(op),
             Op::Merge(_) => {
                 let counts = it.op.input_keys(inputs.len());

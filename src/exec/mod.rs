@@ -8,6 +8,7 @@ mod agent;
 mod archive;
 mod binds;
 mod cache_mounts;
+mod contexts;
 mod copy;
 mod copy_tree;
 mod death;
@@ -33,7 +34,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-pub use archive::ArchiveError;
+pub use archive::{ArchiveError, check_archive};
+pub use contexts::{Context, Contexts};
 pub use death::Death;
 pub use devices::DeviceError;
 pub use elsewhere::Lost;
@@ -61,8 +63,8 @@ use known::KnownInput;
 #[derive(Debug, Clone)]
 pub enum Output {
     Files(Files),
-    /// Files outside the graph: the build context.
-    Context,
+    /// Files outside the graph.
+    Context(Context),
 }
 
 /// A root file system.
@@ -77,7 +79,7 @@ impl Output {
     pub fn files(&self) -> Option<&Files> {
         match self {
             Self::Files(files) => Some(files),
-            Self::Context => None,
+            Self::Context(_) => None,
         }
     }
 
@@ -189,10 +191,10 @@ impl Finder for Executor {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
-        let selectors = self.selected(vertex, slot)?;
-        let state = state(&self.context, &selectors)?;
+        let (tree, selectors) = (self.outside_tree(vertex, slot)?, self.selected(vertex, slot)?);
+        let state = state(tree, &selectors)?;
         self.states.lock().unwrap_or_else(PoisonError::into_inner).insert((vertex, slot), state);
-        self.list(&self.context, &selectors, self.context.memory())
+        self.list(tree, &selectors, tree.memory())
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {

@@ -45,15 +45,24 @@ impl<R: Read> Decompressed<R> {
         if start.starts_with(&XZ) {
             return Ok(Self::Xz(XzReader::new_mem_limit(from, true, MOST_FOR_XZ)));
         }
-        let is_skippable = start.first().is_some_and(|first| first & 0xf0 == 0x50)
-            && start.get(1..).is_some_and(|rest| rest.starts_with(&ZSTD_SKIPPABLE));
-        if start.starts_with(&ZSTD) || is_skippable {
+        if is_zstd(start) {
             let mut decoder = zstd::Decoder::with_buffer(from)?;
             decoder.window_log_max(LARGEST_WINDOW)?;
             return Ok(Self::Zstd(decoder));
         }
         Ok(Self::Plain(from))
     }
+}
+
+/// Whether something compressed begins like this.
+pub(crate) fn is_compressed(start: &[u8]) -> bool {
+    start.starts_with(&GZIP) || is_bzip2(start) || start.starts_with(&XZ) || is_zstd(start)
+}
+
+fn is_zstd(start: &[u8]) -> bool {
+    let is_skippable = start.first().is_some_and(|first| first & 0xf0 == 0x50)
+        && start.get(1..).is_some_and(|rest| rest.starts_with(&ZSTD_SKIPPABLE));
+    start.starts_with(&ZSTD) || is_skippable
 }
 
 /// Three letters are little: a tar may begin with a file of such a name.

@@ -1,6 +1,7 @@
 //! What stages start from.
 
 use super::WantedImage;
+use super::contexts::Named;
 use super::lint::Noticed;
 use super::origin::Origin;
 use super::refusal::{Outcome, Refusal};
@@ -18,8 +19,16 @@ pub(super) enum Base {
     Stage(usize),
     Scratch,
     Image(WantedImage),
+    /// The files of a named context.
+    Files {
+        context: String,
+        platform: Platform,
+    },
     /// A named context that stands for the whole stage: its instructions are not executed.
-    Instead(WantedImage),
+    Instead {
+        context: Named,
+        platform: Platform,
+    },
     /// The FROM is wrong.
     Unknown,
 }
@@ -47,8 +56,8 @@ impl Planner<'_> {
         let stage = &self.file.stages[index];
         let from = &stage.from.node;
         let platform = self.platform(stage)?.unwrap_or_else(|| self.request.platform.clone());
-        if let Some(name) = from.stage_name().and_then(|name| self.named_context(&name)) {
-            return Ok(Base::Instead(WantedImage { name, platform }));
+        if let Some(context) = from.stage_name().and_then(|name| self.named_context(&name)) {
+            return Ok(Base::Instead { context, platform });
         }
         if self.global.is_broken(&from.image) {
             return Err(Refusal::Unknown);
@@ -65,8 +74,12 @@ impl Planner<'_> {
         if name == "scratch" {
             return Ok(Base::Scratch);
         }
-        let name = self.named_context(&name).map_or_else(|| self.reference(name, from.image.span), Ok)?;
-        Ok(Base::Image(WantedImage { name, platform }))
+        Ok(match self.named_context(&name) {
+            Some(Named::Image(name)) => Base::Image(WantedImage { name, platform }),
+            Some(Named::Files(context)) => Base::Files { context, platform },
+            Some(Named::Nothing) => Base::Scratch,
+            None => Base::Image(WantedImage { name: self.reference(name, from.image.span)?, platform }),
+        })
     }
 
     /// The platform that a FROM names; scratch and stages have their own, whatever it says.
@@ -108,18 +121,6 @@ impl Planner<'_> {
         })
     }
 
-    /// The key of a named context that is meant by a name, or by another way to write the same image name.
-    pub(super) fn named_context(&self, name: &str) -> Option<String> {
-        if matches!(name.to_ascii_lowercase().as_str(), "scratch" | "context") {
-            return None;
-        }
-        let normal = |name: &str| name.parse::<Reference>().ok();
-        let mut contexts = self.request.contexts.iter();
-        let context = contexts
-            .find(|context| *context == name || normal(context).is_some_and(|it| normal(name) == Some(it)));
-        context.map(|context| super::context_key(context))
-    }
-
     pub(super) fn reference(&self, name: String, span: Span) -> Outcome<String> {
         match name.parse::<Reference>() {
             Ok(_) => Ok(name),
@@ -142,32 +143,41 @@ impl Planner<'_> {
 
     /// The state in which a stage begins, without the vertex of an image.
     pub(super) fn start(&mut self, index: usize) -> Built {
-        let span = self.file.stages[index].from.span;
         match self.bases[index].clone() {
             Base::Stage(earlier) => self.build(earlier),
             Base::Scratch => {
                 Built::new(Config::scratch(&self.request.platform), self.request.platform.clone())
             }
+            Base::Files { platform, .. }
+            | Base::Instead { context: Named::Files(_) | Named::Nothing, platform } => {
+                Built::new(Config::scratch(&platform), platform)
+            }
             Base::Unknown => Built::unknown(&self.request.platform),
-            Base::Image(wanted) | Base::Instead(wanted) => {
-                let Some(image) = self.images.get(&wanted) else {
-                    let unknown = Built::unknown(&wanted.platform);
-                    self.missing.entry(wanted).or_insert(span);
-                    return unknown;
-                };
-                let mut config = image.config.clone();
-                config.created = None;
-                config.cache = None;
-                if config.config.working_dir.is_empty() {
-                    "/".clone_into(&mut config.config.working_dir);
-                }
-                if config.config.variable("PATH").is_none() {
-                    config.config.env.push(format!("PATH={DEFAULT_PATH}"));
-                }
-                self.noticed.base_platform(&self.file.stages[index], &wanted, &config.platform());
-                Built::new(config, wanted.platform)
+            Base::Image(wanted) => self.start_with(wanted, index),
+            Base::Instead { context: Named::Image(name), platform } => {
+                self.start_with(WantedImage { name, platform }, index)
             }
         }
+    }
+
+    fn start_with(&mut self, wanted: WantedImage, index: usize) -> Built {
+        let span = self.file.stages[index].from.span;
+        let Some(image) = self.images.get(&wanted) else {
+            let unknown = Built::unknown(&wanted.platform);
+            self.missing.entry(wanted).or_insert(span);
+            return unknown;
+        };
+        let mut config = image.config.clone();
+        config.created = None;
+        config.cache = None;
+        if config.config.working_dir.is_empty() {
+            "/".clone_into(&mut config.config.working_dir);
+        }
+        if config.config.variable("PATH").is_none() {
+            config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        self.noticed.base_platform(&self.file.stages[index], &wanted, &config.platform());
+        Built::new(config, wanted.platform)
     }
 
     /// The vertex of an image; asked for if it is not known yet.

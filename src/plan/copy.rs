@@ -11,8 +11,7 @@ use crate::dockerfile::{
     refuse_remote_path,
 };
 use crate::graph::{
-    ContextOp, CopyMode, CopyOp, CopySource, HttpOp, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex,
-    VertexId,
+    CopyMode, CopyOp, CopySource, HttpOp, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex, VertexId,
 };
 
 /// What COPY and ADD have in common.
@@ -235,13 +234,6 @@ impl Planner<'_> {
         };
         state.take_layer(vertex, created_by);
         Ok(())
-    }
-
-    /// The build context, as a vertex.
-    pub(super) fn context(&mut self) -> VertexId {
-        let op = Op::Context(ContextOp { name: "context".to_owned() });
-        let name = "[internal] load build context".to_owned();
-        self.graph.add(Vertex { op, inputs: Vec::new(), name, origin: None, forced: false })
     }
 
     /// A file from an address.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::scope::is_never_in_environment;
 use super::stage::{Planner, StageState};
-use super::{BaseImages, Request, target};
+use super::{BaseImages, Request, contexts, target};
 use crate::dockerfile::lint::{Config, ConfigError};
 use crate::dockerfile::{Diagnostic, Dockerfile, Instruction, Lint, Remote, Rule, Span, Word, nearest};
 
@@ -21,6 +21,8 @@ pub struct Findings {
     pub fatal: bool,
     /// Build arguments that no ARG asks for, each with the nearest that one asks for.
     pub unused_build_args: Vec<(String, Option<String>)>,
+    /// Named contexts that nothing means, each with the nearest name that something does.
+    pub unused_contexts: Vec<(String, Option<String>)>,
     /// What is wrong, as far as it can be told without the base images that are not known.
     pub errors: Vec<Diagnostic>,
 }
@@ -48,7 +50,8 @@ pub fn lint(
     lints.dedup();
     let fatal = config.error && !lints.is_empty();
     let unused_build_args = unused_build_args(file, &planner);
-    Ok(Findings { lints, fatal, unused_build_args, errors: planner.into_errors() })
+    let unused_contexts = unused_contexts(file, &planner);
+    Ok(Findings { lints, fatal, unused_build_args, unused_contexts, errors: planner.into_errors() })
 }
 
 /// Which rules are wanted: as the build argument says that replaces the file's directive, else as that does.
@@ -81,6 +84,17 @@ fn unused_build_args(file: &Dockerfile, planner: &Planner<'_>) -> Vec<(String, O
             (name, near)
         })
         .collect()
+}
+
+fn unused_contexts(file: &Dockerfile, planner: &Planner<'_>) -> Vec<(String, Option<String>)> {
+    let unused = planner.unused_contexts();
+    if unused.is_empty() {
+        return Vec::new();
+    }
+    let names = contexts::names_in(file);
+    let near =
+        |name: &str| nearest(&name.to_lowercase(), names.iter().map(String::as_str)).map(str::to_owned);
+    unused.into_iter().map(|name| (name.clone(), near(&name))).collect()
 }
 
 /// What is noticed while one instruction is planned.

@@ -12,6 +12,7 @@
 
 mod base;
 mod config;
+mod contexts;
 mod copy;
 mod dump;
 mod epoch;
@@ -32,6 +33,7 @@ mod url;
 pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
+pub use url::name_in_url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -54,9 +56,8 @@ pub struct Request {
     pub labels: Vec<(String, String)>,
     /// What steps may ask for that others must not.
     pub entitlements: BTreeSet<Entitlement>,
-    /// Names that stand for something else than the image, or than the stage, of that name. What they stand for is asked
-    /// for as an image called [`context_key`]. No command line gives any yet.
-    pub contexts: BTreeSet<String>,
+    /// Names that stand for something else than the image, or than the stage, of that name.
+    pub contexts: BTreeMap<String, NamedContext>,
     /// Of RUN instructions that name none.
     pub network: NetworkMode,
     /// Names that `/etc/hosts` of every step knows.
@@ -129,6 +130,20 @@ impl FromStr for Entitlement {
     }
 }
 
+/// What a named context is, as far as planning goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An image, which is asked for by the name that [`context_key`] makes of the context's.
+    Image,
+    /// Files outside the graph: a [`crate::graph::ContextOp`] of the context's name.
+    Files,
+    /// No files at all.
+    Nothing,
+}
+
+/// What the build context is called among the contexts; no named one has this name.
+pub const MAIN_CONTEXT: &str = "context";
+
 /// A base image that has been found.
 #[derive(Debug, Clone)]
 pub struct BaseImage {
@@ -150,9 +165,9 @@ pub struct WantedImage {
 /// The images found so far.
 pub type BaseImages = BTreeMap<WantedImage, BaseImage>;
 
-/// What a named context is called among the images.
+/// What an image that is a named context is called among the images: as no image can be, and no Dockerfile can write it.
 pub fn context_key(name: &str) -> String {
-    format!("context:{name}")
+    format!("context {name}")
 }
 
 /// How far planning got.

@@ -7,7 +7,7 @@ use super::stage::{Planner, StageState};
 use crate::dockerfile::{
     BindMount as WrittenBind, CacheMount as WrittenCache, Mount as Written, Sharing as WrittenSharing,
 };
-use crate::dockerfile::{Diagnostic, Instruction, MountKey, Owner, ResolvedMount, Run, Spanned};
+use crate::dockerfile::{Diagnostic, Instruction, MountKey, Owner, ResolvedMount, Run, Span, Spanned};
 use crate::graph::{
     BindMount, CacheMount, MakeDirectoryOp, Mount, MountKind, Op, SecretMount, SecretVariable, Sharing,
     SshMount, TmpfsMount, Vertex, VertexId, joined,
@@ -57,7 +57,7 @@ impl Planner<'_> {
             let bind = WrittenBind { target, from: None, source: None, readonly: true };
             Known { resolved: ResolvedMount::Bind(bind), origin: Some(script) }
         }));
-        Ok(self.step_mounts(known, inputs))
+        Ok(self.step_mounts(known, inputs, span))
     }
 
     fn mount(&mut self, state: &StageState, mount: &Written) -> Outcome<Known> {
@@ -124,7 +124,7 @@ impl Planner<'_> {
         }
     }
 
-    fn step_mounts(&mut self, mut known: Vec<Known>, inputs: &mut Inputs) -> StepMounts {
+    fn step_mounts(&mut self, mut known: Vec<Known>, inputs: &mut Inputs, span: Span) -> StepMounts {
         // By bytes; what has the same place stays in the order written.
         known.sort_by(|one, other| target(&one.resolved).cmp(target(&other.resolved)));
         let (mut files, mut secrets, mut agents) = (Vec::new(), Vec::new(), Vec::new());
@@ -138,7 +138,7 @@ impl Planner<'_> {
                 }
                 ResolvedMount::Cache(mut cache) => {
                     let target = cache.target.take();
-                    let kind = self.cache_mount(cache, origin, inputs);
+                    let kind = self.cache_mount(cache, origin, inputs, span);
                     files.push(placed(target, MountKind::Cache(kind)));
                 }
                 ResolvedMount::Tmpfs(tmpfs) => {
@@ -175,10 +175,11 @@ impl Planner<'_> {
         cache: WrittenCache,
         origin: Option<VertexId>,
         inputs: &mut Inputs,
+        span: Span,
     ) -> CacheMount {
         let Owner { mode, uid, gid } = cache.owner;
         let mut source = source(cache.source);
-        let mut origin = origin;
+        let mut origin = origin.map(|origin| self.inside(origin, span));
         if source == "/" && (mode.is_some() || uid.is_some() || gid.is_some()) {
             "/cache".clone_into(&mut source);
             let op = MakeDirectoryOp {

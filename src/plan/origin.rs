@@ -2,6 +2,7 @@
 
 use super::WantedImage;
 use super::base::Base;
+use super::contexts::Named;
 use super::refusal::Outcome;
 use super::stage::{Planner, StageState};
 use super::target::by_name;
@@ -71,7 +72,9 @@ impl Planner<'_> {
             return Ok(Origin::Empty);
         }
         let name = match self.named_context(text) {
-            Some(context) => context,
+            Some(Named::Image(key)) => key,
+            Some(Named::Files(context)) => return Ok(Origin::Vertex(self.named_files(&context))),
+            Some(Named::Nothing) => return Ok(Origin::Empty),
             None => self.reference(text.to_owned(), word.span)?,
         };
         Ok(self.image(&WantedImage { name, platform: self.request.platform.clone() }, None, word.span))
@@ -85,6 +88,9 @@ impl Planner<'_> {
         too_late: impl Fn(&str) -> String,
     ) -> Outcome<Origin> {
         if index < state.index {
+            if let Some(files) = self.files_of_stage(index) {
+                return Ok(Origin::Vertex(files));
+            }
             return Ok(self.build(index).vertex.map_or(Origin::Empty, Origin::Vertex));
         }
         let stage = &self.file.stages[index];
@@ -125,7 +131,9 @@ impl Planner<'_> {
         };
         let mut named: Vec<usize> = match self.bases[index] {
             Base::Stage(earlier) => vec![earlier],
-            Base::Scratch | Base::Image(_) | Base::Instead(_) | Base::Unknown => Vec::new(),
+            Base::Scratch | Base::Image(_) | Base::Files { .. } | Base::Instead { .. } | Base::Unknown => {
+                Vec::new()
+            }
         };
         for instruction in &file.stages[index].instructions {
             if let Instruction::Copy(copy) = &instruction.node {

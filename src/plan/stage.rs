@@ -1,8 +1,10 @@
 //! Stages: what their instructions make of what they start from.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::base::Base;
+use super::contexts::Named;
 use super::epoch::epoch;
 use super::history;
 use super::lint::{Hidden, Noticed};
@@ -42,6 +44,8 @@ pub(super) struct Planner<'a> {
     pub(super) bases: Vec<Base>,
     pub(super) built: BTreeMap<usize, Built>,
     pub(super) image_vertices: BTreeMap<WantedImage, VertexId>,
+    /// Named contexts that something means.
+    pub(super) meant_contexts: RefCell<BTreeSet<String>>,
 }
 
 /// The state of a stage after its last instruction.
@@ -108,6 +112,7 @@ impl<'a> Planner<'a> {
             bases: Vec::new(),
             built: BTreeMap::new(),
             image_vertices: BTreeMap::new(),
+            meant_contexts: RefCell::default(),
         };
         planner.check_defaults(&target);
         planner.find_bases();
@@ -134,23 +139,33 @@ impl<'a> Planner<'a> {
         let mut state = StageState::new(index, label, start);
         let triggers = std::mem::take(&mut state.config.config.on_build);
         let triggers: Vec<Trigger> = triggers.iter().filter_map(|text| self.trigger(text, stage)).collect();
-        let base_image = match &self.bases[index] {
-            Base::Image(wanted) => Some(wanted.clone()),
-            Base::Instead(wanted) => {
-                let wanted = wanted.clone();
-                let vertex = self.image(&wanted, None, stage.from.span).vertex();
-                self.settle(&state, &stage.from);
-                return Built { vertex, ..state.into_built() };
+        let base = self.bases[index].clone();
+        if let Base::Instead { context, platform } = &base {
+            match context {
+                Named::Image(name) => {
+                    let wanted = WantedImage { name: name.clone(), platform: platform.clone() };
+                    state.vertex = self.image(&wanted, None, stage.from.span).vertex();
+                }
+                Named::Files(name) => self.begin_with_files(&mut state, name, "", stage.from.span),
+                Named::Nothing => {}
             }
-            Base::Stage(_) | Base::Scratch | Base::Unknown => None,
-        };
+            self.settle(&state, &stage.from);
+            return state.into_built();
+        }
         let own = &stage.instructions;
         let of_triggers = triggers.iter().map(|trigger| &trigger.instruction);
         state.steps = of_triggers.chain(own).filter(|step| makes_files(&step.node)).count();
-        state.steps += usize::from(base_image.is_some());
-        if let Some(wanted) = base_image {
-            let headline = state.next_step();
-            state.vertex = self.image(&wanted, Some(&headline), stage.from.span).vertex();
+        state.steps += usize::from(matches!(base, Base::Image(_) | Base::Files { .. }));
+        match &base {
+            Base::Image(wanted) => {
+                let headline = state.next_step();
+                state.vertex = self.image(wanted, Some(&headline), stage.from.span).vertex();
+            }
+            Base::Files { context, .. } => {
+                let headline = format!("{} ", state.next_step());
+                self.begin_with_files(&mut state, context, &headline, stage.from.span);
+            }
+            Base::Stage(_) | Base::Scratch | Base::Instead { .. } | Base::Unknown => {}
         }
         self.settle(&state, &stage.from);
         for Trigger { source, instruction } in triggers {

@@ -4,7 +4,7 @@
 const UNNAMED: &str = "__unnamed__";
 
 /// The last part of the path, decoded.
-pub(super) fn name_in_url(url: &str) -> String {
+pub fn name_in_url(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let path = rest.split_once('/').map_or("", |(_, path)| path);

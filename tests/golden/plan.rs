@@ -11,7 +11,7 @@ use rbuild::context::Ignore;
 use rbuild::dockerfile::{self, Dockerfile, Span};
 use rbuild::graph::NetworkMode;
 use rbuild::image::{Config, DiffId, Digest, HistoryEntry, Platform, RunConfig};
-use rbuild::plan::{self, Anew, BaseImage, BaseImages, Hidden, Planned, Request, WantedImage};
+use rbuild::plan::{self, Anew, BaseImage, BaseImages, Hidden, NamedContext, Planned, Request, WantedImage};
 
 use crate::dockerfile::{diagnostics_text, place};
 use crate::{check, read, read_if_there};
@@ -63,6 +63,9 @@ fn rules_are_checked() {
         }
         for (name, near) in &findings.unused_build_args {
             writeln!(out, "unused: {name}, near: {near:?}").unwrap();
+        }
+        for (name, near) in &findings.unused_contexts {
+            writeln!(out, "unused context: {name}, near: {near:?}").unwrap();
         }
         if findings.fatal {
             out.push_str("fatal\n");
@@ -123,7 +126,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
-        contexts: BTreeSet::new(),
+        contexts: BTreeMap::new(),
         anew: Anew::Nothing,
         ulimits: Vec::new(),
         network: NetworkMode::Default,
@@ -138,7 +141,14 @@ fn given(case: &Path) -> (Dockerfile, Request) {
             ("--target", target) => request.target = Some(target.to_owned()),
             ("--build-arg", arg) => request.build_args.extend([pair(arg)]),
             ("--label", label) => request.labels.push(pair(label)),
-            ("--build-context", name) => drop(request.contexts.insert(name.to_owned())),
+            ("--build-context", text) => {
+                let (name, kind) = match text.split_once('=') {
+                    None => (text, NamedContext::Image),
+                    Some((name, "files")) => (name, NamedContext::Files),
+                    Some((name, _)) => (name, NamedContext::Nothing),
+                };
+                request.contexts.insert(name.to_owned(), kind);
+            }
             ("--allow", name) => {
                 request.entitlements.insert(name.parse().unwrap());
             }

@@ -35,6 +35,29 @@ impl From<BuildError> for Report {
             BuildError::NoDockerfile { .. } => {
                 Self::new(Code::Input, &error).hint(Some("name it with --file".to_owned()))
             }
+            BuildError::NoDockerfileInside { path, context, near } => {
+                let near: Vec<String> = near.iter().map(|path| format!("/{}", path.display())).collect();
+                let hint = match near.is_empty() {
+                    true => "name it with --file: a relative path is one in the archive".to_owned(),
+                    false => format!("there is {}; name it with --file", near.join(", ")),
+                };
+                Self::new(Code::Input, format!("there is no {} in {context}", path.display()))
+                    .hint(Some(hint))
+            }
+            BuildError::TwoDockerfiles { .. } => Self::usage(&error),
+            BuildError::ArchiveAsDockerfile { .. } => Self::new(Code::Input, &error)
+                .hint(Some("as the context, instead of PATH, it would be unpacked".to_owned())),
+            BuildError::GitContext { .. } => {
+                Self::usage(&error).hint(Some("clone it, and give the directory".to_owned()))
+            }
+            BuildError::Fetch { from, error } => Self::from(*error).about(&format!("cannot load {from}")),
+            BuildError::NamedContext { name, error } => {
+                Self::from(*error).about(&format!("--build-context {name}"))
+            }
+            BuildError::Select(error) => of_select(&error),
+            BuildError::Layout { name, error, place } => {
+                Self::new(Code::Input, error).about(&name).at(&place)
+            }
             BuildError::NotText { .. } | BuildError::Input(_) | BuildError::Context(_) => {
                 Self::new(Code::Input, &error)
             }

@@ -22,7 +22,7 @@ fn planned(text: &str) -> Graph {
         platform,
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
-        contexts: BTreeSet::new(),
+        contexts: BTreeMap::new(),
         network: NetworkMode::Default,
         extra_hosts: Vec::new(),
         ulimits: Vec::new(),

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use rbuild::dockerfile::{parse, parse_trigger};
 use rbuild::graph::NetworkMode;
 use rbuild::image::Platform;
-use rbuild::plan::{self, BaseImages, Request};
+use rbuild::plan::{self, BaseImages, NamedContext, Request};
 
 fuzz_target!(|text: &str| {
     let _ = parse_trigger("trigger", text, '\\');
@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
         entitlements: Default::default(),
-        contexts: ["ctx".to_owned()].into(),
+        contexts: [("ctx".to_owned(), NamedContext::Image), ("src".to_owned(), NamedContext::Files)].into(),
         network: NetworkMode::Default,
         extra_hosts: Vec::new(),
         ulimits: Vec::new(),

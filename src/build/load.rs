@@ -1,0 +1,288 @@
+//! What is read before anything is planned: the Dockerfile, and the context that it may lie in.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::contexts::{ContextSource, DockerfileSource};
+use super::error::BuildError;
+use super::fetch::{FETCHED, Fetcher};
+use super::steps::Steps;
+use super::{Request, memory::ContextMemories};
+use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Tree};
+use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
+use crate::exec::Contexts;
+use crate::graph::{Graph, Op};
+use crate::plan::{self, MAIN_CONTEXT};
+use crate::store::Store;
+use crate::sys::{At, blocking};
+
+/// The context of a build, whose files are at hand.
+#[derive(Debug)]
+pub struct Found {
+    files: Files,
+    beside: Beside,
+}
+
+/// Where the files of a context are now.
+#[derive(Debug, Clone)]
+pub(super) enum Files {
+    Nothing,
+    /// In somebody's directory, whose owners mean nothing to a build.
+    Directory(PathBuf),
+    /// In a directory of the store, with the owners that an archive gave them.
+    Unpacked(PathBuf),
+}
+
+/// Where an ignore file may lie that is the Dockerfile's own.
+#[derive(Debug)]
+enum Beside {
+    Nowhere,
+    /// Beside this file of the machine.
+    Outside(PathBuf),
+    /// Beside this file of the context.
+    Inside(PathBuf),
+}
+
+/// The names of a Dockerfile that has not been named.
+const USUAL: [&str; 2] = ["Dockerfile", "dockerfile"];
+
+/// Whether the Dockerfile and the context can be read without a store.
+pub fn is_at_hand(request: &Request) -> bool {
+    request.context.is_at_hand() && request.dockerfile.is_at_hand()
+}
+
+/// Reads the Dockerfile, and fetches the context if it is elsewhere. Without somebody who fetches, only what is at hand is read.
+pub(super) async fn load(
+    request: &Request,
+    fetcher: Option<&Fetcher>,
+    steps: &Steps,
+) -> Result<(Dockerfile, Found), BuildError> {
+    let fetcher_of = || fetcher.ok_or(BuildError::NotHere);
+    let files = match &request.context {
+        ContextSource::Nothing => Files::Nothing,
+        ContextSource::Directory(path) => Files::Directory(path.clone()),
+        ContextSource::Stream(stream) => fetcher_of()?.unpack_stream(stream, steps).await?,
+        ContextSource::Url(url) => {
+            let fetched = fetcher_of()?.file(url, FETCHED, "[internal] load remote build context").await?;
+            match fetched.is_archive()? {
+                true => fetcher_of()?.unpack(&fetched.directory, FETCHED, url).await?,
+                false => return dockerfile_of_address(url, &fetched.path(), request, steps),
+            }
+        }
+        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+    };
+    let (text, shown, beside) = match &request.dockerfile {
+        DockerfileSource::Text(text) => {
+            let shown = "standard input".to_owned();
+            (Ok(text.to_vec()), shown, Beside::Nowhere)
+        }
+        DockerfileSource::Url(url) => {
+            let headline = format!("[internal] fetch {url}");
+            let fetched = fetcher_of()?.file(url, FETCHED, &headline).await?;
+            if fetched.is_archive()? {
+                return Err(BuildError::ArchiveAsDockerfile { url: url.clone() });
+            }
+            (read_bounded(&fetched.path()), url.clone(), Beside::Nowhere)
+        }
+        DockerfileSource::Usual => match &files {
+            Files::Unpacked(directory) => inside(directory, &USUAL.map(Path::new), request)?,
+            Files::Nothing | Files::Directory(_) => outside(request, None)?,
+        },
+        DockerfileSource::Path(path) => match &files {
+            Files::Unpacked(directory) if path.is_relative() => inside(directory, &[path], request)?,
+            Files::Unpacked(_) | Files::Nothing | Files::Directory(_) => outside(request, Some(path))?,
+        },
+    };
+    let step = steps.start(&format!("[internal] load build definition from {shown}"));
+    let file = step.ended(text.and_then(|text| parsed(text, &shown, request)))?;
+    Ok((file, Found { files, beside }))
+}
+
+type Text = (Result<Vec<u8>, BuildError>, String, Beside);
+
+/// A Dockerfile at the address that was to be the context: there are no other files then.
+fn dockerfile_of_address(
+    url: &str,
+    path: &Path,
+    request: &Request,
+    steps: &Steps,
+) -> Result<(Dockerfile, Found), BuildError> {
+    if !matches!(request.dockerfile, DockerfileSource::Usual) {
+        return Err(BuildError::TwoDockerfiles { context: url.to_owned() });
+    }
+    let step = steps.start(&format!("[internal] load build definition from {url}"));
+    let file = step.ended(read_bounded(path).and_then(|text| parsed(text, url, request)))?;
+    Ok((file, Found { files: Files::Nothing, beside: Beside::Nowhere }))
+}
+
+/// A Dockerfile of this machine.
+fn outside(request: &Request, given: Option<&Path>) -> Result<Text, BuildError> {
+    let directory = match &request.context {
+        ContextSource::Directory(directory) => directory.clone(),
+        ContextSource::Nothing | ContextSource::Stream(_) | ContextSource::Url(_) | ContextSource::Git(_) => {
+            PathBuf::from(".")
+        }
+    };
+    let names = match given {
+        Some(path) => vec![(path.to_owned(), path.display().to_string())],
+        None => USUAL.map(|name| (directory.join(name), name.to_owned())).into(),
+    };
+    match names.iter().find(|(path, _)| path.is_file()) {
+        Some((path, shown)) => Ok((read_bounded(path), shown.clone(), Beside::Outside(path.clone()))),
+        None if directory.is_dir() => Err(BuildError::NoDockerfile { path: names[0].0.clone() }),
+        None => Err(BuildError::NoContext { path: directory }),
+    }
+}
+
+/// A Dockerfile of a context that was unpacked.
+fn inside(directory: &Path, names: &[&Path], request: &Request) -> Result<Text, BuildError> {
+    let tree = unpacked_tree(directory, Ignore::nothing())?;
+    let mut near = Vec::new();
+    for name in names {
+        match Selector::literal(name).select(&tree) {
+            Ok(found) => {
+                let Some(file) = found.into_iter().find(|found| !found.is_directory()) else { continue };
+                let text = file.entry.open().map_err(BuildError::Input);
+                let text = text.and_then(|file| read_all(file).at("read", *name).map_err(BuildError::Input));
+                return Ok((text, name.display().to_string(), Beside::Inside(file.path)));
+            }
+            Err(SelectError::NotFound { nearest, .. }) => near.extend(nearest),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if near.is_empty() {
+        near = one_further_down(&tree, names[0]);
+    }
+    let context = request.context.to_string();
+    Err(BuildError::NoDockerfileInside { path: names[0].to_owned(), context, near })
+}
+
+/// Archives often have everything in one directory.
+fn one_further_down(tree: &Tree, name: &Path) -> Vec<PathBuf> {
+    let Some(name) = name.to_str() else { return Vec::new() };
+    let Ok(selector) = Selector::parse(&format!("*/{name}"), None, Parents::Drop) else { return Vec::new() };
+    let found = selector.select(tree).unwrap_or_default();
+    found.into_iter().map(|found| found.path).take(3).collect()
+}
+
+fn parsed(text: Vec<u8>, shown: &str, request: &Request) -> Result<Dockerfile, BuildError> {
+    let text = String::from_utf8(text).map_err(|_| BuildError::NotText { path: PathBuf::from(shown) })?;
+    let frontend = request.wanted.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !syntax.is_empty());
+    let parsed = match frontend {
+        None => parse(shown, &text),
+        Some(syntax) if is_builtin_frontend(syntax) => parse_builtin(shown, &text),
+        Some(syntax) => return Err(BuildError::Frontend { name: syntax.clone() }),
+    };
+    parsed.map_err(|errors| BuildError::Dockerfile(Box::new(plan::look_further(errors, &request.wanted))))
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, BuildError> {
+    File::open(path).and_then(read_all).at("read", path).map_err(BuildError::Input)
+}
+
+/// Reads a Dockerfile, which may be anything, even a device without end.
+fn read_all(file: File) -> std::io::Result<Vec<u8>> {
+    const LARGEST: u64 = 64 << 20;
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(std::io::Error::other("larger than the 64 MiB that a Dockerfile may have"));
+    }
+    Ok(text)
+}
+
+impl Found {
+    /// What of the context counts as absent.
+    pub fn ignore(&self) -> Result<Ignore, BuildError> {
+        match &self.files {
+            Files::Nothing => Ok(Ignore::nothing()),
+            Files::Directory(_) | Files::Unpacked(_) => Ok(self.tree(Path::new("/"))?.ignore().clone()),
+        }
+    }
+
+    /// The context as a build sees it.
+    fn tree(&self, empty: &Path) -> Result<Tree, BuildError> {
+        let ignore = match &self.beside {
+            Beside::Nowhere => IgnoreFrom::Files { dockerfile: None },
+            Beside::Outside(path) => IgnoreFrom::Files { dockerfile: Some(path) },
+            Beside::Inside(path) => IgnoreFrom::Inside { dockerfile: path },
+        };
+        self.files.tree(ignore, empty)
+    }
+}
+
+impl Files {
+    fn tree(&self, ignore: IgnoreFrom<'_>, empty: &Path) -> Result<Tree, BuildError> {
+        Ok(match self {
+            Self::Nothing => LocalContext::open(empty, IgnoreFrom::Given(Ignore::nothing()))?.into_tree(),
+            Self::Directory(path) => LocalContext::open(path, ignore)?.into_tree(),
+            Self::Unpacked(path) => LocalContext::open_unpacked(path, ignore)?.into_tree(),
+        })
+    }
+}
+
+fn unpacked_tree(directory: &Path, ignore: Ignore) -> Result<Tree, BuildError> {
+    Ok(LocalContext::open_unpacked(directory, IgnoreFrom::Given(ignore))?.into_tree())
+}
+
+/// Opens the build context.
+pub(super) async fn open(found: Found, store: &Store, steps: &Steps) -> Result<Tree, BuildError> {
+    let step = steps.start("[internal] load build context");
+    let empty = store.empty();
+    step.ended(blocking(move || found.tree(&empty)).await)
+}
+
+/// Opens those of the named contexts that a graph has, beside the build context.
+pub(super) async fn open_named(
+    request: &Request,
+    context: Tree,
+    graph: &Graph,
+    fetcher: Option<&Fetcher>,
+    store: &std::sync::Arc<Store>,
+    steps: &Steps,
+) -> Result<Contexts, BuildError> {
+    let mut memories = ContextMemories::new(store);
+    let mut contexts = Contexts::default();
+    contexts.add(MAIN_CONTEXT, memories.remembering(context));
+    let names =
+        graph.iter().filter_map(|(_, it)| if let Op::Context(op) = &it.op { Some(&op.name) } else { None });
+    for name in names.filter(|name| *name != MAIN_CONTEXT) {
+        let source = request.contexts.get(name);
+        let Some(super::NamedSource::Files(source)) = source else { continue };
+        let tree = open_one(name, source, fetcher, store, steps).await;
+        let tree =
+            tree.map_err(|error| BuildError::NamedContext { name: name.clone(), error: Box::new(error) })?;
+        contexts.add(name, memories.remembering(tree));
+    }
+    Ok(contexts)
+}
+
+async fn open_one(
+    name: &str,
+    source: &ContextSource,
+    fetcher: Option<&Fetcher>,
+    store: &Store,
+    steps: &Steps,
+) -> Result<Tree, BuildError> {
+    let headline = format!("[context {name}] load");
+    let fetcher = || fetcher.ok_or(BuildError::NotHere);
+    let files = match source {
+        ContextSource::Nothing => Files::Nothing,
+        ContextSource::Directory(path) => Files::Directory(path.clone()),
+        ContextSource::Stream(stream) => fetcher()?.unpack_stream(stream, steps).await?,
+        ContextSource::Url(url) => {
+            let file = plan::name_in_url(url);
+            let fetched = fetcher()?.file(url, &file, &format!("{headline} {url}")).await?;
+            match fetched.is_archive()? {
+                true => fetcher()?.unpack(&fetched.directory, &file, url).await?,
+                // That file is all there is.
+                false => Files::Directory(fetched.directory),
+            }
+        }
+        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+    };
+    let step = steps.start(&headline);
+    let empty = store.empty();
+    step.ended(blocking(move || files.tree(IgnoreFrom::Files { dockerfile: None }, &empty)).await)
+}

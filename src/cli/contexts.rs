@@ -1,0 +1,200 @@
+//! Contexts and the Dockerfile as the command line names them: directories, standard input, addresses, images.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::report::{Code, Report};
+use crate::build::{ContextSource, DockerfileSource, LayoutImage, NamedSource, Stream};
+use crate::dockerfile::{Remote, nearest};
+use crate::image::{Digest, Reference};
+use crate::layer::is_archive;
+
+const STDIN: &str = "-";
+/// As much as any Dockerfile may have.
+const LARGEST_TEXT: u64 = 64 << 20;
+/// What stands before `://`, and what it means is made out of the rest.
+const SCHEMES: [&str; 8] = ["docker-image", "oci-layout", "http", "https", "git", "ssh", "target", "input"];
+
+/// `NAME=VALUE` of `--build-context`.
+#[derive(Debug, Clone)]
+pub(super) struct BuildContext {
+    name: String,
+    source: NamedSource,
+}
+
+impl FromStr for BuildContext {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            format!("{text:?} has no name: write NAME=VALUE, such as src=../sources or alpine=docker-image://alpine:3.20")
+        })?;
+        if value.is_empty() {
+            return Err(format!("the context {name} has no value: write {name}=DIRECTORY or another place"));
+        }
+        if matches!(name.to_ascii_lowercase().as_str(), "scratch" | "context") {
+            return Err(format!("no context can be called {name}: that name always means something else"));
+        }
+        // Stages have names in lower case, and images, too.
+        name.parse::<Reference>().map_err(|error| format!("{name:?} cannot name a context: {error}"))?;
+        Ok(Self { name: name.to_owned(), source: named_source(value)? })
+    }
+}
+
+/// Each name once, however it is written.
+pub(super) fn named(given: Vec<BuildContext>) -> Result<BTreeMap<String, NamedSource>, Report> {
+    let mut named: BTreeMap<String, NamedSource> = BTreeMap::new();
+    let normal = |name: &str| name.parse::<Reference>().ok();
+    for BuildContext { name, source } in given {
+        if let Some(known) = named.keys().find(|known| normal(known) == normal(&name)) {
+            return Err(Report::usage(format!("--build-context {name} is the same name as {known}")));
+        }
+        named.insert(name, source);
+    }
+    Ok(named)
+}
+
+fn named_source(value: &str) -> Result<NamedSource, String> {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        if let Some(target) = value.strip_prefix("target:") {
+            return Err(of_bake("target:", target));
+        }
+        return Ok(NamedSource::Files(files(value).map_err(|refusal| refusal.0)?));
+    };
+    match scheme {
+        "docker-image" if rest == "scratch" => Ok(NamedSource::Files(ContextSource::Nothing)),
+        "docker-image" => {
+            rest.parse().map(NamedSource::Image).map_err(|error| format!("docker-image://{rest}: {error}"))
+        }
+        "oci-layout" => layout(rest).map(NamedSource::Layout),
+        "target" | "input" => Err(of_bake(&format!("{scheme}://"), rest)),
+        _ => Ok(NamedSource::Files(files(value).map_err(|refusal| refusal.0)?)),
+    }
+}
+
+fn of_bake(prefix: &str, rest: &str) -> String {
+    format!(
+        "{prefix}{rest} is not supported: only bake knows other targets; build {rest:?} with -t and name it as docker-image://"
+    )
+}
+
+/// `path[:tag][@digest]`
+fn layout(text: &str) -> Result<LayoutImage, String> {
+    let (place, digest) = match text.split_once('@') {
+        Some((place, digest)) => {
+            let wrong = |error| format!("oci-layout://{text}: {error}");
+            (place, Some(digest.parse::<Digest>().map_err(wrong)?))
+        }
+        None => (text, None),
+    };
+    let (directory, tag) = match place.rsplit_once(':') {
+        Some((directory, tag)) if !tag.contains('/') => (directory, Some(tag.to_owned())),
+        Some(_) | None => (place, None),
+    };
+    if directory.is_empty() || tag.as_deref() == Some("") {
+        return Err(format!("oci-layout://{text}: write oci-layout://DIRECTORY[:TAG][@DIGEST]"));
+    }
+    Ok(LayoutImage { directory: PathBuf::from(directory), tag, digest })
+}
+
+/// Why something is no place of files.
+struct Refusal(String);
+
+fn files(text: &str) -> Result<ContextSource, Refusal> {
+    if Path::new(text).is_dir() {
+        return Ok(ContextSource::Directory(PathBuf::from(text)));
+    }
+    let is_git = Remote::of(text) == Some(Remote::Git)
+        || text.starts_with("github.com/")
+        || text.split_once(':').is_some_and(|(host, path)| host.contains('@') && !path.starts_with("//"));
+    if is_git {
+        return Ok(ContextSource::Git(text.to_owned()));
+    }
+    match text.split_once("://") {
+        Some(("http" | "https", _)) => Ok(ContextSource::Url(text.to_owned())),
+        Some((scheme @ ("docker-image" | "oci-layout"), _)) => Err(Refusal(format!(
+            "{scheme}:// cannot be the context itself: give it a name with --build-context NAME={text}"
+        ))),
+        Some((scheme, _)) => {
+            let near = nearest(scheme, SCHEMES).map(|near| format!(" (did you mean {near}://?)"));
+            Err(Refusal(format!("nothing is known about {scheme}://{}: {text}", near.unwrap_or_default())))
+        }
+        None => Ok(ContextSource::Directory(PathBuf::from(text))),
+    }
+}
+
+/// The context and the Dockerfile. Of standard input as much is read as tells what it is, and all of it if it is a Dockerfile.
+pub(super) fn main_source(
+    context: &Path,
+    file: Option<PathBuf>,
+) -> Result<(ContextSource, DockerfileSource), Report> {
+    let is_stdin = |path: &Path| path == Path::new(STDIN);
+    if !is_stdin(context) {
+        let files = match context.to_str() {
+            Some(text) => files(text).map_err(|refusal| Report::usage(refusal.0))?,
+            None => ContextSource::Directory(context.to_owned()),
+        };
+        return Ok((files, dockerfile(file)?));
+    }
+    if file.as_deref().is_some_and(is_stdin) {
+        let message = "standard input cannot be the context and the Dockerfile at once";
+        return Err(Report::usage(message).hint(Some(
+            "with `-` alone it is either of them: what is no archive is a Dockerfile".to_owned(),
+        )));
+    }
+    let mut stdin = stdin_file()?;
+    let mut beginning = Vec::new();
+    stdin.by_ref().take(Stream::BEGINNING as u64).read_to_end(&mut beginning).map_err(unreadable)?;
+    if is_archive(&beginning) {
+        let (beginning, rest) = (Arc::from(beginning), Arc::new(stdin));
+        return Ok((ContextSource::Stream(Stream { beginning, rest }), dockerfile(file)?));
+    }
+    if file.is_some() {
+        let message = "standard input is no archive, so it is the Dockerfile, and --file names another one";
+        return Err(Report::usage(message));
+    }
+    let text = read_text(beginning, stdin)?;
+    Ok((ContextSource::Nothing, DockerfileSource::Text(text)))
+}
+
+fn dockerfile(file: Option<PathBuf>) -> Result<DockerfileSource, Report> {
+    let Some(path) = file else { return Ok(DockerfileSource::Usual) };
+    match path.to_str() {
+        Some(STDIN) => Ok(DockerfileSource::Text(read_text(Vec::new(), stdin_file()?)?)),
+        Some(text) => match Remote::of(text) {
+            Some(Remote::Url) => Ok(DockerfileSource::Url(text.to_owned())),
+            Some(Remote::Git) => Err(Report::usage(format!(
+                "--file {text}: a Dockerfile is not taken out of a git repository by itself"
+            ))
+            .hint(Some("give the repository as the context, and --file as a path in it".to_owned()))),
+            None => Ok(DockerfileSource::Path(path)),
+        },
+        None => Ok(DockerfileSource::Path(path)),
+    }
+}
+
+fn stdin_file() -> Result<File, Report> {
+    io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(unreadable)
+}
+
+fn read_text(mut text: Vec<u8>, rest: File) -> Result<Arc<[u8]>, Report> {
+    rest.take(LARGEST_TEXT + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.is_empty() {
+        return Err(Report::new(Code::Input, "standard input is empty")
+            .hint(Some("a Dockerfile or an archive is expected there".to_owned())));
+    }
+    if text.len() as u64 > LARGEST_TEXT {
+        let message = "standard input is no archive, and larger than the 64 MiB that a Dockerfile may have";
+        return Err(Report::new(Code::Input, message));
+    }
+    Ok(Arc::from(text))
+}
+
+fn unreadable(error: io::Error) -> Report {
+    Report::new(Code::Input, format!("cannot read standard input: {error}"))
+}
