@@ -21,9 +21,9 @@ pub enum BuildError {
     NoContext { path: PathBuf },
     #[error("there is no Dockerfile at {}", .path.display())]
     NoDockerfile { path: PathBuf },
-    /// `near` is what there is that has nearly the same name.
+    /// `near` is what there is that has nearly the same name; the directory of the command may have one, too.
     #[error("there is no {} in {context}", .path.display())]
-    NoDockerfileInside { path: PathBuf, context: String, near: Vec<PathBuf> },
+    NoDockerfileInside { path: PathBuf, context: String, near: Vec<PathBuf>, is_outside: bool },
     #[error("{context} is a Dockerfile, and --file names another one")]
     TwoDockerfiles { context: String },
     #[error("{url} is an archive, and not a Dockerfile")]

@@ -115,7 +115,8 @@ impl Fetcher {
         };
         let headline = format!("[internal] unpack {from}");
         let unpacked = graph.add(vertex(Op::Copy(op), vec![archive], &headline));
-        Ok(Files::Unpacked(self.made(graph, unpacked, contexts, from).await?))
+        let directory = self.made(graph, unpacked, contexts, from).await?;
+        Ok(Files::Unpacked { directory, archive: from.to_owned() })
     }
 
     /// Reads a stream to its end, and unpacks it.

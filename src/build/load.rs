@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::contexts::{ContextSource, DockerfileSource};
 use super::error::BuildError;
 use super::fetch::{FETCHED, Fetcher};
 use super::steps::Steps;
 use super::{Request, memory::ContextMemories};
-use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Tree};
+use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
 use crate::graph::{Graph, Op};
@@ -31,7 +33,10 @@ pub(super) enum Files {
     /// In somebody's directory, whose owners mean nothing to a build.
     Directory(PathBuf),
     /// In a directory of the store, with the owners that an archive gave them.
-    Unpacked(PathBuf),
+    Unpacked {
+        directory: PathBuf,
+        archive: String,
+    },
 }
 
 /// Where an ignore file may lie that is the Dockerfile's own.
@@ -86,12 +91,12 @@ pub(super) async fn load(
             (read_bounded(&fetched.path()), url.clone(), Beside::Nowhere)
         }
         DockerfileSource::Usual => match &files {
-            Files::Unpacked(directory) => inside(directory, &USUAL.map(Path::new), request)?,
+            Files::Unpacked { .. } => inside(&files, &USUAL.map(Path::new), request)?,
             Files::Nothing | Files::Directory(_) => outside(request, None)?,
         },
         DockerfileSource::Path(path) => match &files {
-            Files::Unpacked(directory) if path.is_relative() => inside(directory, &[path], request)?,
-            Files::Unpacked(_) | Files::Nothing | Files::Directory(_) => outside(request, Some(path))?,
+            Files::Unpacked { .. } if path.is_relative() => inside(&files, &[path], request)?,
+            Files::Unpacked { .. } | Files::Nothing | Files::Directory(_) => outside(request, Some(path))?,
         },
     };
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
@@ -136,13 +141,14 @@ fn outside(request: &Request, given: Option<&Path>) -> Result<Text, BuildError> 
 }
 
 /// A Dockerfile of a context that was unpacked.
-fn inside(directory: &Path, names: &[&Path], request: &Request) -> Result<Text, BuildError> {
-    let tree = unpacked_tree(directory, Ignore::nothing())?;
+fn inside(files: &Files, names: &[&Path], request: &Request) -> Result<Text, BuildError> {
+    let tree = files.tree(IgnoreFrom::Given(Ignore::nothing()), Path::new("/"))?;
     let mut near = Vec::new();
     for name in names {
         match Selector::literal(name).select(&tree) {
             Ok(found) => {
-                let Some(file) = found.into_iter().find(|found| !found.is_directory()) else { continue };
+                let is_file = |found: &Source<'_>| found.entry.metadata.kind == FileType::RegularFile;
+                let Some(file) = found.into_iter().find(is_file) else { continue };
                 let text = file.entry.open().map_err(BuildError::Input);
                 let text = text.and_then(|file| read_all(file).at("read", *name).map_err(BuildError::Input));
                 return Ok((text, name.display().to_string(), Beside::Inside(file.path)));
@@ -154,8 +160,9 @@ fn inside(directory: &Path, names: &[&Path], request: &Request) -> Result<Text, 
     if near.is_empty() {
         near = one_further_down(&tree, names[0]);
     }
+    let is_outside = names[0].is_file();
     let context = request.context.to_string();
-    Err(BuildError::NoDockerfileInside { path: names[0].to_owned(), context, near })
+    Err(BuildError::NoDockerfileInside { path: names[0].to_owned(), context, near, is_outside })
 }
 
 /// Archives often have everything in one directory.
@@ -197,7 +204,7 @@ impl Found {
     pub fn ignore(&self) -> Result<Ignore, BuildError> {
         match &self.files {
             Files::Nothing => Ok(Ignore::nothing()),
-            Files::Directory(_) | Files::Unpacked(_) => Ok(self.tree(Path::new("/"))?.ignore().clone()),
+            Files::Directory(_) | Files::Unpacked { .. } => Ok(self.tree(Path::new("/"))?.ignore().clone()),
         }
     }
 
@@ -217,13 +224,11 @@ impl Files {
         Ok(match self {
             Self::Nothing => LocalContext::open(empty, IgnoreFrom::Given(Ignore::nothing()))?.into_tree(),
             Self::Directory(path) => LocalContext::open(path, ignore)?.into_tree(),
-            Self::Unpacked(path) => LocalContext::open_unpacked(path, ignore)?.into_tree(),
+            Self::Unpacked { directory, archive } => {
+                LocalContext::open_unpacked(directory, archive, ignore)?.into_tree()
+            }
         })
     }
-}
-
-fn unpacked_tree(directory: &Path, ignore: Ignore) -> Result<Tree, BuildError> {
-    Ok(LocalContext::open_unpacked(directory, IgnoreFrom::Given(ignore))?.into_tree())
 }
 
 /// Opens the build context.

@@ -61,8 +61,9 @@ pub(super) fn named(given: Vec<BuildContext>) -> Result<BTreeMap<String, NamedSo
 
 fn named_source(value: &str) -> Result<NamedSource, String> {
     let Some((scheme, rest)) = value.split_once("://") else {
-        if let Some(target) = value.strip_prefix("target:") {
-            return Err(of_bake("target:", target));
+        for prefix in ["target:", "input:"] {
+            let Some(target) = value.strip_prefix(prefix) else { continue };
+            return Err(of_bake(prefix, target));
         }
         return Ok(NamedSource::Files(files(value).map_err(|refusal| refusal.0)?));
     };

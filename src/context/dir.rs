@@ -59,9 +59,10 @@ impl LocalContext {
         Ok(Self { tree: Tree::new(&root, ignore, Owner::Zeroed)? })
     }
 
-    /// A directory that an archive was unpacked into: its files have the owners that they have there.
-    pub fn open_unpacked(path: &Path, ignore: IgnoreFrom<'_>) -> Result<Self, ContextError> {
-        let root = Self::root(path)?;
+    /// A directory that an archive was unpacked into: its files have the owners that they have there, and messages name the
+    /// archive.
+    pub fn open_unpacked(path: &Path, archive: &str, ignore: IgnoreFrom<'_>) -> Result<Self, ContextError> {
+        let root = Self::root(path)?.called(archive);
         let ignore = ignore.read(&root)?;
         let owners = ChainLinkOwners::of_layers(&[path.to_owned()])?;
         Ok(Self { tree: Tree::new(&root, ignore, Owner::Kept)?.with_link_owners(owners) })

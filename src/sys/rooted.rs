@@ -43,6 +43,11 @@ impl Root {
         &self.path
     }
 
+    /// The same with another name in messages.
+    pub fn called(self, name: impl Into<PathBuf>) -> Self {
+        Self { path: name.into(), ..self }
+    }
+
     /// Opens `path` below this root; symlinks are followed inside it. `flags` decide about the last component.
     pub fn open_at(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, IoError> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

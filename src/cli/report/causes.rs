@@ -35,14 +35,17 @@ impl From<BuildError> for Report {
             BuildError::NoDockerfile { .. } => {
                 Self::new(Code::Input, &error).hint(Some("name it with --file".to_owned()))
             }
-            BuildError::NoDockerfileInside { path, context, near } => {
+            BuildError::NoDockerfileInside { ref near, is_outside, .. } => {
                 let near: Vec<String> = near.iter().map(|path| format!("/{}", path.display())).collect();
-                let hint = match near.is_empty() {
-                    true => "name it with --file: a relative path is one in the archive".to_owned(),
-                    false => format!("there is {}; name it with --file", near.join(", ")),
+                let hint = if !near.is_empty() {
+                    format!("there is {}; name it with --file", near.join(", "))
+                } else if is_outside {
+                    "a relative path is one in the archive: give the file of this machine with an absolute one"
+                        .to_owned()
+                } else {
+                    "name it with --file: a relative path is one in the archive".to_owned()
                 };
-                Self::new(Code::Input, format!("there is no {} in {context}", path.display()))
-                    .hint(Some(hint))
+                Self::new(Code::Input, &error).hint(Some(hint))
             }
             BuildError::TwoDockerfiles { .. } => Self::usage(&error),
             BuildError::ArchiveAsDockerfile { .. } => Self::new(Code::Input, &error)
@@ -50,6 +53,8 @@ impl From<BuildError> for Report {
             BuildError::GitContext { .. } => {
                 Self::usage(&error).hint(Some("clone it, and give the directory".to_owned()))
             }
+            // It names the address itself.
+            BuildError::Fetch { error, .. } if matches!(*error, ExecError::Download(_)) => Self::from(*error),
             BuildError::Fetch { from, error } => Self::from(*error).about(&format!("cannot load {from}")),
             BuildError::NamedContext { name, error } => {
                 Self::from(*error).about(&format!("--build-context {name}"))
