@@ -38,6 +38,7 @@ mod link;
 mod mount_keys;
 mod mounts;
 mod named_contexts;
+mod named_images;
 mod network;
 mod outputs;
 mod overlays;
