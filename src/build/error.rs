@@ -110,6 +110,7 @@ impl BuildError {
     pub(super) fn step(file: &Dockerfile, executor: &Executor, failed: Failed<ExecError>) -> Self {
         let Failed { vertex: id, error } = failed;
         let vertex = executor.graph.get(id);
+        let error = executor.with_place(id, error);
         executor.events.send(EventKind::Failed { step: executor.step(id), message: error.to_string() });
         Self::Step {
             name: vertex.name.clone(),

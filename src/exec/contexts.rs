@@ -7,6 +7,7 @@ use super::error::ExecError;
 use super::known::LookUps;
 use crate::context::Tree;
 use crate::graph::{Op, Slot, VertexId};
+use crate::plan::MAIN_CONTEXT;
 
 /// One of them. Two may be the same directory, seen through different ignore files: only names tell them apart.
 #[derive(Debug, Clone)]
@@ -34,7 +35,36 @@ impl Contexts {
     }
 }
 
+impl Context {
+    /// As messages name it.
+    fn shown(&self) -> String {
+        let path = self.tree.path();
+        let path = if path.is_dir() { std::path::absolute(path) } else { Ok(path.to_owned()) };
+        let path = path.unwrap_or_else(|_| self.tree.path().to_owned());
+        match &*self.name {
+            MAIN_CONTEXT => format!("the build context {}", path.display()),
+            name => format!("the context {name}, {}", path.display()),
+        }
+    }
+}
+
 impl LookUps {
+    /// Says of what is not there where it was looked for, if that is outside the graph.
+    pub fn with_place(&self, vertex: VertexId, error: ExecError) -> ExecError {
+        let ExecError::Select(error) = error else { return error };
+        let vertex = self.graph.get(vertex);
+        let read = (0..vertex.inputs.len()).filter(|slot| vertex.op.base() != Some(*slot));
+        let contexts = read.map(|slot| {
+            let op = &self.graph.get(vertex.inputs[slot]).op;
+            if let Op::Context(op) = op { self.contexts.get(&op.name).ok() } else { None }
+        });
+        // Where several things are read, the name says which one is meant.
+        match contexts.collect::<Vec<_>>()[..] {
+            [Some(context)] => ExecError::SelectFrom { error: Box::new(error), place: context.shown() },
+            _ => ExecError::Select(error),
+        }
+    }
+
     /// The files outside the graph that are an input.
     pub(super) fn outside_tree(&self, vertex: VertexId, slot: Slot) -> Result<&Arc<Tree>, ExecError> {
         let input = self.graph.get(vertex).inputs.get(slot);

@@ -46,6 +46,8 @@ pub enum ExecError {
     Closed(#[from] Closed),
     #[error("{0}")]
     Select(#[from] SelectError),
+    #[error("{error} (in {place})")]
+    SelectFrom { error: Box<SelectError>, place: String },
     #[error("{0} (in the files of the image being built)")]
     User(#[from] UserError),
     #[error("secret {id}: not found")]

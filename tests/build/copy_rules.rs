@@ -333,6 +333,7 @@ fn a_missing_source_names_what_is_there_and_what_hides_it() {
     let env = TestEnv::new();
     lay(&env.context(), &["src/main.rs", "secret/key", ".dockerignore 644 # nothing for images\nsecret\n"]);
     env.dockerfile("FROM scratch\nCOPY src/mian.rs /\n");
+    let place = format!("(in the build context {})", env.context().display());
     env.rbuild(&["."]).run().code(3).says(&[
         "\"/src/mian.rs\": not found",
         "/src/main.rs",
@@ -345,7 +346,7 @@ fn a_missing_source_names_what_is_there_and_what_hides_it() {
         "a line !secret/key behind",
     ]);
     env.dockerfile("FROM scratch\nCOPY --parents src/mian.rs /\n");
-    env.rbuild(&["."]).run().code(3).says(&["\"/src/mian.rs\": not found", "/src/main.rs"]);
+    env.rbuild(&["."]).run().code(3).says(&["\"/src/mian.rs\": not found", "/src/main.rs", &place]);
     env.dockerfile("FROM scratch AS s\nCOPY src /\nFROM scratch\nCOPY --from=s /main.sr /\n");
     env.rbuild(&["."]).run().code(3).says(&["\"/main.sr\": not found", "/main.rs"]);
 }

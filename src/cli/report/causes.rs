@@ -120,6 +120,9 @@ impl From<ExecError> for Report {
                 Self::new(Code::Isolation, &error).hint(Some(why.hint().to_owned()))
             }
             ExecError::Select(error) => of_select(&error),
+            ExecError::SelectFrom { error: ref of, .. } => {
+                Self::new(Code::Input, &error).hint(hint_of_select(of))
+            }
             ExecError::NoSecret { ref id } => Self::new(Code::Input, &error).hint(Some(format!(
                 "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"
             ))),
@@ -153,20 +156,20 @@ impl From<ExecError> for Report {
 }
 
 fn of_select(error: &SelectError) -> Report {
-    let report = Report::new(Code::Input, error);
-    match error {
-        SelectError::NotFound { path, hidden_by: Some(_), .. } => {
-            report.hint(Some(format!("a line !{} behind that pattern lets it through", path.display())))
-        }
-        SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
-            let names: Vec<String> = nearest.iter().map(|path| format!("/{}", path.display())).collect();
-            report.hint(Some(format!("there is {}", names.join(", "))))
-        }
-        SelectError::NotFound { path, .. } if is_address(path) => report.hint(Some(
-            "addresses that begin with http:// or https:// are fetched, and git repositories".to_owned(),
-        )),
-        _ => report,
+    Report::new(Code::Input, error).hint(hint_of_select(error))
+}
+
+fn hint_of_select(error: &SelectError) -> Option<String> {
+    let SelectError::NotFound { path, hidden_by, nearest } = error else { return None };
+    if hidden_by.is_some() {
+        return Some(format!("a line !{} behind that pattern lets it through", path.display()));
     }
+    if !nearest.is_empty() {
+        let names: Vec<String> = nearest.iter().map(|path| format!("/{}", path.display())).collect();
+        return Some(format!("there is {}", names.join(", ")));
+    }
+    is_address(path)
+        .then(|| "addresses that begin with http:// or https:// are fetched, and git repositories".to_owned())
 }
 
 /// Whether a path was an address before it was cleaned: `ftp:/host/file`.
