@@ -14,12 +14,14 @@ mod directive;
 mod dump;
 pub mod expand;
 mod flag;
+mod git_source;
 mod heredoc;
 pub mod instruction;
 mod line;
 pub mod lint;
 mod mount;
 mod parse;
+mod percent;
 mod print;
 mod source;
 mod suggest;
@@ -27,6 +29,7 @@ mod word;
 
 pub use diagnostic::{Diagnostic, Note, ParseErrors};
 pub use directive::{Directives, is_builtin_frontend};
+pub use git_source::{GitRemote, GitScheme, GitSource, GitSourceError, GitTimes, is_commit, without_logins};
 pub use heredoc::Heredoc;
 pub use instruction::{
     Add, ArgInstruction, ArgVariable, Check, Cmd, CommandLine, Copy, CopySource, Device, Entrypoint, Env,
@@ -40,6 +43,7 @@ pub use mount::{
     Sharing, SshMount, TmpfsMount,
 };
 pub use parse::{Trigger, parse, parse_builtin, parse_trigger};
+pub use percent::percent_decoded;
 pub use source::{Source, Span, Spanned, Word};
 pub use suggest::nearest;
 

@@ -1,5 +1,7 @@
 //! What a file is called that comes from an address.
 
+use crate::dockerfile::percent_decoded;
+
 /// Where an address has no name for it.
 const UNNAMED: &str = "__unnamed__";
 
@@ -8,7 +10,7 @@ pub fn name_in_url(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let path = rest.split_once('/').map_or("", |(_, path)| path);
-    let decoded = decode(path);
+    let decoded = percent_decoded(path);
     let name = decoded.as_deref().unwrap_or_default().trim_end_matches('/').rsplit('/').next();
     match name.unwrap_or_default() {
         // No file can have such a name, and a path must not lead anywhere else.
@@ -16,28 +18,6 @@ pub fn name_in_url(url: &str) -> String {
         name if name.contains('\0') => UNNAMED.to_owned(),
         name => name.to_owned(),
     }
-}
-
-/// None if it is no text.
-fn decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let is_hex = digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let code = digits.filter(|_| *first == b'%' && is_hex);
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

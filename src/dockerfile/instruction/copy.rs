@@ -3,6 +3,7 @@
 use super::argument::{Arguments, Words};
 use crate::dockerfile::diagnostic::Diagnostic;
 use crate::dockerfile::flag::FlagSpec;
+use crate::dockerfile::git_source::GitSource;
 use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::source::Word;
 
@@ -129,11 +130,7 @@ pub enum Remote {
 impl Remote {
     pub fn of(text: &str) -> Option<Self> {
         let url = text.starts_with("http://") || text.starts_with("https://");
-        let path_of_url = text.split(['#', '?']).next().unwrap_or_default();
-        let git = text.starts_with("git://")
-            || text.starts_with("ssh://")
-            || text.starts_with("git@")
-            || url && path_of_url.ends_with(".git");
+        let git = GitSource::parse(text).is_some();
         match (git, url) {
             (true, _) => Some(Self::Git),
             (false, true) => Some(Self::Url),
