@@ -243,7 +243,8 @@ impl Listing<'_> {
         }
         // A file that the Dockerfile itself contains is made sooner than it is fetched, and one from an address is asked for
         // in any case.
-        let (stack, created) = files.filter(|_| !matches!(it.op, Op::MakeFile(_) | Op::Http(_))).unzip();
+        let (stack, created) =
+            files.filter(|_| !matches!(it.op, Op::MakeFile(_) | Op::Http(_) | Op::Git(_))).unzip();
         let result = stack.as_ref().filter(|stack| stack.top().is_some()).map(|_| OutResult {
             created: created.flatten().unwrap_or_else(Timestamp::now),
             chain: Vec::new(),

@@ -332,7 +332,8 @@ impl Making<'_> {
         let solved = solve(&executor.graph, &targets, executor, request.jobs, |vertex, output| {
             let is_of_image = in_image.contains(&vertex);
             // What no cache gets need not be packed.
-            let is_of_cache = everything && !matches!(executor.graph.get(vertex).op, Op::Http(_));
+            let is_of_cache =
+                everything && !matches!(executor.graph.get(vertex).op, Op::Http(_) | Op::Git(_));
             if let (true, Some(files)) = (is_of_image || is_of_cache, output.files()) {
                 sealing.begin(&files.layers, is_of_image);
             }

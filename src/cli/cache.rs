@@ -15,7 +15,7 @@ use super::{Global, behind, environment};
 use crate::export::Pending;
 use crate::image::Timestamp;
 use crate::layer::{self, LayerError};
-use crate::store::{CacheFound, CacheKey, CacheUse, Store};
+use crate::store::{CacheFound, CacheKey, CacheKind, CacheUse, Store};
 
 /// Look after the caches that RUN --mount=type=cache keeps.
 ///
@@ -97,9 +97,16 @@ pub(super) fn main(global: &Global, args: CacheArgs) -> Result<i32, Report> {
     }
 }
 
+/// What commands keep: repositories are nobody's but rbuild's own.
+fn mounts(store: &Store) -> Result<Vec<CacheFound>, Report> {
+    let mut caches = store.list_caches().map_err(Report::from)?;
+    caches.retain(|cache| cache.kind() == CacheKind::Mount);
+    Ok(caches)
+}
+
 fn list(global: &Global, args: &ListArgs) -> Result<i32, Report> {
     let store = environment::enter_store(global)?;
-    let mut caches = store.list_caches().map_err(Report::from)?;
+    let mut caches = mounts(&store)?;
     caches.sort_by_key(|cache| std::cmp::Reverse(cache.last_used));
     print(&match args.format {
         Format::Json => format!("{:#}\n", json!(caches.iter().map(in_json).collect::<Vec<_>>())),
@@ -174,7 +181,7 @@ fn none(text: &str) -> Report {
 fn remove(global: &Global, args: &RemoveArgs) -> Result<i32, Report> {
     let store = environment::enter_store(global)?;
     let collection = store.collect().map_err(Report::from)?;
-    let caches = store.list_caches().map_err(Report::from)?;
+    let caches = mounts(&store)?;
     let mine: Vec<&CacheFound> = caches.iter().filter(|cache| !cache.foreign).collect();
     let mut chosen: Vec<&CacheFound> = Vec::new();
     if args.all {
@@ -205,7 +212,7 @@ fn remove(global: &Global, args: &RemoveArgs) -> Result<i32, Report> {
 
 /// The cache that is meant: of several of one key the last used.
 fn find(store: &Store, text: &str) -> Result<CacheFound, Report> {
-    let caches = store.list_caches().map_err(Report::from)?;
+    let caches = mounts(store)?;
     let is_candidate = |cache: &CacheFound| is_meant(cache, text) && !cache.foreign && !cache.is_given_up();
     let mut meant: Vec<CacheFound> = caches.into_iter().filter(is_candidate).collect();
     meant.sort_by_key(|cache| cache.last_used);
@@ -284,7 +291,7 @@ fn import(global: &Global, args: &ImportArgs) -> Result<i32, Report> {
 
 /// The key of the only cache of an id, or of one that begins with nothing.
 fn key_of(store: &Store, id: &str) -> Result<CacheKey, Report> {
-    let caches = store.list_caches().map_err(Report::from)?;
+    let caches = mounts(store)?;
     let mut digits: Vec<&str> =
         caches.iter().filter(|cache| cache.id() == id).map(CacheFound::digits).collect();
     digits.sort_unstable();

@@ -17,13 +17,13 @@ use crate::store::{Filter, Inventory, Kind};
 /// Say what the store takes on disk, and how much of that could be had back.
 ///
 /// A snapshot is what a step has made, with its compressed form; an image is its config and manifest, and its layers are
-/// snapshots or layers of their own; an exec.cachemount is what RUN --mount=type=cache keeps. Reclaimable is what no image with a name needs and no process works with.
+/// snapshots or layers of their own; an exec.cachemount is what RUN --mount=type=cache keeps, a source.git.checkout a repository. Reclaimable is what no image with a name needs and no process works with.
 #[derive(Debug, Args)]
 pub(super) struct DuArgs {
     /// Everything that is known of each item.
     #[arg(long)]
     verbose: bool,
-    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount|source.local, unused-for=DURATION, inuse, shared,
+    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount|source.git.checkout|source.local, unused-for=DURATION, inuse, shared,
     /// private; several, also separated by commas, have to hold together.
     #[arg(long = "filter", value_name = "FILTER", value_delimiter = ',')]
     filters: Vec<Condition>,
@@ -67,7 +67,7 @@ impl FromStr for Condition {
             ("id", Some(id)) => Ok(Self::Id(id.strip_prefix("sha256:").unwrap_or(id).to_owned())),
             ("type", Some(kind)) => {
                 Kind::ALL.into_iter().find(|known| known.name() == kind).map(Self::Kind).ok_or_else(|| {
-                    format!("there is no type {kind:?}: regular, layer, image, blob, exec.cachemount and source.local are")
+                    format!("there is no type {kind:?}: regular, layer, image, blob, exec.cachemount, source.git.checkout and source.local are")
                 })
             }
             ("unused-for" | "until", Some(duration)) => Ok(Self::UnusedFor(duration.parse()?)),

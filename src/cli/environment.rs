@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Global;
 use super::quantity::Bytes;
 use super::report::{Code, Report};
+use crate::exec::Surroundings;
 use crate::registry::Settings;
 use crate::sandbox::{self, Entered, Host};
 use crate::store::Store;
@@ -140,6 +141,31 @@ pub(super) fn config_home() -> Option<PathBuf> {
 
 pub(super) fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
+}
+
+/// What git gets to know of this machine: nothing that would make it do something else than others see it do.
+pub(super) fn surroundings() -> Surroundings {
+    const AS_THEY_ARE: [&str; 9] = [
+        "PATH",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ];
+    // What other programs have been told of authorities holds for git, too.
+    const AUTHORITIES: [(&str, &str); 2] =
+        [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")];
+    let names = AS_THEY_ARE.into_iter().map(|name| (name, name)).chain(AUTHORITIES);
+    let known_hosts = home().map(|home| home.join(".ssh"));
+    let known_hosts = ["known_hosts", "known_hosts2"].map(|name| Some(known_hosts.as_ref()?.join(name)));
+    Surroundings {
+        variables: names.filter_map(|(name, as_what)| Some((as_what, variable(name)?))).collect(),
+        known_hosts: known_hosts.into_iter().flatten().filter(|path| path.is_file()).collect(),
+    }
 }
 
 /// The user's name, as /etc/subuid has it.

@@ -36,7 +36,11 @@ const DEVICE_DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 impl GivenArgs {
     pub(super) fn given(&self) -> Result<Given, Report> {
-        let mut given = Given { device_directories: self.device_directories.clone(), ..Given::default() };
+        let mut given = Given {
+            device_directories: self.device_directories.clone(),
+            surroundings: environment::surroundings(),
+            ..Given::default()
+        };
         if given.device_directories.is_empty() {
             given.device_directories = DEVICE_DIRECTORIES.map(PathBuf::from).into();
         }

@@ -22,7 +22,7 @@ pub(super) struct PruneArgs {
     /// Also images without a name, and digests of contexts' files, that were used within the last day.
     #[arg(short, long)]
     all: bool,
-    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount|source.local, unused-for=DURATION, shared, private;
+    /// Which items: id=ID, type=regular|layer|image|blob|exec.cachemount|source.git.checkout|source.local, unused-for=DURATION, shared, private;
     /// several, also separated by commas, have to hold together.
     #[arg(long = "filter", value_name = "FILTER", value_delimiter = ',')]
     filters: Vec<Condition>,

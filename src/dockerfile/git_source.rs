@@ -214,7 +214,8 @@ pub fn is_commit(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-fn is_checksum(text: &str) -> bool {
+/// Whether a text may be how the id of an object begins.
+pub fn is_checksum(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -29,7 +29,9 @@ mod word;
 
 pub use diagnostic::{Diagnostic, Note, ParseErrors};
 pub use directive::{Directives, is_builtin_frontend};
-pub use git_source::{GitRemote, GitScheme, GitSource, GitSourceError, GitTimes, is_commit, without_logins};
+pub use git_source::{
+    GitRemote, GitScheme, GitSource, GitSourceError, GitTimes, is_checksum, is_commit, without_logins,
+};
 pub use heredoc::Heredoc;
 pub use instruction::{
     Add, ArgInstruction, ArgVariable, Check, Cmd, CommandLine, Copy, CopySource, Device, Entrypoint, Env,

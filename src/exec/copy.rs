@@ -162,7 +162,7 @@ impl<'a> Copying<'a> {
     fn source(&mut self, source: &CopySource, tree: &Tree) -> Result<(), ExecError> {
         let selector = selector(&self.op.selection(source))?;
         let unpacks = match source.path {
-            SourcePath::File(_) => false,
+            SourcePath::File(_) | SourcePath::Everything => false,
             SourcePath::Archive(_) => true,
             SourcePath::Pattern(_) | SourcePath::WithParents(_) => self.op.unpack,
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::archive::ArchiveError;
 use super::death::Death;
 use super::devices::DeviceError;
+use super::git::GitError;
 use crate::context::SelectError;
 use crate::layer::LayerError;
 use crate::registry::DownloadError;
@@ -71,6 +72,8 @@ pub enum ExecError {
     Network(#[from] NetworkError),
     #[error("{0}")]
     Download(#[from] Box<DownloadError>),
+    #[error("{0}")]
+    Git(#[from] Box<GitError>),
     #[error("secret {id} cannot be sent to a server: it is no text, or has an end of line")]
     SecretNotHeader { id: String },
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! What the command line lends to steps: secrets, agents and devices. None of it is ever written down.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,16 @@ pub struct Given {
     pub agents: BTreeMap<String, PathBuf>,
     /// Directories with descriptions of devices; of two, the later one counts.
     pub device_directories: Vec<PathBuf>,
+    pub surroundings: Surroundings,
+}
+
+/// What programs of the host need to know of it, such as git.
+#[derive(Debug, Default, Clone)]
+pub struct Surroundings {
+    /// Where programs are, and through which proxies and by which authorities servers are reached.
+    pub variables: Vec<(&'static str, OsString)>,
+    /// Files with the keys of hosts that the user knows.
+    pub known_hosts: Vec<PathBuf>,
 }
 
 /// A value that nobody is shown but the steps that ask for it.

@@ -9,14 +9,12 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, futimens};
 
 use super::error::ExecError;
 use super::known::{Key, LookUps};
-use super::{Executor, Files, Output};
-use crate::cache::{Remembered, Step};
+use super::{Executor, Output};
 use crate::graph::{HttpOp, Op, VertexId};
 use crate::image::Digest;
-use crate::layer::{LayerRef, Stack};
 use crate::registry::{FileRequest, Secret, Validators, hosts_of};
 use crate::snapshot::Draft;
-use crate::solve::{Found, StepKey, record_digest};
+use crate::solve::{Found, StepKey};
 use crate::store::{DownloadRecord, Workspace};
 use crate::sys::rooted::Root;
 use crate::sys::{At, blocking};
@@ -32,32 +30,9 @@ impl LookUps {
             let step = Some(StepKey(asked_for(op)));
             return Ok(Found { key: Key { step, ..Key::default() }, known: false, output: None });
         };
-        let key = self.download_key(digest);
-        let output = self.find_download(&key)?;
+        let key = self.source_key(digest);
+        let output = self.find_source(&key)?;
         Ok(Found { key, known: true, output })
-    }
-
-    fn download_key(&self, digest: Digest) -> Key {
-        Key {
-            step: Some(StepKey::new(record_digest(&digest), &[])),
-            source: Some(digest),
-            elsewhere: self.source_elsewhere(&[digest]),
-            ..Key::default()
-        }
-    }
-
-    fn find_download(&self, key: &Key) -> Result<Option<Output>, ExecError> {
-        let Some(step) = key.step else { return Ok(None) };
-        for found in self.cache().find(&step.0) {
-            match found? {
-                Remembered::Made(record) => {
-                    let layers = Stack::default().with(LayerRef::Made(record.snapshot));
-                    return Ok(Some(Output::Files(Files { layers, created: Some(record.created) })));
-                }
-                Remembered::Imported(_) => {}
-            }
-        }
-        Ok(None)
     }
 
     /// What came from the address last, if it is still there.
@@ -65,34 +40,9 @@ impl LookUps {
         let Some(record) = self.store.record::<DownloadRecord>(&asked_for(op).hex())? else {
             return Ok(None);
         };
-        let key = self.download_key(op.digest_of(&record.body, record.last_modified.as_deref()));
-        let output = self.find_download(&key)?;
+        let key = self.source_key(op.digest_of(&record.body, record.last_modified.as_deref()));
+        let output = self.find_source(&key)?;
         Ok(output.map(|output| (record, key, output)))
-    }
-
-    fn remember_download(
-        &self,
-        vertex: VertexId,
-        key: &Key,
-        workspace: Workspace,
-        upper: &Path,
-    ) -> Result<Output, ExecError> {
-        let step = key.step.ok_or(ExecError::Unexpected("what was fetched has a key"))?;
-        let snapshot = self.store.adopt_snapshot(upper)?;
-        drop(workspace);
-        let it = self.graph.get(vertex);
-        let record = Step {
-            name: it.name.clone(),
-            parent: None,
-            on: None,
-            contents: Vec::new(),
-            definition: it.op.definition(),
-            inputs: Vec::new(),
-        };
-        let record = record.into_record(snapshot.clone());
-        self.cache().remember(&step.0, &record).inspect_err(|_| self.store.discard_snapshot(&snapshot))?;
-        let layers = Stack::default().with(LayerRef::Made(snapshot));
-        Ok(Output::Files(Files { layers, created: Some(record.created) }))
     }
 }
 
@@ -132,11 +82,11 @@ impl Executor {
             set_time(&file, downloaded.modified, &op.name)?;
             drop(file);
             let last_modified = downloaded.last_modified.as_deref();
-            let key = executor.download_key(op.digest_of(&downloaded.body, last_modified));
-            let output = match executor.find_download(&key)? {
+            let key = executor.source_key(op.digest_of(&downloaded.body, last_modified));
+            let output = match executor.find_source(&key)? {
                 // It came anew and is what it was.
                 Some(output) => output,
-                None => executor.remember_download(vertex, &key, workspace, &upper)?,
+                None => executor.remember_source(vertex, &key, workspace, &upper)?,
             };
             if let (None, Some(step)) = (&op.checksum, key.step) {
                 let record = DownloadRecord {

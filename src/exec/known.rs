@@ -221,6 +221,7 @@ impl LookUps {
                 Ok(Found { key: Key::default(), known: true, output })
             }
             Op::Http(op) => self.look_up_download(op),
+            Op::Git(op) => self.look_up_checkout(op),
             Op::Merge(_) => {
                 let counts = it.op.input_keys(inputs.len());
                 let keys =

@@ -17,6 +17,7 @@ mod directory;
 mod elsewhere;
 mod error;
 mod explaining;
+mod git;
 mod given;
 mod http;
 mod keys;
@@ -27,6 +28,7 @@ mod network;
 mod owner;
 mod run;
 mod sharing;
+mod source;
 mod subtree;
 
 use std::ops::Deref;
@@ -41,7 +43,8 @@ pub use devices::DeviceError;
 pub use elsewhere::Lost;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
-pub use given::{Given, Secret};
+pub use git::GitError;
+pub use given::{Given, Secret, Surroundings};
 pub use keys::keys;
 pub use known::{Key, LookUps};
 pub use mounts::StepMounts;
@@ -180,6 +183,7 @@ fn selector(selection: &Selection) -> Result<Selector, SelectError> {
     let selector = match &selection.path {
         SourcePath::Pattern(path) => Selector::parse(path, Some(&exclude), Parents::Drop)?,
         SourcePath::WithParents(path) => Selector::parse(path, Some(&exclude), Parents::Keep)?,
+        SourcePath::Everything => Selector::parse("/", Some(&exclude), Parents::Drop)?,
         SourcePath::File(path) | SourcePath::Archive(path) => Selector::literal(path.as_ref()),
     };
     Ok(if selection.optional { selector.optional() } else { selector })
@@ -256,7 +260,7 @@ impl Worker for Executor {
     ) -> Result<(Key, Output), ExecError> {
         self.networks.come_nearer(vertex);
         // A server is asked in any case: there is nothing to explain.
-        if !matches!(self.graph.get(vertex).op, Op::Http(_)) {
+        if !matches!(self.graph.get(vertex).op, Op::Http(_) | Op::Git(_)) {
             self.explain(vertex, key, inputs)?;
         }
         let (workspace, upper) = match &self.graph.get(vertex).op {
@@ -264,6 +268,7 @@ impl Worker for Executor {
                 return Err(ExecError::Unexpected("what is only found is not executed"));
             }
             Op::Http(op) => return self.fetch(vertex, op).await,
+            Op::Git(op) => return self.check_out(vertex, op).await,
             Op::Run(op) => self.run(vertex, op, inputs).await?,
             Op::Copy(op) => {
                 let (workspace, upper, sharing) =

@@ -186,7 +186,7 @@ impl Executor {
     }
 
     /// What is to be said of the disk when a command complained about it, or may well have failed for it.
-    fn want_of_space(&self, log: &[String]) -> Option<String> {
+    pub(super) fn want_of_space(&self, log: &[String]) -> Option<String> {
         const COMPLAINTS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
         let complained = log.iter().any(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
         let root = self.store.root();

@@ -20,6 +20,7 @@ impl Op {
             Self::Image(op) => op.digests(),
             Self::Context(_) => Vec::new(),
             Self::Http(op) => op.digests(),
+            Self::Git(op) => op.digests(),
             Self::Run(_) | Self::Copy(_) | Self::MakeDirectory(_) | Self::MakeFile(_) | Self::Merge(_) => {
                 vec![Digest::of(self.definition().as_bytes())]
             }
@@ -32,6 +33,7 @@ impl Op {
             Self::Image(op) => op.definition(),
             Self::Context(op) => format!("context {}", op.name),
             Self::Http(op) => op.definition(),
+            Self::Git(op) => op.definition(),
             Self::Run(op) => go_json(&ExecDefinition::from(&**op)),
             Self::Copy(op) => op.definition().text(),
             Self::MakeDirectory(op) => op.definition().text(),
@@ -46,7 +48,12 @@ impl Op {
             Self::Copy(op) => op.definition().lines(),
             Self::MakeDirectory(op) => op.definition().lines(),
             Self::MakeFile(op) => op.definition().lines(),
-            Self::Image(_) | Self::Context(_) | Self::Http(_) | Self::Run(_) | Self::Merge(_) => {
+            Self::Image(_)
+            | Self::Context(_)
+            | Self::Http(_)
+            | Self::Git(_)
+            | Self::Run(_)
+            | Self::Merge(_) => {
                 vec![self.definition()]
             }
         }
@@ -468,7 +475,7 @@ impl<'a> CopyAction<'a> {
             Some(CopyMode::Symbolic(text)) => (-1, text.as_str()),
         };
         let (document, archive) = match source.path {
-            SourcePath::File(_) => (true, false),
+            SourcePath::File(_) | SourcePath::Everything => (true, false),
             SourcePath::Archive(_) => (true, true),
             SourcePath::Pattern(_) | SourcePath::WithParents(_) => (false, op.unpack),
         };

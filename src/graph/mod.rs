@@ -6,15 +6,16 @@
 //! Not here: how operations come about (`plan`), when they run (`solve`) and what they do (`exec`).
 
 mod definition;
+mod git;
 mod http;
 mod op;
 mod path;
 mod slot;
 
 pub use op::{
-    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, Device, HttpOp, ImageOp, MakeDirectoryOp,
-    MakeFileOp, MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount, SecretVariable, SecurityMode,
-    Sharing, Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
+    BindMount, CacheMount, ContextOp, CopyMode, CopyOp, CopySource, Device, GitOp, HttpOp, ImageOp,
+    MakeDirectoryOp, MakeFileOp, MergeOp, Mount, MountKind, NetworkMode, Op, RunOp, SecretMount,
+    SecretVariable, SecurityMode, Sharing, Slot, SourcePath, SshMount, TmpfsMount, Ulimit,
 };
 pub use path::joined;
 pub use slot::{InputKey, Selection};

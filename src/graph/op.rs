@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::dockerfile::{GitRemote, GitSource, GitTimes};
 use crate::image::{DiffId, Digest, Platform};
 
 /// One thing to do. What it modifies and reads is in the vertex's inputs; operations refer to these by [`Slot`].
@@ -10,6 +11,7 @@ pub enum Op {
     Image(ImageOp),
     Context(ContextOp),
     Http(HttpOp),
+    Git(GitOp),
     Run(Box<RunOp>),
     Copy(CopyOp),
     MakeDirectory(MakeDirectoryOp),
@@ -45,6 +47,37 @@ pub struct HttpOp {
     pub checksum: Option<String>,
     /// What the file is called.
     pub name: String,
+}
+
+/// The files of a repository, on nothing. No inputs, and known by its commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GitOp {
+    pub remote: GitRemote,
+    /// As in [`GitSource`].
+    pub reference: Option<String>,
+    /// Digits that the commit's id has to begin with.
+    pub checksum: Option<String>,
+    /// The directory whose files are wanted, as written; all if none.
+    pub subdir: Option<String>,
+    pub keep_git_dir: bool,
+    pub submodules: bool,
+    pub times: GitTimes,
+    pub fetch_by_commit: bool,
+}
+
+impl From<GitSource> for GitOp {
+    fn from(source: GitSource) -> Self {
+        Self {
+            remote: source.remote,
+            reference: source.reference,
+            checksum: source.checksum,
+            subdir: source.subdir,
+            keep_git_dir: source.keep_git_dir.unwrap_or(false),
+            submodules: source.submodules.unwrap_or(true),
+            times: source.modified.unwrap_or_default(),
+            fetch_by_commit: source.fetch_by_commit,
+        }
+    }
 }
 
 /// A command in a sandbox.
@@ -227,6 +260,8 @@ pub enum SourcePath {
     File(String),
     /// The same; if it is an archive, it is unpacked.
     Archive(String),
+    /// All that there is, such as the files of a repository.
+    Everything,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -275,7 +310,12 @@ impl Op {
             Self::Run(op) => op.root,
             Self::Copy(op) => op.base,
             Self::MakeDirectory(op) => op.base,
-            Self::Image(_) | Self::Context(_) | Self::Http(_) | Self::MakeFile(_) | Self::Merge(_) => None,
+            Self::Image(_)
+            | Self::Context(_)
+            | Self::Http(_)
+            | Self::Git(_)
+            | Self::MakeFile(_)
+            | Self::Merge(_) => None,
         }
     }
 
@@ -286,6 +326,7 @@ impl Op {
             Self::Image(_)
             | Self::Context(_)
             | Self::Http(_)
+            | Self::Git(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
             | Self::Merge(_) => false,

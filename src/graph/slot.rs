@@ -33,6 +33,7 @@ impl Op {
             Self::Image(_)
             | Self::Context(_)
             | Self::Http(_)
+            | Self::Git(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
             | Self::Merge(_) => {}
@@ -69,6 +70,7 @@ impl Op {
             }
             Self::Image(_)
             | Self::Http(_)
+            | Self::Git(_)
             | Self::Context(_)
             | Self::MakeDirectory(_)
             | Self::MakeFile(_)
@@ -127,6 +129,7 @@ impl CopyOp {
             SourcePath::File(_) | SourcePath::Archive(_) => {
                 Selection { path, excludes: Vec::new(), optional: false }
             }
+            SourcePath::Everything => Selection { path, excludes: self.excludes.clone(), optional: false },
             SourcePath::Pattern(_) | SourcePath::WithParents(_) => {
                 Selection { path, excludes: self.excludes.clone(), optional: self.if_exists }
             }
@@ -163,6 +166,7 @@ impl SourcePath {
             Self::Pattern(text) | Self::File(text) | Self::Archive(text) => {
                 Place { path: joined("/", text), include: None }
             }
+            Self::Everything => Place { path: "/".to_owned(), include: None },
             Self::WithParents(text) => {
                 let (path, pattern) = text.split_once("/./").unwrap_or(("/", text));
                 let pattern = joined("/", pattern)[1..].to_owned();

@@ -3,15 +3,15 @@
 use super::mode::Mode;
 use super::origin::Origin;
 use super::path::destination;
-use super::refusal::{Outcome, Refusal, not_yet};
+use super::refusal::{Outcome, Refusal};
 use super::stage::{Planner, StageState};
 use super::url::name_in_url;
 use crate::dockerfile::{
-    Add, Copy, CopySource as Source, Diagnostic, Heredoc, Instruction, Remote, Spanned, Word,
-    refuse_remote_path,
+    Add, Copy, CopySource as Source, Diagnostic, GitSource, GitSourceError, Heredoc, Instruction, Remote,
+    Spanned, Word, is_checksum, refuse_remote_path, without_logins,
 };
 use crate::graph::{
-    CopyMode, CopyOp, CopySource, HttpOp, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex, VertexId,
+    CopyMode, CopyOp, CopySource, GitOp, HttpOp, MakeFileOp, MergeOp, Op, Slot, SourcePath, Vertex, VertexId,
 };
 
 /// What COPY and ADD have in common.
@@ -38,8 +38,9 @@ struct Expanded<'a> {
     destination: String,
     owner: Option<String>,
     mode: Option<(Mode, String)>,
-    /// What a file from elsewhere has to be.
+    /// What comes from elsewhere has to be that.
     checksum: Option<String>,
+    keep_git_dir: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +117,7 @@ impl Planner<'_> {
             check_checksum(&text, source, word)?;
             expanded.checksum = Some(text).filter(|text| !text.is_empty());
         }
-        if add.keep_git_dir.is_some() {
-            return not_yet("ADD --keep-git-dir", instruction.span);
-        }
-        for (word, text) in &expanded.paths {
-            if Remote::of(text) == Some(Remote::Git) {
-                return not_yet("ADD of a git repository", word.span);
-            }
-        }
+        expanded.keep_git_dir = add.keep_git_dir;
         self.copy_files(state, instruction, &parts, expanded, From::Context)
     }
 
@@ -146,6 +140,7 @@ impl Planner<'_> {
             owner: owner.filter(|owner| !owner.is_empty()),
             mode: mode.ok_or(Refusal::Unknown)?,
             checksum: None,
+            keep_git_dir: None,
         })
     }
 
@@ -188,7 +183,15 @@ impl Planner<'_> {
         let mut inputs = Inputs::new(if linked { Vec::new() } else { state.inputs() });
         let base = (!inputs.0.is_empty()).then_some(0);
         let mut sources = Vec::new();
-        for (_, text) in expanded.paths {
+        for (word, text) in expanded.paths {
+            if let Some(source) = GitSource::parse(&text) {
+                let source = source.map_err(|error| Diagnostic::new(error.to_string(), word.span))?;
+                let op = repository(source, expanded.checksum.as_deref(), expanded.keep_git_dir, word)?;
+                let vertex = self.repository_files(state, op, instruction);
+                let path = SourcePath::Everything;
+                sources.push(CopySource { input: Some(inputs.slot(vertex)), path });
+                continue;
+            }
             if Remote::of(&text) == Some(Remote::Url) {
                 let name = name_in_url(&text);
                 let path = if parts.unpack_remote { SourcePath::Archive } else { SourcePath::File };
@@ -210,7 +213,7 @@ impl Planner<'_> {
             let path = SourcePath::File(heredoc.name.clone());
             sources.push(CopySource { input: Some(inputs.slot(vertex)), path });
         }
-        let text = state.scope.display(&instruction.headline(), self.escape());
+        let text = without_logins(&state.scope.display(&instruction.headline(), self.escape()));
         let name = state.next_headline(&text);
         let destination = destination(&state.config.config.working_dir, &expanded.destination);
         let op = CopyOp {
@@ -246,6 +249,19 @@ impl Planner<'_> {
         let name = format!("[internal] fetch {}", op.url);
         let origin = Some(self.place(state, instruction));
         self.graph.add(Vertex { op: Op::Http(op), inputs: Vec::new(), name, origin, forced: false })
+    }
+
+    /// The files of a repository.
+    fn repository_files(
+        &mut self,
+        state: &StageState,
+        op: GitOp,
+        instruction: &Spanned<Instruction>,
+    ) -> VertexId {
+        let reference = op.reference.as_ref().map(|name| format!("#{name}")).unwrap_or_default();
+        let name = format!("[internal] fetch {}{reference}", op.remote);
+        let origin = Some(self.place(state, instruction));
+        self.graph.add(Vertex { op: Op::Git(op), inputs: Vec::new(), name, origin, forced: false })
     }
 
     /// A heredoc as a file of its own.
@@ -295,12 +311,30 @@ fn created_by(parts: &Parts<'_>, expanded: &Expanded<'_>) -> String {
         text.push_str(&format!(" --chmod={mode}"));
     }
     for (_, path) in &expanded.paths {
-        text.push_str(&format!(" {path}"));
+        text.push_str(&format!(" {}", without_logins(path)));
     }
     for (heredoc, _) in &expanded.heredocs {
         text.push_str(&format!(" <<{}", heredoc.name));
     }
     format!("{text} {} # buildkit", expanded.destination)
+}
+
+/// What an address and the flags beside it say together.
+fn repository(
+    mut source: GitSource,
+    checksum: Option<&str>,
+    keep_git_dir: Option<bool>,
+    word: &Word,
+) -> Result<GitOp, Diagnostic> {
+    source.demand(checksum).map_err(|error| Diagnostic::new(error.to_string(), word.span))?;
+    match (keep_git_dir, source.keep_git_dir) {
+        (Some(one), Some(other)) if one != other => {
+            let message = "inconsistent keep-git-dir configuration";
+            return Err(Diagnostic::new(message, word.span).hint("say it once: as a flag or in the address"));
+        }
+        (flag, said) => source.keep_git_dir = said.or(flag),
+    }
+    Ok(GitOp::from(source))
 }
 
 /// Without the files of the stage nobody knows whose number a name stands for.
@@ -322,10 +356,8 @@ fn check_checksum(text: &str, source: &str, word: &Word) -> Result<(), Diagnosti
     match Remote::of(source) {
         _ if text.is_empty() => Ok(()),
         None => wrong("checksum requires HTTP(S) or Git sources"),
-        Some(Remote::Git) if is_hex(text) && text.len() <= 64 => Ok(()),
-        Some(Remote::Git) => {
-            wrong("invalid checksum: expected the hexadecimal id of a commit, or how it begins")
-        }
+        Some(Remote::Git) if is_checksum(text) => Ok(()),
+        Some(Remote::Git) => wrong(&GitSourceError::Checksum(text.to_owned()).to_string()),
         Some(Remote::Url) => {
             let Some((algorithm, digits)) = text.split_once(':') else {
                 return Err(Diagnostic::new("invalid checksum digest format", word.span)

@@ -1,8 +1,9 @@
-//! Caches that steps keep from one execution to the next: directories that change, unlike everything else here.
+//! Caches that steps keep from one execution to the next, and repositories: directories that change, unlike everything else
+//! here.
 //!
 //! ```text
 //! caches/<id map>-<key>.<n>/
-//!   about.json       id, when it was made; its time is that of the last use
+//!   about.json       id, kind, when it was made; its time is that of the last use
 //!   data/            what steps see
 //! caches/<id map>-<key>.old-<random>/    given up while somebody still worked with it
 //! ```
@@ -37,9 +38,20 @@ const OLD: &str = ".old-";
 /// Which cache is meant, on every machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
+    kind: CacheKind,
     /// As the Dockerfile has it.
     id: String,
     digits: String,
+}
+
+/// What a cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum CacheKind {
+    /// What commands put there.
+    #[default]
+    Mount,
+    /// What has been fetched from a git repository. Its id is the address.
+    Repository,
 }
 
 /// Who else may work with a cache at the same time.
@@ -56,13 +68,15 @@ pub enum CacheUse {
 #[derive(Debug)]
 pub struct HeldCache {
     data: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// What is known of a cache.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CacheAbout {
     pub id: String,
+    #[serde(default)]
+    pub kind: CacheKind,
     /// Whether it began with files of an image or a stage, or with an owner of its own.
     pub seeded: bool,
     pub created: Timestamp,
@@ -90,13 +104,22 @@ impl CacheKey {
     pub fn of_digits(id: &str, digits: &str) -> Option<Self> {
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let fits = digits.len() == DIGITS && digits.bytes().all(is_hex);
-        fits.then(|| Self { id: id.to_owned(), digits: digits.to_owned() })
+        fits.then(|| Self { kind: CacheKind::Mount, id: id.to_owned(), digits: digits.to_owned() })
     }
 
     /// The cache of an id; what begins with something is another one for each thing that it begins with.
     pub fn new(id: &str, beginning: Option<&str>) -> Self {
         let text = format!("{id}\0{}", beginning.unwrap_or_default());
-        Self { id: id.to_owned(), digits: Digest::of(text.as_bytes()).hex()[..DIGITS].to_owned() }
+        let digits = Digest::of(text.as_bytes()).hex()[..DIGITS].to_owned();
+        Self { kind: CacheKind::Mount, id: id.to_owned(), digits }
+    }
+
+    /// The cache of a repository, by its address and how its objects are named.
+    pub fn of_repository(address: &str, format: &str) -> Self {
+        // No command can name it.
+        let text = format!("\0git\0{address}\0{format}");
+        let digits = Digest::of(text.as_bytes()).hex()[..DIGITS].to_owned();
+        Self { kind: CacheKind::Repository, id: address.to_owned(), digits }
     }
 
     pub fn id(&self) -> &str {
@@ -109,6 +132,11 @@ impl HeldCache {
     pub fn data(&self) -> &Path {
         &self.data
     }
+
+    /// What a process keeps the cache with for itself, as long as it has this open.
+    pub fn share(&self) -> Result<File, StoreError> {
+        Ok(self.lock.try_clone().at("share the lock of", &self.data)?)
+    }
 }
 
 impl CacheFound {
@@ -120,6 +148,10 @@ impl CacheFound {
 
     pub fn id(&self) -> &str {
         self.about.as_ref().map_or("<unknown>", |about| &about.id)
+    }
+
+    pub fn kind(&self) -> CacheKind {
+        self.about.as_ref().map(|about| about.kind).unwrap_or_default()
     }
 
     /// Whether builds that come do not look for it any more.
@@ -186,7 +218,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             answer => answer.at("set the time of", &about)?,
         }
-        Ok(Taken::Held(HeldCache { data: path.join("data"), _lock: lock }))
+        Ok(Taken::Held(HeldCache { data: path.join("data"), lock }))
     }
 
     fn begin_cache<E: From<StoreError>>(
@@ -213,7 +245,7 @@ impl Store {
         std::fs::create_dir(&data).at("create directory", &data).map_err(StoreError::from)?;
         fill(&data)?;
         let seeded = std::fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
-        let about = CacheAbout { id: key.id.clone(), seeded, created: Timestamp::now() };
+        let about = CacheAbout { id: key.id.clone(), kind: key.kind, seeded, created: Timestamp::now() };
         let about = serde_json::to_vec(&about).expect("plain values serialise");
         std::fs::write(path.join(ABOUT), about).at("write", path.join(ABOUT)).map_err(StoreError::from)?;
         Ok(path)

@@ -33,15 +33,18 @@ pub enum Kind {
     Blob,
     /// What steps keep from one execution to the next.
     Cache,
+    /// What has been fetched from a git repository.
+    Repository,
     /// Digests of the files of a build context, which save reading them.
     Context,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Image, Self::Regular, Self::Layer, Self::Blob, Self::Cache, Self::Context];
+    pub const ALL: [Self; 7] =
+        [Self::Image, Self::Regular, Self::Layer, Self::Blob, Self::Cache, Self::Repository, Self::Context];
 
-    /// `regular` is BuildKit's word for what a step has made, and those for caches and contexts are its, too.
+    /// `regular` is BuildKit's word for what a step has made, and those for caches, repositories and
+    /// contexts are its, too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -49,6 +52,7 @@ impl Kind {
             Self::Layer => "layer",
             Self::Blob => "blob",
             Self::Cache => "exec.cachemount",
+            Self::Repository => "source.git.checkout",
             Self::Context => "source.local",
         }
     }

@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use blob::{BlobWriter, Blobs, NamelessBlob};
-pub use caches::{CacheAbout, CacheFound, CacheKey, CacheUse, HeldCache};
+pub use caches::{CacheAbout, CacheFound, CacheKey, CacheKind, CacheUse, HeldCache};
 pub use check::{Checked, Depth, Finding, Problem, Repack};
 pub use collect::{Collection, Removed};
 pub use digests::{Kept, Standing};

@@ -99,7 +99,7 @@ fn is_candidate(inventory: &Inventory, index: usize, request: &PruneRequest, now
     let item = &inventory.items[index];
     let is_settled = match item.kind {
         Kind::Image | Kind::Context => request.all || unused_for(item, now) >= NAMELESS_STAYS,
-        Kind::Regular | Kind::Layer | Kind::Blob | Kind::Cache => true,
+        Kind::Regular | Kind::Layer | Kind::Blob | Kind::Cache | Kind::Repository => true,
     };
     inventory.is_reclaimable(index) && is_settled && request.filter.matches(item, now)
 }

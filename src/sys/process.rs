@@ -97,6 +97,13 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Has a program killed when the thread that starts it ends, at the latest with this process.
+pub fn end_with_this(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: the closure makes one system call and allocates nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
 /// The user and the group that nobody else is.
 pub const NOBODY: u32 = 65_534;
 

@@ -154,8 +154,6 @@ fn refusals_are_told_with_the_line() {
     env.rbuild(&["."]).run().code(5).says(&["cannot connect", "is a server running at 127.0.0.1?"]);
     env.dockerfile("FROM scratch\nADD http://[/x /\n");
     env.rbuild(&["."]).run().code(5).says(&["is not the address of a file"]);
-    env.dockerfile("FROM scratch\nADD https://example.org/x.git /\n");
-    env.rbuild(&["."]).run().code(3).says(&["ADD of a git repository is not supported yet"]);
     env.has_no_leftovers();
 }
 

@@ -5,6 +5,9 @@
 mod support;
 
 mod add_archive;
+mod add_git;
+mod add_git_access;
+mod add_git_hostile;
 mod add_url;
 mod annotation;
 mod bad_input;

@@ -8,7 +8,7 @@ use crate::catalog;
 use crate::container::ContainerError;
 use crate::context::SelectError;
 use crate::dockerfile::{Diagnostic, Source};
-use crate::exec::ExecError;
+use crate::exec::{ExecError, GitError};
 use crate::export::ExportError;
 use crate::import::ImportError;
 use crate::layer::LayerError;
@@ -97,6 +97,7 @@ fn failed_log(name: &str, error: &ExecError) -> Option<String> {
         ExecError::Command { log, .. } | ExecError::Start { log, .. } if !log.is_empty() => log,
         // The name of the step belongs to what is said, also of one that said nothing.
         ExecError::TimedOut { log, .. } => log,
+        ExecError::Git(error) if !error.log().is_empty() => error.log(),
         _ => return None,
     };
     Some(format!("------\n > {name}:\n{}\n------", log.join("\n")))
@@ -146,6 +147,15 @@ impl From<ExecError> for Report {
             | ExecError::CacheSource { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
             ExecError::Download(error) => Self::new(Code::Registry, &error).hint(error.hint()),
+            ExecError::Git(error) => {
+                let code = match () {
+                    () if error.is_of_disk() => Code::Store,
+                    () if error.is_of_content() => Code::Input,
+                    () if matches!(*error, GitError::TimedOut { .. }) => Code::TimedOut,
+                    () => Code::Registry,
+                };
+                Self::new(code, &error).hint(error.hint())
+            }
             ExecError::Network(error) => Self::from(error),
             ExecError::Snapshot(error) => Self::from(error),
             ExecError::Io(error) => Self::from(error),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::super::digests::KeptFile;
 use super::super::record::{ListingRecord, Record};
 use super::super::records::{Listed, Reading};
-use super::super::{CacheFound, SealRecord, SnapshotId, Store, caches, measure, pins, snapshots};
+use super::super::{CacheFound, CacheKind, SealRecord, SnapshotId, Store, caches, measure, pins, snapshots};
 use super::{Inventory, Item, Kind, Stock};
 use crate::image::{Config, DiffId, Reference};
 
@@ -211,9 +211,13 @@ impl Store {
 }
 
 fn cache(found: &CacheFound) -> Item {
-    let mut item = Item::empty(Kind::Cache, found.digits().to_owned(), found.size);
-    let about = if found.is_given_up() { "given up cache mount" } else { "cache mount" };
-    item.description = format!("{about} {}", found.id());
+    let (kind, what) = match found.kind() {
+        CacheKind::Mount => (Kind::Cache, "cache mount"),
+        CacheKind::Repository => (Kind::Repository, "git repository"),
+    };
+    let mut item = Item::empty(kind, found.digits().to_owned(), found.size);
+    let about = if found.is_given_up() { "given up " } else { "" };
+    item.description = format!("{about}{what} {}", found.id());
     item.created = found.about.as_ref().map(|about| about.created);
     item.last_used = found.last_used;
     item.foreign = found.foreign;

@@ -1,0 +1,129 @@
+//! What can go wrong with a repository.
+
+use std::time::Duration;
+
+use crate::sys::IoError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    #[error("cannot {what}: the program git is not installed")]
+    Missing { what: String },
+    #[error("cannot {what}: {}", gist(.said))]
+    Failed {
+        what: String,
+        /// The last lines that git wrote.
+        said: Vec<String>,
+        /// What is to be said of the disk, if that is full.
+        disk: Option<String>,
+    },
+    #[error("git was killed: to {what} took longer than the {limit:?} that a step may take (--timeout)")]
+    TimedOut { what: String, limit: Duration },
+    #[error("cannot {what}: git says more than it should")]
+    Endless { what: String },
+    #[error("could not find default branch for repository: {remote}")]
+    NoHead { remote: String },
+    #[error("repository does not contain ref {name}: {remote}")]
+    NoReference { remote: String, name: String },
+    #[error("{remote} gives an id for a commit that is none")]
+    NoId { remote: String },
+    #[error("repository does not contain commit {object}: {remote}")]
+    NoCommit { remote: String, object: String },
+    #[error("expected checksum to match {checksum}, got {found}")]
+    OtherCommit { checksum: String, found: String },
+    #[error("subdir {subdir} cannot be taken: {path} {problem}")]
+    Subdir { subdir: String, path: String, problem: &'static str },
+    #[error("submodule {path} of {remote} cannot be fetched: {problem}")]
+    Submodule { remote: String, path: String, problem: String },
+    #[error("{0}")]
+    Io(#[from] IoError),
+}
+
+/// The line that says why, of several.
+fn gist(said: &[String]) -> String {
+    let is_reason =
+        |line: &&String| ["fatal: ", "error: ", "ERROR: "].iter().any(|mark| line.starts_with(mark));
+    // What a server says comes before what git makes of it.
+    let line = said.iter().find(is_reason).or_else(|| said.last());
+    line.map_or_else(|| "it does not say why".to_owned(), Clone::clone)
+}
+
+impl GitError {
+    /// The last lines that git wrote.
+    pub fn log(&self) -> &[String] {
+        let Self::Failed { said, .. } = self else { return &[] };
+        if said.len() > 1 { said } else { &[] }
+    }
+
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Failed { disk: Some(_), .. })
+    }
+
+    /// Whether the repository has been had, and is not as it is said to be.
+    pub fn is_of_content(&self) -> bool {
+        matches!(self, Self::Subdir { .. } | Self::Submodule { .. })
+    }
+
+    /// What would help, as far as it is known.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing { .. } => "install git 2.31 or later (Debian: package git)",
+            Self::Failed { disk: Some(disk), .. } => disk,
+            Self::Failed { said, .. } => of_lines(said)?,
+            Self::NoReference { name, .. } if is_short_id(name) => {
+                "a commit is named by its whole id; this one may be the beginning of one"
+            }
+            Self::NoReference { .. } => "`git ls-remote` lists the refs of a repository",
+            Self::NoHead { .. } => "it may be empty; else name a branch or a tag behind a #",
+            Self::Submodule { .. } => "the query ?submodules=false leaves submodules out",
+            Self::TimedOut { .. }
+            | Self::Endless { .. }
+            | Self::NoId { .. }
+            | Self::NoCommit { .. }
+            | Self::OtherCommit { .. }
+            | Self::Subdir { .. }
+            | Self::Io(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn is_short_id(name: &str) -> bool {
+    (7..64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn of_lines(said: &[String]) -> Option<&'static str> {
+    const KNOWN: [(&[&str], &str); 6] = [
+        (
+            &[
+                "could not read Username",
+                "could not read Password",
+                "Authentication failed",
+                "error: 401",
+                "error: 403",
+            ],
+            "give a token with --secret id=GIT_AUTH_TOKEN,src=FILE (or GIT_AUTH_TOKEN.HOST for one host alone)",
+        ),
+        (
+            &["Host key verification failed"],
+            "add the key of the host to ~/.ssh/known_hosts, for example with ssh-keyscan, once it is known to be the right one",
+        ),
+        (
+            &["Permission denied (publickey"],
+            "load a key that may read the repository into the agent: ssh-add FILE",
+        ),
+        (&["cannot run ssh"], "install an SSH client (Debian: package openssh-client)"),
+        (
+            &[
+                "unable to update url base from redirection",
+                "error: 301",
+                "error: 302",
+                "error: 307",
+                "error: 308",
+            ],
+            "the repository has moved, and a token is not sent to another place: write its new address",
+        ),
+        (&["dumb http transport"], "the server has to speak git's smart protocol"),
+    ];
+    let has = |part: &&str| said.iter().any(|line| line.contains(*part));
+    KNOWN.iter().find(|(parts, _)| parts.iter().any(&has)).map(|(_, hint)| *hint)
+}
