@@ -80,6 +80,8 @@ mod tests {
         let of = |text: &str| Op::Git(op(&format!("https://h/x.git{text}"))).digests();
         let sha = SHA;
         assert_eq!(of(&format!("#{sha}")), key(sha));
+        let pinned = "sha256:22da2551ed36f96a34d8e8d704edabb81cf25a29f50e1310830a7bafb220cdd9";
+        assert_eq!(of(&format!("#{sha}"))[0].to_string(), pinned);
         assert_eq!(of(&format!("?commit={sha}")), key(sha));
         assert_eq!(of(&format!("#{sha}:a/b/")), key(&format!("{sha}:a/b/")));
         assert_eq!(of(&format!("?submodules=false#{sha}")), key(&format!("{sha}(skip-submodules)")));

@@ -101,6 +101,13 @@ fn nothing_that_the_caller_has_set_is_run_or_counts() {
     is_unsprung("something of the caller's settings");
     assert_eq!(env.image("app").text("file"), "text\n");
     assert!(!env.path("trace").exists());
+    // Nor does a repository count in which the store lies.
+    let around = crate::support::git::git(&env.path("")).args(["init", "-q"]).status().unwrap();
+    assert!(around.success());
+    fs::write(env.path(".git/config"), format!("[core]\n\trepositoryformatversion = 0\n{settings}")).unwrap();
+    repository.commit("something new");
+    env.rbuild(&["."]).run().success();
+    is_unsprung("something of a repository around the store");
     // Nor is anybody asked for a password.
     server.wants(Some("Basic x"));
     repository.commit("more");

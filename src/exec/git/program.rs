@@ -221,6 +221,8 @@ impl<'a> Call<'a> {
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_PROTOCOL_FROM_USER", "0"),
         ]);
+        // Nor does it look for a repository around the store.
+        command.env("GIT_CEILING_DIRECTORIES", git.home.parent().unwrap_or(&git.home));
         command
             .env("HOME", &git.home)
             .env("GIT_ALLOW_PROTOCOL", self.access.map_or("", |access| access.protocols()));
