@@ -7,7 +7,7 @@ use crate::dockerfile::{Diagnostic, Span};
 pub(super) enum Refusal {
     /// It is wrong.
     Wrong(Diagnostic),
-    /// It is right, but what it asks for is not executed: not yet, or not without being allowed.
+    /// It is right, but what it asks for is not executed without being allowed.
     Later(Diagnostic),
     /// It needs values that are not known: what would be said about it may not be true.
     Unknown,
@@ -19,10 +19,6 @@ impl From<Diagnostic> for Refusal {
     fn from(error: Diagnostic) -> Self {
         Self::Wrong(error)
     }
-}
-
-pub(super) fn not_yet<T>(what: &str, span: Span) -> Outcome<T> {
-    Err(Refusal::Later(Diagnostic::new(format!("{what} is not supported yet"), span)))
 }
 
 pub(super) fn must_be_allowed(entitlement: &Entitlement, request: &Request, span: Span) -> Outcome<()> {
