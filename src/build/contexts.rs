@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::dockerfile::GitSource;
 use crate::image::{Digest, Reference};
 use crate::plan;
 
@@ -20,7 +21,7 @@ pub enum ContextSource {
     /// In an archive at an address. What is no archive there is a Dockerfile, or a file of a named context.
     Url(String),
     /// In a git repository.
-    Git(String),
+    Git(Box<GitSource>),
 }
 
 /// What a named context stands for.
@@ -84,7 +85,8 @@ impl fmt::Display for ContextSource {
             Self::Directory(path) => path.display().fmt(out),
             Self::Nothing => out.write_str("nothing"),
             Self::Stream(_) => out.write_str("standard input"),
-            Self::Url(url) | Self::Git(url) => out.write_str(url),
+            Self::Url(url) => out.write_str(url),
+            Self::Git(source) => source.fmt(out),
         }
     }
 }

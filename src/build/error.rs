@@ -28,8 +28,6 @@ pub enum BuildError {
     TwoDockerfiles { context: String },
     #[error("{url} is an archive, and not a Dockerfile")]
     ArchiveAsDockerfile { url: String },
-    #[error("a git repository as a context is not supported yet: {url}")]
-    GitContext { url: String },
     /// What has to be there before anything can be planned.
     #[error("cannot load {from}: {error}")]
     Fetch { from: String, error: Box<ExecError> },

@@ -20,7 +20,7 @@ use super::steps::{self, Steps, layers};
 use crate::container::Tools;
 use crate::context::{Ignore, IgnoreFrom, LocalContext};
 use crate::exec::{self, Contexts, Executor, Given, HOSTNAME, LookUps, Output, StepMounts, StepNetworks};
-use crate::graph::{ContextOp, CopyOp, CopySource, Graph, HttpOp, Op, SourcePath, Vertex, VertexId};
+use crate::graph::{ContextOp, CopyOp, CopySource, GitOp, Graph, HttpOp, Op, SourcePath, Vertex, VertexId};
 use crate::layer::is_archive;
 use crate::sandbox::Networks;
 use crate::solve::solve;
@@ -83,6 +83,20 @@ impl Fetcher {
         let vertex = graph.add(Vertex { op, inputs, name: headline, origin: None, forced: false });
         let directory = self.made(graph, vertex, Contexts::default(), url).await?;
         Ok(Fetched { directory, name: name.to_owned() })
+    }
+
+    /// Fetches the files of a repository.
+    pub(super) async fn repository(
+        &self,
+        op: GitOp,
+        headline: &str,
+        from: &str,
+    ) -> Result<Files, BuildError> {
+        let mut graph = Graph::default();
+        let (inputs, name) = (Vec::new(), headline.to_owned());
+        let vertex = graph.add(Vertex { op: Op::Git(op), inputs, name, origin: None, forced: false });
+        let directory = self.made(graph, vertex, Contexts::default(), from).await?;
+        Ok(Files::Unpacked { directory, archive: from.to_owned() })
     }
 
     /// Unpacks an archive that is a file of a directory, which has nothing else.

@@ -12,9 +12,9 @@ use super::fetch::{FETCHED, Fetcher};
 use super::steps::Steps;
 use super::{Request, memory::ContextMemories};
 use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
-use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
+use crate::dockerfile::{Dockerfile, GitSource, GitTimes, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
-use crate::graph::{Graph, Op};
+use crate::graph::{GitOp, Graph, Op};
 use crate::plan::{self, MAIN_CONTEXT};
 use crate::store::Store;
 use crate::sys::{At, blocking};
@@ -75,7 +75,10 @@ pub(super) async fn load(
                 false => return dockerfile_of_address(url, &fetched.path(), request, steps),
             }
         }
-        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+        ContextSource::Git(source) => {
+            let headline = format!("[internal] load git source {source}");
+            fetcher_of()?.repository(of_context(source, request), &headline, &source.to_string()).await?
+        }
     };
     let (text, shown, beside) = match &request.dockerfile {
         DockerfileSource::Text(text) => {
@@ -102,6 +105,19 @@ pub(super) async fn load(
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
     let file = step.ended(text.and_then(|text| parsed(text, &shown, request)))?;
     Ok((file, Found { files, beside }))
+}
+
+/// What the build's arguments say of the repository that is its context.
+fn of_context(source: &GitSource, request: &Request) -> GitOp {
+    let argument = |name: &str| request.wanted.build_args.get(name).map_or("", String::as_str);
+    let mut op = GitOp::from(source.clone());
+    op.keep_git_dir |=
+        matches!(argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR"), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    // Who wants the same image at any time wants the same files.
+    if source.modified.is_none() && !argument("SOURCE_DATE_EPOCH").is_empty() {
+        op.times = GitTimes::Commit;
+    }
+    op
 }
 
 type Text = (Result<Vec<u8>, BuildError>, String, Beside);
@@ -285,7 +301,10 @@ async fn open_one(
                 false => Files::Directory(fetched.directory),
             }
         }
-        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+        ContextSource::Git(source) => {
+            let op = GitOp::from(GitSource::clone(source));
+            fetcher()?.repository(op, &format!("{headline} {source}"), &source.to_string()).await?
+        }
     };
     let step = steps.start(&headline);
     let empty = store.empty();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::report::{Code, Report};
 use crate::build::{ContextSource, DockerfileSource, LayoutImage, NamedSource, Stream};
-use crate::dockerfile::{Remote, nearest};
+use crate::dockerfile::{GitSource, Remote, nearest, without_logins};
 use crate::image::{Digest, Reference};
 use crate::layer::is_archive;
 
@@ -110,11 +110,9 @@ fn files(text: &str) -> Result<ContextSource, Refusal> {
     if Path::new(text).is_dir() {
         return Ok(ContextSource::Directory(PathBuf::from(text)));
     }
-    let is_git = Remote::of(text) == Some(Remote::Git)
-        || text.starts_with("github.com/")
-        || text.split_once(':').is_some_and(|(host, path)| host.contains('@') && !path.starts_with("//"));
-    if is_git {
-        return Ok(ContextSource::Git(text.to_owned()));
+    if let Some(source) = GitSource::parse_context(text) {
+        let source = source.map_err(|error| Refusal(format!("{}: {error}", without_logins(text))))?;
+        return Ok(ContextSource::Git(Box::new(source)));
     }
     match text.split_once("://") {
         Some(("http" | "https", _)) => Ok(ContextSource::Url(text.to_owned())),

@@ -29,6 +29,7 @@ mod device;
 mod dump;
 mod epoch;
 mod failure;
+mod git_context;
 mod hello;
 mod heredoc;
 mod hits;

@@ -293,7 +293,4 @@ fn values_that_mean_nothing_are_refused_by_name() {
     }
     let twice = ["--build-context", "a=../src", "--build-context", "docker.io/library/a=../other", "."];
     env.rbuild(&twice).run().code(2).says(&["is the same name as a"]);
-    env.dockerfile("FROM scratch\nCOPY --from=repo . /\n");
-    let git = env.rbuild(&["--build-context", "repo=https://h/x.git#main", "."]).run().code(2);
-    git.says(&["--build-context repo", "git repository", "https://h/x.git#main"]);
 }

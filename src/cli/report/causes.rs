@@ -40,19 +40,16 @@ impl From<BuildError> for Report {
                 let hint = if !near.is_empty() {
                     format!("there is {}; name it with --file", near.join(", "))
                 } else if is_outside {
-                    "a relative path is one in the archive: give the file of this machine with an absolute one"
+                    "a relative path is one in the context: give the file of this machine with an absolute one"
                         .to_owned()
                 } else {
-                    "name it with --file: a relative path is one in the archive".to_owned()
+                    "name it with --file: a relative path is one in the context".to_owned()
                 };
                 Self::new(Code::Input, &error).hint(Some(hint))
             }
             BuildError::TwoDockerfiles { .. } => Self::usage(&error),
             BuildError::ArchiveAsDockerfile { .. } => Self::new(Code::Input, &error)
                 .hint(Some("as the context, instead of PATH, it would be unpacked".to_owned())),
-            BuildError::GitContext { .. } => {
-                Self::usage(&error).hint(Some("clone it, and give the directory".to_owned()))
-            }
             // It names the address itself.
             BuildError::Fetch { error, .. } if matches!(*error, ExecError::Download(_)) => Self::from(*error),
             BuildError::Fetch { from, error } => Self::from(*error).about(&format!("cannot load {from}")),
