@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 
 use super::contexts::{ContextSource, DockerfileSource};
 use super::error::BuildError;
-use super::fetch::{FETCHED, Fetcher};
+use super::fetch::{FETCHED, Fetched, Fetcher};
 use super::steps::Steps;
 use super::{Request, memory::ContextMemories};
 use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
@@ -64,18 +64,13 @@ pub(super) async fn load(
     steps: &Steps,
 ) -> Result<(Dockerfile, Found), BuildError> {
     let fetcher_of = || fetcher.ok_or(BuildError::NotHere);
-    let files = match &request.context {
-        ContextSource::Nothing => Files::Nothing,
-        ContextSource::Directory(path) => Files::Directory(path.clone()),
-        ContextSource::Stream(stream) => fetcher_of()?.unpack_stream(stream, steps).await?,
-        ContextSource::Url(url) => {
-            let fetched = fetcher_of()?.file(url, FETCHED, "[internal] load remote build context").await?;
-            match fetched.is_archive()? {
-                true => fetcher_of()?.unpack(&fetched.directory, FETCHED, url).await?,
-                false => return dockerfile_of_address(url, &fetched.path(), request, steps),
-            }
+    let headline = "[internal] load remote build context";
+    let files = match brought(&request.context, FETCHED, headline, fetcher, steps).await? {
+        Brought::Files(files) => files,
+        Brought::File(fetched) => {
+            let url = request.context.to_string();
+            return dockerfile_of_address(&url, &fetched.path(), request, steps);
         }
-        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
     };
     let (text, shown, beside) = match &request.dockerfile {
         DockerfileSource::Text(text) => {
@@ -102,6 +97,37 @@ pub(super) async fn load(
     let step = steps.start(&format!("[internal] load build definition from {shown}"));
     let file = step.ended(text.and_then(|text| parsed(text, &shown, request)))?;
     Ok((file, Found { files, beside }))
+}
+
+/// What a context has come to.
+enum Brought {
+    Files(Files),
+    /// What was at an address, and is no archive.
+    File(Fetched),
+}
+
+/// Has the files of a context brought here, if they are not. What comes from an address is called `name`.
+async fn brought(
+    source: &ContextSource,
+    name: &str,
+    headline: &str,
+    fetcher: Option<&Fetcher>,
+    steps: &Steps,
+) -> Result<Brought, BuildError> {
+    let fetcher = || fetcher.ok_or(BuildError::NotHere);
+    Ok(Brought::Files(match source {
+        ContextSource::Nothing => Files::Nothing,
+        ContextSource::Directory(path) => Files::Directory(path.clone()),
+        ContextSource::Stream(stream) => fetcher()?.unpack_stream(stream, steps).await?,
+        ContextSource::Url(url) => {
+            let fetched = fetcher()?.file(url, name, headline).await?;
+            if !fetched.is_archive()? {
+                return Ok(Brought::File(fetched));
+            }
+            fetcher()?.unpack(&fetched.directory, name, url).await?
+        }
+        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+    }))
 }
 
 type Text = (Result<Vec<u8>, BuildError>, String, Beside);
@@ -271,21 +297,11 @@ async fn open_one(
     steps: &Steps,
 ) -> Result<Tree, BuildError> {
     let headline = format!("[context {name}] load");
-    let fetcher = || fetcher.ok_or(BuildError::NotHere);
-    let files = match source {
-        ContextSource::Nothing => Files::Nothing,
-        ContextSource::Directory(path) => Files::Directory(path.clone()),
-        ContextSource::Stream(stream) => fetcher()?.unpack_stream(stream, steps).await?,
-        ContextSource::Url(url) => {
-            let file = plan::name_in_url(url);
-            let fetched = fetcher()?.file(url, &file, &format!("{headline} {url}")).await?;
-            match fetched.is_archive()? {
-                true => fetcher()?.unpack(&fetched.directory, &file, url).await?,
-                // That file is all there is.
-                false => Files::Directory(fetched.directory),
-            }
-        }
-        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+    let file = plan::name_in_url(&source.to_string());
+    let files = match brought(source, &file, &format!("{headline} {source}"), fetcher, steps).await? {
+        Brought::Files(files) => files,
+        // That file is all there is.
+        Brought::File(fetched) => Files::Directory(fetched.directory),
     };
     let step = steps.start(&headline);
     let empty = store.empty();
