@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::contexts::{ContextSource, DockerfileSource};
 use super::error::BuildError;
 use super::fetch::{FETCHED, Fetched, Fetcher};
+use super::memory::ContextMemories;
 use super::steps::Steps;
-use super::{Request, memory::ContextMemories};
+use super::{NamedSource, Request};
 use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
 use crate::dockerfile::{Dockerfile, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
@@ -78,12 +80,12 @@ pub(super) async fn load(
             (Ok(text.to_vec()), shown, Beside::Nowhere)
         }
         DockerfileSource::Url(url) => {
-            let headline = format!("[internal] fetch {url}");
-            let fetched = fetcher_of()?.file(url, FETCHED, &headline).await?;
+            let shown = plan::without_password(url);
+            let fetched = fetcher_of()?.file(url, FETCHED, &format!("[internal] fetch {shown}")).await?;
             if fetched.is_archive()? {
-                return Err(BuildError::ArchiveAsDockerfile { url: url.clone() });
+                return Err(BuildError::ArchiveAsDockerfile { url: shown });
             }
-            (read_bounded(&fetched.path()), url.clone(), Beside::Nowhere)
+            (read_bounded(&fetched.path()), shown, Beside::Nowhere)
         }
         DockerfileSource::Usual => match &files {
             Files::Unpacked { .. } => inside(&files, &USUAL.map(Path::new), request)?,
@@ -124,9 +126,9 @@ async fn brought(
             if !fetched.is_archive()? {
                 return Ok(Brought::File(fetched));
             }
-            fetcher()?.unpack(&fetched.directory, name, url).await?
+            fetcher()?.unpack(&fetched.directory, name, &source.to_string()).await?
         }
-        ContextSource::Git(url) => return Err(BuildError::GitContext { url: url.clone() }),
+        ContextSource::Git(_) => return Err(BuildError::GitContext { url: source.to_string() }),
     }))
 }
 
@@ -177,7 +179,7 @@ fn inside(files: &Files, names: &[&Path], request: &Request) -> Result<Text, Bui
                 let Some(file) = found.into_iter().find(is_file) else { continue };
                 let text = file.entry.open().map_err(BuildError::Input);
                 let text = text.and_then(|file| read_all(file).at("read", *name).map_err(BuildError::Input));
-                return Ok((text, name.display().to_string(), Beside::Inside(file.path)));
+                return Ok((text, name.display().to_string(), Beside::Inside((*name).to_owned())));
             }
             Err(SelectError::NotFound { nearest, .. }) => near.extend(nearest),
             Err(error) => return Err(error.into()),
@@ -270,7 +272,7 @@ pub(super) async fn open_named(
     context: Tree,
     graph: &Graph,
     fetcher: Option<&Fetcher>,
-    store: &std::sync::Arc<Store>,
+    store: &Arc<Store>,
     steps: &Steps,
 ) -> Result<Contexts, BuildError> {
     let mut memories = ContextMemories::new(store);
@@ -279,8 +281,7 @@ pub(super) async fn open_named(
     let names =
         graph.iter().filter_map(|(_, it)| if let Op::Context(op) = &it.op { Some(&op.name) } else { None });
     for name in names.filter(|name| *name != MAIN_CONTEXT) {
-        let source = request.contexts.get(name);
-        let Some(super::NamedSource::Files(source)) = source else { continue };
+        let Some(NamedSource::Files(source)) = request.contexts.get(name) else { continue };
         let tree = open_one(name, source, fetcher, store, steps).await;
         let tree =
             tree.map_err(|error| BuildError::NamedContext { name: name.clone(), error: Box::new(error) })?;
@@ -297,7 +298,7 @@ async fn open_one(
     steps: &Steps,
 ) -> Result<Tree, BuildError> {
     let headline = format!("[context {name}] load");
-    let file = plan::name_in_url(&source.to_string());
+    let file = if let ContextSource::Url(url) = source { plan::name_in_url(url) } else { FETCHED.to_owned() };
     let files = match brought(source, &file, &format!("{headline} {source}"), fetcher, steps).await? {
         Brought::Files(files) => files,
         // That file is all there is.
