@@ -85,7 +85,7 @@ impl fmt::Display for ContextSource {
             Self::Directory(path) => path.display().fmt(out),
             Self::Nothing => out.write_str("nothing"),
             Self::Stream(_) => out.write_str("standard input"),
-            Self::Url(url) => out.write_str(url),
+            Self::Url(url) => out.write_str(&plan::without_password(url)),
             Self::Git(source) => source.fmt(out),
         }
     }

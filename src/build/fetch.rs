@@ -22,6 +22,7 @@ use crate::context::{Ignore, IgnoreFrom, LocalContext};
 use crate::exec::{self, Contexts, Executor, Given, HOSTNAME, LookUps, Output, StepMounts, StepNetworks};
 use crate::graph::{ContextOp, CopyOp, CopySource, GitOp, Graph, HttpOp, Op, SourcePath, Vertex, VertexId};
 use crate::layer::is_archive;
+use crate::plan;
 use crate::sandbox::Networks;
 use crate::solve::solve;
 use crate::store::Workspace;
@@ -81,7 +82,7 @@ impl Fetcher {
         let op = Op::Http(HttpOp { url: url.to_owned(), checksum: None, name: name.to_owned() });
         let (inputs, headline) = (Vec::new(), headline.to_owned());
         let vertex = graph.add(Vertex { op, inputs, name: headline, origin: None, forced: false });
-        let directory = self.made(graph, vertex, Contexts::default(), url).await?;
+        let directory = self.made(graph, vertex, Contexts::default(), &plan::without_password(url)).await?;
         Ok(Fetched { directory, name: name.to_owned() })
     }
 

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::contexts::{ContextSource, DockerfileSource};
 use super::error::BuildError;
-use super::fetch::{FETCHED, Fetcher};
+use super::fetch::{FETCHED, Fetched, Fetcher};
+use super::memory::ContextMemories;
 use super::steps::Steps;
-use super::{Request, memory::ContextMemories};
+use super::{NamedSource, Request};
 use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
 use crate::dockerfile::{Dockerfile, GitSource, GitTimes, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
@@ -64,20 +66,17 @@ pub(super) async fn load(
     steps: &Steps,
 ) -> Result<(Dockerfile, Found), BuildError> {
     let fetcher_of = || fetcher.ok_or(BuildError::NotHere);
-    let files = match &request.context {
-        ContextSource::Nothing => Files::Nothing,
-        ContextSource::Directory(path) => Files::Directory(path.clone()),
-        ContextSource::Stream(stream) => fetcher_of()?.unpack_stream(stream, steps).await?,
-        ContextSource::Url(url) => {
-            let fetched = fetcher_of()?.file(url, FETCHED, "[internal] load remote build context").await?;
-            match fetched.is_archive()? {
-                true => fetcher_of()?.unpack(&fetched.directory, FETCHED, url).await?,
-                false => return dockerfile_of_address(url, &fetched.path(), request, steps),
-            }
-        }
-        ContextSource::Git(source) => {
-            let headline = format!("[internal] load git source {source}");
-            fetcher_of()?.repository(of_context(source, request), &headline, &source.to_string()).await?
+    let headline = if let ContextSource::Git(source) = &request.context {
+        format!("[internal] load git source {source}")
+    } else {
+        "[internal] load remote build context".to_owned()
+    };
+    let repository = |source: &GitSource| of_context(source, request);
+    let files = match brought(&request.context, FETCHED, &headline, repository, fetcher, steps).await? {
+        Brought::Files(files) => files,
+        Brought::File(fetched) => {
+            let url = request.context.to_string();
+            return dockerfile_of_address(&url, &fetched.path(), request, steps);
         }
     };
     let (text, shown, beside) = match &request.dockerfile {
@@ -86,12 +85,12 @@ pub(super) async fn load(
             (Ok(text.to_vec()), shown, Beside::Nowhere)
         }
         DockerfileSource::Url(url) => {
-            let headline = format!("[internal] fetch {url}");
-            let fetched = fetcher_of()?.file(url, FETCHED, &headline).await?;
+            let shown = plan::without_password(url);
+            let fetched = fetcher_of()?.file(url, FETCHED, &format!("[internal] fetch {shown}")).await?;
             if fetched.is_archive()? {
-                return Err(BuildError::ArchiveAsDockerfile { url: url.clone() });
+                return Err(BuildError::ArchiveAsDockerfile { url: shown });
             }
-            (read_bounded(&fetched.path()), url.clone(), Beside::Nowhere)
+            (read_bounded(&fetched.path()), shown, Beside::Nowhere)
         }
         DockerfileSource::Usual => match &files {
             Files::Unpacked { .. } => inside(&files, &USUAL.map(Path::new), request)?,
@@ -118,6 +117,38 @@ fn of_context(source: &GitSource, request: &Request) -> GitOp {
         op.times = GitTimes::Commit;
     }
     op
+}
+
+/// What a context has come to.
+enum Brought {
+    Files(Files),
+    /// What was at an address, and is no archive.
+    File(Fetched),
+}
+
+/// Has the files of a context brought here, if they are not. What comes from an address is called `name`.
+async fn brought(
+    source: &ContextSource,
+    name: &str,
+    headline: &str,
+    repository: impl Fn(&GitSource) -> GitOp,
+    fetcher: Option<&Fetcher>,
+    steps: &Steps,
+) -> Result<Brought, BuildError> {
+    let fetcher = || fetcher.ok_or(BuildError::NotHere);
+    Ok(Brought::Files(match source {
+        ContextSource::Nothing => Files::Nothing,
+        ContextSource::Directory(path) => Files::Directory(path.clone()),
+        ContextSource::Stream(stream) => fetcher()?.unpack_stream(stream, steps).await?,
+        ContextSource::Url(url) => {
+            let fetched = fetcher()?.file(url, name, headline).await?;
+            if !fetched.is_archive()? {
+                return Ok(Brought::File(fetched));
+            }
+            fetcher()?.unpack(&fetched.directory, name, &source.to_string()).await?
+        }
+        ContextSource::Git(git) => fetcher()?.repository(repository(git), headline, &git.to_string()).await?,
+    }))
 }
 
 type Text = (Result<Vec<u8>, BuildError>, String, Beside);
@@ -167,7 +198,7 @@ fn inside(files: &Files, names: &[&Path], request: &Request) -> Result<Text, Bui
                 let Some(file) = found.into_iter().find(is_file) else { continue };
                 let text = file.entry.open().map_err(BuildError::Input);
                 let text = text.and_then(|file| read_all(file).at("read", *name).map_err(BuildError::Input));
-                return Ok((text, name.display().to_string(), Beside::Inside(file.path)));
+                return Ok((text, name.display().to_string(), Beside::Inside((*name).to_owned())));
             }
             Err(SelectError::NotFound { nearest, .. }) => near.extend(nearest),
             Err(error) => return Err(error.into()),
@@ -260,7 +291,7 @@ pub(super) async fn open_named(
     context: Tree,
     graph: &Graph,
     fetcher: Option<&Fetcher>,
-    store: &std::sync::Arc<Store>,
+    store: &Arc<Store>,
     steps: &Steps,
 ) -> Result<Contexts, BuildError> {
     let mut memories = ContextMemories::new(store);
@@ -269,8 +300,7 @@ pub(super) async fn open_named(
     let names =
         graph.iter().filter_map(|(_, it)| if let Op::Context(op) = &it.op { Some(&op.name) } else { None });
     for name in names.filter(|name| *name != MAIN_CONTEXT) {
-        let source = request.contexts.get(name);
-        let Some(super::NamedSource::Files(source)) = source else { continue };
+        let Some(NamedSource::Files(source)) = request.contexts.get(name) else { continue };
         let tree = open_one(name, source, fetcher, store, steps).await;
         let tree =
             tree.map_err(|error| BuildError::NamedContext { name: name.clone(), error: Box::new(error) })?;
@@ -287,24 +317,20 @@ async fn open_one(
     steps: &Steps,
 ) -> Result<Tree, BuildError> {
     let headline = format!("[context {name}] load");
-    let fetcher = || fetcher.ok_or(BuildError::NotHere);
-    let files = match source {
-        ContextSource::Nothing => Files::Nothing,
-        ContextSource::Directory(path) => Files::Directory(path.clone()),
-        ContextSource::Stream(stream) => fetcher()?.unpack_stream(stream, steps).await?,
-        ContextSource::Url(url) => {
-            let file = plan::name_in_url(url);
-            let fetched = fetcher()?.file(url, &file, &format!("{headline} {url}")).await?;
-            match fetched.is_archive()? {
-                true => fetcher()?.unpack(&fetched.directory, &file, url).await?,
-                // That file is all there is.
-                false => Files::Directory(fetched.directory),
-            }
-        }
-        ContextSource::Git(source) => {
-            let op = GitOp::from(GitSource::clone(source));
-            fetcher()?.repository(op, &format!("{headline} {source}"), &source.to_string()).await?
-        }
+    let file = if let ContextSource::Url(url) = source { plan::name_in_url(url) } else { FETCHED.to_owned() };
+    let files = match brought(
+        source,
+        &file,
+        &format!("{headline} {source}"),
+        |source| GitOp::from(source.clone()),
+        fetcher,
+        steps,
+    )
+    .await?
+    {
+        Brought::Files(files) => files,
+        // That file is all there is.
+        Brought::File(fetched) => Files::Directory(fetched.directory),
     };
     let step = steps.start(&headline);
     let empty = store.empty();

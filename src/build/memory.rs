@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::context::{KnownDigests, Origin, Owner, Remembered, StatKey, Tree};
+use crate::context::{KnownDigests, Origin, Remembered, StatKey, Tree};
 use crate::image::Digest;
 use crate::store::{Standing, Store};
 
@@ -24,9 +24,9 @@ impl<'a> ContextMemories<'a> {
         Self { store, known: HashMap::new() }
     }
 
-    /// The same files with a memory, unless they lie in the store, where they are never found in the same place again.
+    /// The same files with a memory; that of an archive goes by where it came from. A single file that was fetched needs none.
     pub(super) fn remembering(&mut self, tree: Tree) -> Tree {
-        if tree.owner() == Owner::Kept || tree.path().starts_with(self.store.root()) {
+        if tree.path().starts_with(self.store.root()) {
             return tree;
         }
         let memory = ContextMemory::new(self.store, tree.path());

@@ -37,6 +37,11 @@ impl FromStr for BuildContext {
         if value.is_empty() {
             return Err(format!("the context {name} has no value: write {name}=DIRECTORY or another place"));
         }
+        if value == STDIN {
+            return Err(format!(
+                "{name}=-: standard input can only be the context itself, or the Dockerfile"
+            ));
+        }
         if matches!(name.to_ascii_lowercase().as_str(), "scratch" | "context") {
             return Err(format!("no context can be called {name}: that name always means something else"));
         }

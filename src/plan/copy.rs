@@ -5,7 +5,7 @@ use super::origin::Origin;
 use super::path::destination;
 use super::refusal::{Outcome, Refusal};
 use super::stage::{Planner, StageState};
-use super::url::name_in_url;
+use super::url::{name_in_url, without_password};
 use crate::dockerfile::{
     Add, Copy, CopySource as Source, Diagnostic, GitSource, GitSourceError, Heredoc, Instruction, Remote,
     Spanned, Word, is_checksum, refuse_remote_path, without_logins,
@@ -246,7 +246,7 @@ impl Planner<'_> {
         op: HttpOp,
         instruction: &Spanned<Instruction>,
     ) -> VertexId {
-        let name = format!("[internal] fetch {}", op.url);
+        let name = format!("[internal] fetch {}", without_password(&op.url));
         let origin = Some(self.place(state, instruction));
         self.graph.add(Vertex { op: Op::Http(op), inputs: Vec::new(), name, origin, forced: false })
     }

@@ -33,7 +33,7 @@ mod url;
 pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
-pub use url::name_in_url;
+pub use url::{name_in_url, without_password};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What a file is called that comes from an address.
+//! Addresses: what a file is called that comes from one, and how one is shown.
 
 use crate::dockerfile::percent_decoded;
 
@@ -20,9 +20,33 @@ pub fn name_in_url(url: &str) -> String {
     }
 }
 
+/// An address as it may be shown: without the password that may be in it.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let after = &rest[authority.len()..];
+    match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:xxxxx@{host}{after}"),
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, expected) in [
+            ("https://u:p@h:1/x?y@z:1", "https://u:xxxxx@h:1/x?y@z:1"),
+            ("https://u:p:q@r@h", "https://u:xxxxx@h"),
+            ("https://u@h/a:b@c", "https://u@h/a:b@c"),
+            ("https://h:1/@", "https://h:1/@"),
+            ("h:1@x", "h:1@x"),
+        ] {
+            assert_eq!(without_password(url), expected);
+        }
+    }
 
     #[test]
     fn names_are_the_last_part_of_the_path() {

@@ -119,6 +119,15 @@ fn the_ignore_file_of_an_archive_counts() {
     let build = |file: &str| env.rbuild(&["-t", "app", "-f", file, "-"]).input(archive(ALL, &lines)).run();
     build("sub/x.Dockerfile").success();
     assert_tree(&env.image("app"), &["f644 a.log: a.log"], "");
+    // By the name that was given, wherever that links to.
+    let all = "sub/all 644 FROM scratch\nCOPY . /\n";
+    let linked = tar(&[
+        &["l -> sub/all", all, "l.dockerignore 644 sub\nl*"],
+        &["a", "sub/all.dockerignore 644 a"][..],
+    ]
+    .concat());
+    env.rbuild(&["-t", "app", "-f", "l", "-"]).input(linked).run().success();
+    assert_tree(&env.image("app"), &["f644 a: a"], "");
     // What is hidden is told with the rule, by a name that means something.
     let hidden = archive("FROM scratch\nCOPY a.log /\n", &lines);
     let failed = env.rbuild(&["-"]).input(hidden).run().code(3);

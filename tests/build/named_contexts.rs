@@ -278,6 +278,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("src", "has no name: write NAME=VALUE"),
         ("=x", "has no name"),
         ("src=", "the context src has no value"),
+        ("src=-", "standard input can only be the context itself"),
         ("scratch=../src", "no context can be called scratch"),
         ("context=../src", "no context can be called context"),
         ("Src=../src", "cannot name a context"),

@@ -170,42 +170,57 @@ fn the_only_image_of_a_layout_needs_no_name() {
 }
 
 #[test]
-fn the_image_of_this_machine_is_taken_from_an_index() {
+fn the_image_of_the_wanted_platform_is_taken_from_an_index() {
     let env = env();
-    let digest = layout(&env, "app:one");
+    let own = rbuild::image::Platform::host().architecture;
+    let foreign = if own == "s390x" { "amd64" } else { "s390x" };
     // As several platforms lie in a layout: an index that the tag leads to.
     let blobs = env.path("lay/blobs/sha256");
-    let size = fs::metadata(blobs.join(&digest[7..])).unwrap().len();
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let architecture = rbuild::image::Platform::host().architecture;
-    let foreign = if architecture == "s390x" { "amd64" } else { "s390x" };
-    let index = |entries: &str| {
-        format!(
-            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{entries}]}}"#
-        )
+    let index = |entries: &[String]| {
+        let (kind, entries) = ("application/vnd.oci.image.index.v1+json", entries.join(","));
+        format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{entries}]}}"#)
     };
-    let entry = |digest: &str, size: u64, architecture: &str| {
-        format!(
-            r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
-        )
+    let entry = |architecture: &str| {
+        let platform = format!("linux/{architecture}");
+        let output = format!("type=oci,tar=false,dest={},name=one:{architecture}", env.path("lay").display());
+        env.dockerfile(&format!("FROM scratch\nCOPY f /\nENV BUILT={architecture}\n"));
+        env.rbuild(&["-q", "--platform", &platform, "--output", &output, "."]).run().success();
+        let listed: Value = serde_json::from_slice(&fs::read(env.path("lay/index.json")).unwrap()).unwrap();
+        let mut entry = listed["manifests"].as_array().unwrap().last().unwrap().clone();
+        entry["platform"] = serde_json::json!({ "os": "linux", "architecture": architecture });
+        entry.as_object_mut().unwrap().remove("annotations");
+        entry.to_string()
     };
+    let entries = [entry(foreign), entry(&own)];
     let lay = |platforms: &str| {
         let digest = rbuild::image::Digest::of(platforms.as_bytes());
         fs::write(blobs.join(digest.hex()), platforms).unwrap();
-        let top = format!(
-            r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{digest}","size":{},"annotations":{{"org.opencontainers.image.ref.name":"multi"}}}}"#,
-            platforms.len()
-        );
-        fs::write(env.path("lay/index.json"), index(&top)).unwrap();
+        let (kind, size) = ("application/vnd.oci.image.index.v1+json", platforms.len());
+        let name = r#""annotations":{"org.opencontainers.image.ref.name":"multi"}"#;
+        let top = format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size},{name}}}"#);
+        fs::write(env.path("lay/index.json"), index(&[top])).unwrap();
     };
-    let nothing = format!("sha256:{}", "1".repeat(64));
-    lay(&index(&format!("{},{}", entry(&nothing, 1, foreign), entry(&digest, size, &architecture))));
-    env.dockerfile("FROM base\n");
-    let words = ["-t", "app", "--build-context", "base=oci-layout://../lay:multi", "."];
-    env.rbuild(&words).run().success();
-    assert!(env.image("app").config.config.env.contains(&"TAG=app:one".to_owned()));
-    lay(&index(&entry(&nothing, 1, foreign)));
-    env.rbuild(&words).run().code(3).says(&["no image for platform", foreign]);
+    lay(&index(&entries));
+    let build = |dockerfile: &str, more: &[&str]| {
+        env.dockerfile(dockerfile);
+        let words = ["-t", "app", "--build-context", "base=oci-layout://../lay:multi"];
+        env.rbuild(&[&words[..], more, &["."]].concat()).run()
+    };
+    let taken = |architecture: &str| {
+        let image = env.image("app");
+        assert_eq!(image.config.architecture, architecture);
+        assert!(image.config.config.env.contains(&format!("BUILT={architecture}")));
+    };
+    build("FROM base\n", &[]).success();
+    taken(&own);
+    build("FROM base\n", &["--platform", &format!("linux/{foreign}")]).success();
+    taken(foreign);
+    build(&format!("FROM --platform=linux/{foreign} base\n"), &[]).success();
+    taken(foreign);
+    build(&format!("FROM --platform=linux/{foreign} nowhere AS base\nRUN false\n"), &[]).success();
+    taken(foreign);
+    lay(&index(&entries[..1]));
+    build("FROM base\n", &[]).code(3).says(&["no image for platform", foreign]);
 }
 
 #[test]

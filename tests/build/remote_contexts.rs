@@ -138,6 +138,16 @@ fn a_server_is_told_who_asks() {
     let id = format!("id=HTTP_AUTH_TOKEN_{},env=TOKEN", server.address());
     let words = ["--secret", &*id, &*server.url("/x.tar")];
     env.rbuild(&words).env("TOKEN", "letmein").run().success().omits(&["letmein"]);
+    // Nor is anybody told of a password that is in an address.
+    server.file("/y.tar", &[], archive("FROM scratch\nCOPY --from=file . /\n", &[]));
+    server.file("/cut.tar", &[], archive(ALL, &[])[..700].to_vec());
+    let address = |path: &str| server.url(path).replace("http://", "http://ann:pass@");
+    let named = format!("file={}", address("/y.tar"));
+    env.rbuild(&["--build-context", &named, &address("/y.tar")]).run().success().omits(&["pass"]);
+    env.rbuild(&["-f", &address("/y.tar"), "."]).run().code(3).says(&["ann:xxxxx@"]).omits(&["pass"]);
+    env.rbuild(&[&address("/cut.tar")]).run().code(3).says(&["ann:xxxxx@"]).omits(&["pass"]);
+    env.rbuild(&[&address("/missing")]).run().code(5).says(&["ann:xxxxx@"]).omits(&["pass"]);
+    env.rbuild(&[&address("/x.git")]).run().code(2).says(&["ann:xxxxx@"]).omits(&["pass"]);
 }
 
 #[test]
@@ -166,4 +176,6 @@ fn addresses_that_are_none_are_refused_by_name() {
     refused(&["-f", "https://h/x.git#main", "."], &["git repository"]);
     let missing = env.rbuild(&["nowhere"]).run().code(3);
     missing.says(&["build context nowhere is not a directory"]);
+    let file = env.rbuild(&["Dockerfile"]).run().code(3);
+    file.says(&["build context Dockerfile is not a directory", "rbuild … - < Dockerfile"]);
 }

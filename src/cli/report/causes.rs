@@ -30,8 +30,13 @@ fn of_diagnostics(source: &Source, diagnostics: &[Diagnostic]) -> Report {
 impl From<BuildError> for Report {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::NoContext { .. } => Self::new(Code::Input, &error)
-                .hint(Some("the last argument is the directory that COPY takes files from".to_owned())),
+            BuildError::NoContext { ref path } => {
+                let hint = match path.is_file() {
+                    true => format!("if it is an archive: rbuild … - < {}", path.display()),
+                    false => "the last argument is the directory that COPY takes files from".to_owned(),
+                };
+                Self::new(Code::Input, &error).hint(Some(hint))
+            }
             BuildError::NoDockerfile { .. } => {
                 Self::new(Code::Input, &error).hint(Some("name it with --file".to_owned()))
             }
