@@ -250,6 +250,13 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     }
 }
 
+/// Whether a file that was made just now has an owner and permissions already, so that neither [`chown`] nor [`chmod`] would change
+/// anything.
+pub fn is_made_so(fd: impl AsFd, uid: u32, gid: u32, mode: u32) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(!is_plain() && (stat.st_uid, stat.st_gid) == (uid, gid) && stat.st_mode & 0o7777 == mode & 0o7777)
+}
+
 /// Makes a device node: for real where this process may, else as an empty file with a record.
 pub fn make_device(directory: impl AsFd, name: &OsStr, device: Device, uid: u32, gid: u32) -> io::Result<()> {
     let make =
