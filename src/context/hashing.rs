@@ -128,7 +128,7 @@ impl Shared<'_> {
         if metadata.kind != FileType::RegularFile {
             return Ok(hasher.finish());
         }
-        buffers.read(&file, &mut hasher).at("read", entry.place.shown())?;
+        buffers.read(&file, metadata.size, &mut hasher).at("read", entry.place.shown())?;
         let digest = hasher.finish();
         if !attributes.iter().any(|(name, _)| depends_on_reader(name)) {
             self.remember(entry, &file, &metadata, began, digest)?;
@@ -206,11 +206,19 @@ impl Buffers {
         Ok(attributes)
     }
 
-    fn read(&mut self, mut file: &File, hasher: &mut Hasher) -> std::io::Result<()> {
+    /// Reads to the end of a file that is said to be so large. What it gets meanwhile makes it another one anyway.
+    fn read(&mut self, mut file: &File, size: u64, hasher: &mut Hasher) -> std::io::Result<()> {
+        let mut read = 0;
         loop {
             match file.read(&mut self.bytes) {
                 Ok(0) => return Ok(()),
-                Ok(length) => hasher.update(&self.bytes[..length]),
+                Ok(length) => {
+                    hasher.update(&self.bytes[..length]);
+                    read += length as u64;
+                    if read >= size && size > 0 {
+                        return Ok(());
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -8,6 +8,7 @@
     reason = "system calls that rustix does not wrap; each block states what makes it sound"
 )]
 
+mod attribute_at;
 pub mod attributes;
 mod beside;
 pub mod bpf;
