@@ -148,3 +148,27 @@ fn compile(steps: Vec<Step>) -> Form {
 fn begins_below(text: &[u8], directory: &[u8]) -> bool {
     directory.is_empty() || text.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_by_its_end_is_what_the_matcher_finds() {
+        let paths = [
+            "x.o", ".o", "a/x.o", "a/b/.o", "a.o/b", "x.oo", "o", "a/b", "xa/b", "c/xa/b", "a\n/x.o", "/x",
+            "a/x", "",
+        ];
+        for text in ["**/*.o", "**/*a/b", "**/*/x", "**/*[.]o", "**/*\\.o", "**/**.o"] {
+            let steps = glob::parse(text.as_bytes(), Deep::Crossing).unwrap();
+            let pattern = PathPattern::parse(text.as_bytes()).unwrap();
+            for path in paths {
+                let expected = glob::run(&steps, path.as_bytes());
+                assert_eq!(pattern.matches(path.as_bytes()), expected, "{text} {path:?}");
+                let ends = Ends::of(path.as_bytes());
+                assert!(!expected || pattern.gate().admits(ends), "{text} {path:?}");
+            }
+        }
+        assert!(matches!(PathPattern::parse(b"**/*.o").unwrap().form, Form::Tail(_)));
+    }
+}
