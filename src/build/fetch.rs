@@ -19,7 +19,9 @@ use super::load::Files;
 use super::steps::{self, Steps, layers};
 use crate::container::Tools;
 use crate::context::{Ignore, IgnoreFrom, LocalContext};
-use crate::exec::{self, Contexts, Executor, Given, HOSTNAME, LookUps, Output, StepMounts, StepNetworks};
+use crate::exec::{
+    self, Contexts, Executor, Given, HOSTNAME, LookUps, Looks, Output, StepMounts, StepNetworks,
+};
 use crate::graph::{ContextOp, CopyOp, CopySource, GitOp, Graph, HttpOp, Op, SourcePath, Vertex, VertexId};
 use crate::layer::is_archive;
 use crate::plan;
@@ -168,7 +170,7 @@ impl Fetcher {
                 imported: Arc::default(),
                 lost: Arc::default(),
                 listed: Mutex::default(),
-                states: Mutex::default(),
+                looks: Looks::default(),
                 events: events.clone(),
                 first_step: self.next.fetch_add(count, Ordering::Relaxed),
             },

@@ -33,7 +33,7 @@ use crate::cache::{CacheFrom, Imported};
 use crate::dockerfile::Dockerfile;
 use crate::event::{self, Events};
 use crate::exec::{
-    self, Contexts, Executor, Explain, Explaining, Given, HOSTNAME, Key, LookUps, Output, StepMounts,
+    self, Contexts, Executor, Explain, Explaining, Given, HOSTNAME, Key, LookUps, Looks, Output, StepMounts,
     StepNetworks,
 };
 use crate::export::cache::{CacheMode, CacheTarget, CacheTo};
@@ -192,7 +192,7 @@ fn look_ups(
         imported: Arc::new(imported),
         lost: Arc::default(),
         listed: Mutex::default(),
-        states: Mutex::default(),
+        looks: Looks::default(),
         events: events.clone(),
         first_step: steps::FIRST_VERTEX,
     }

@@ -15,6 +15,7 @@ use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
 use super::remembered::Remembered;
 use super::select::{SelectError, Selector, Source};
+use super::state::{State, all_states};
 use super::tree::{Metadata, Owner, Tree};
 use crate::image::{Digest, Hasher};
 use crate::sys::IoError;
@@ -28,44 +29,35 @@ pub fn fingerprint(
     take(tree, selectors, remembered, None)
 }
 
-/// The same, with a list of all that counts in it.
-pub fn fingerprint_and_list(
-    tree: &Tree,
-    selectors: &[Selector],
-    remembered: &dyn Remembered,
-) -> Result<(Digest, Vec<Listed>), SelectError> {
-    let mut list = Vec::new();
-    let digest = take(tree, selectors, remembered, Some(&mut list))?;
-    Ok((digest, list))
+/// The same, with all that there is to be known of it.
+pub fn look(tree: &Tree, selectors: &[Selector], remembered: &dyn Remembered) -> Result<Look, SelectError> {
+    if selectors.is_empty() {
+        return look(tree, &[Selector::literal("/".as_ref())], remembered);
+    }
+    let mut seen = Seen { listed: Vec::new(), states: vec![None; selectors.len()] };
+    let digest = take(tree, selectors, remembered, Some(&mut seen))?;
+    let states = seen.states.into_iter().zip(selectors);
+    // What others cover was not walked through by itself.
+    let states = states.map(|(state, selector)| state.map_or_else(|| selector.state(tree), Ok));
+    let states = states.collect::<Result<Vec<_>, SelectError>>()?;
+    Ok(Look { digest, state: all_states(states), listed: seen.listed })
 }
 
-/// What selectors select just now, told by what the file system says of it without reading anything: if it is the same before and after
-/// files were read, they are what they were. Times of directories do not count: they tell of entries that nobody has selected, too.
-pub fn state(tree: &Tree, selectors: &[Selector]) -> Result<Digest, SelectError> {
-    let whole = [Selector::literal("/".as_ref())];
-    let selectors = if selectors.is_empty() { &whole } else { selectors };
-    let mut hasher = Hasher::new();
-    let mut add = |path: &[u8], metadata: &Metadata| {
-        let Metadata { kind, mode, uid, gid, device, inode, .. } = *metadata;
-        let times = match kind {
-            FileType::Directory => (0, 0, 0),
-            _ => (metadata.size, metadata.modified, metadata.changed),
-        };
-        hasher.update(path);
-        hasher.update(format!("\0{kind:?} {mode} {uid} {gid} {device} {inode} {times:?}\n").as_bytes());
-    };
-    for selector in selectors {
-        for source in selector.select(tree)? {
-            add(source.path.as_os_str().as_bytes(), &source.entry.metadata);
-            let whole = source.linked || selector.is_plain();
-            let walk = if whole { source.all_entries()? } else { source.entries()? };
-            for entry in walk.into_iter().flatten() {
-                let entry = entry?;
-                add(entry.path.as_os_str().as_bytes(), &entry.metadata);
-            }
-        }
-    }
-    Ok(hasher.finish())
+/// What selectors select, looked at once.
+#[derive(Debug)]
+pub struct Look {
+    /// As [`fingerprint`] has it.
+    pub digest: Digest,
+    /// As [`state`](super::state) had it, of each entry before it was read.
+    pub state: Digest,
+    pub listed: Vec<Listed>,
+}
+
+/// What is learnt on the way to a digest.
+struct Seen {
+    listed: Vec<Listed>,
+    /// Of the selectors, in their order; none of those that others cover.
+    states: Vec<Option<Digest>>,
 }
 
 /// An entry that counts.
@@ -85,22 +77,27 @@ fn take(
     tree: &Tree,
     selectors: &[Selector],
     remembered: &dyn Remembered,
-    mut list: Option<&mut Vec<Listed>>,
+    mut seen: Option<&mut Seen>,
 ) -> Result<Digest, SelectError> {
     let whole = [Selector::literal("/".as_ref())];
     let selectors = if selectors.is_empty() { &whole } else { selectors };
     let mut text = String::new();
-    for selector in without_covered(selectors) {
+    for (index, selector) in without_covered(selectors) {
         if !text.is_empty() {
             text.push('\0');
         }
-        text.push_str(&selector.take(tree, remembered, list.as_deref_mut())?.to_string());
+        let mut state = seen.is_some().then(State::begin);
+        let listed = seen.as_deref_mut().map(|seen| &mut seen.listed);
+        text.push_str(&selector.take(tree, remembered, listed, state.as_mut())?.to_string());
+        if let Some(seen) = &mut seen {
+            seen.states[index] = state.map(State::finish);
+        }
     }
     Ok(Digest::of(text.as_bytes()))
 }
 
-/// The selectors sorted by path, without plain paths that lie below other plain paths.
-fn without_covered(selectors: &[Selector]) -> Vec<&Selector> {
+/// The selectors sorted by path, each with its place in the list, without plain paths that lie below other plain paths.
+fn without_covered(selectors: &[Selector]) -> Vec<(usize, &Selector)> {
     let paths: BTreeSet<&[u8]> =
         selectors.iter().filter(|selector| selector.is_plain()).map(|selector| &*selector.path).collect();
     let parents = |path: &[u8]| {
@@ -108,22 +105,23 @@ fn without_covered(selectors: &[Selector]) -> Vec<&Selector> {
         (!path.is_empty()).then_some(0).into_iter().chain(slashes).collect::<Vec<_>>()
     };
     let mut plain = BTreeSet::new();
-    let mut kept: Vec<&Selector> = selectors
+    let mut kept: Vec<(usize, &Selector)> = selectors
         .iter()
-        .filter(|selector| {
+        .enumerate()
+        .filter(|(_, selector)| {
             let path = &*selector.path;
             !selector.is_plain()
                 || (plain.insert(path) && !parents(path).into_iter().any(|end| paths.contains(&path[..end])))
         })
         .collect();
-    kept.sort_by_key(|selector| &selector.path);
+    kept.sort_by_key(|(_, selector)| &selector.path);
     kept
 }
 
 impl Selector {
     /// The digest of what this selector alone selects.
     pub fn fingerprint(&self, tree: &Tree, remembered: &dyn Remembered) -> Result<Digest, SelectError> {
-        self.take(tree, remembered, None)
+        self.take(tree, remembered, None, None)
     }
 
     fn take(
@@ -131,10 +129,11 @@ impl Selector {
         tree: &Tree,
         remembered: &dyn Remembered,
         list: Option<&mut Vec<Listed>>,
+        mut state: Option<&mut State>,
     ) -> Result<Digest, SelectError> {
         let sources = self.select(tree)?;
         let (listed, digests) = hashing::digests(remembered, tree, |hashing| {
-            let list = |source| Listing::of(self, source, hashing);
+            let list = |source| Listing::of(self, source, hashing, state.as_deref_mut());
             sources.iter().map(list).collect::<Result<Vec<_>, _>>()
         })?;
         let root =
@@ -165,7 +164,7 @@ impl Selector {
     }
 
     /// Whether it selects just what a path leads to.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.path == self.prefix && self.include.is_none() && self.exclude.is_none()
     }
 
@@ -206,19 +205,27 @@ struct Child {
 }
 
 impl Listing {
-    fn of(selector: &Selector, source: &Source<'_>, hashing: &mut Hashing<'_, '_>) -> Result<Self, IoError> {
-        let own = hashing.add(source.entry.clone())?;
-        // A link's target is hashed as a whole: flags are about what lies below the path as written.
-        let whole = source.linked || selector.is_plain();
-        let walk = if whole { source.all_entries()? } else { source.entries()? };
+    fn of(
+        selector: &Selector,
+        source: &Source<'_>,
+        hashing: &mut Hashing<'_, '_, '_>,
+        mut state: Option<&mut State>,
+    ) -> Result<Self, IoError> {
+        let own = hashing.add(source.entry.clone());
+        if let Some(state) = &mut state {
+            state.source(source);
+        }
         let mut below = Vec::new();
-        for entry in walk.into_iter().flatten() {
+        for entry in source.hashed_entries()?.into_iter().flatten() {
             let entry = entry?;
+            if let Some(state) = &mut state {
+                state.entry(&entry.path, &entry.metadata);
+            }
             let path = entry.path.as_os_str().as_bytes().to_vec();
             let directory = entry.metadata.kind == FileType::Directory;
             let Metadata { mode, uid, gid, size, .. } = entry.metadata;
             let mode = mode | entry.metadata.kind.as_raw_mode();
-            below.push(Child { path, directory, ticket: hashing.add(entry)?, mode, uid, gid, size });
+            below.push(Child { path, directory, ticket: hashing.add(entry), mode, uid, gid, size });
             if hashing.failed() {
                 break;
             }

@@ -154,12 +154,22 @@ fn character(bytes: &[u8]) -> (u32, usize) {
 /// Runs the steps over the path, keeping the set of all positions a prefix of the steps can end at. The work is bounded
 /// by steps times path length, whatever the pattern.
 pub(super) fn run(steps: &[Step], path: &[u8]) -> bool {
-    let mut from = vec![false; path.len() + 1];
-    let mut to = vec![false; path.len() + 1];
+    let positions = path.len() + 1;
+    if positions <= USUAL {
+        let [mut from, mut to] = [[false; USUAL]; 2];
+        return run_in(&mut from[..positions], &mut to[..positions], steps, path);
+    }
+    run_in(&mut vec![false; positions], &mut vec![false; positions], steps, path)
+}
+
+/// Paths are hardly ever longer.
+const USUAL: usize = 256;
+
+fn run_in<'a>(mut from: &'a mut [bool], mut to: &'a mut [bool], steps: &[Step], path: &[u8]) -> bool {
     from[0] = true;
     for step in steps {
         to.fill(false);
-        if !advance(step, path, &from, &mut to) {
+        if !advance(step, path, from, to) {
             return false;
         }
         std::mem::swap(&mut from, &mut to);

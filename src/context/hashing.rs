@@ -6,10 +6,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{self, Scope};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{self, FileType};
@@ -18,139 +15,81 @@ use rustix::io::Errno;
 use super::remembered::{Remembered, StatKey};
 use super::tree::{Entry, Instant, Metadata, Tree};
 use crate::image::{Digest, Hasher};
-use crate::sys::{At, IoError, ownership};
+use crate::sys::{At, Crew, IoError, Work, ownership, with_crew};
 
 /// Takes the digests of all entries that `collect` hands over; the answer has them in the order of their tickets.
 pub(super) fn digests<T, E: From<IoError>>(
     remembered: &dyn Remembered,
     tree: &Tree,
-    collect: impl FnOnce(&mut Hashing<'_, '_>) -> Result<T, E>,
+    collect: impl FnOnce(&mut Hashing<'_, '_, '_>) -> Result<T, E>,
 ) -> Result<(T, Vec<Digest>), E> {
-    let shared = Shared { remembered, tree, failed: AtomicBool::new(false) };
-    let (queue, jobs) = mpsc::sync_channel(WAITING_BATCHES);
-    let jobs = Mutex::new(jobs);
-    thread::scope(|scope| {
-        let (done, results) = mpsc::channel();
-        let mut hashing = Hashing {
-            scope,
-            shared: &shared,
-            jobs: &jobs,
-            queue: Some(queue),
-            done,
-            digests: Vec::new(),
-            batch: Vec::new(),
-            batch_size: 0,
-            threads: None,
-        };
-        let collected = collect(&mut hashing);
-        let mut digests = hashing.finish(collected.is_err());
-        for (ticket, digest) in results {
-            digests[ticket] = Some(digest?);
-        }
-        let collected = collected?;
-        let digests = digests.into_iter().collect::<Option<Vec<_>>>();
-        Ok((collected, digests.expect("without an error, every ticket has got its digest")))
-    })
+    let shared = Shared { remembered, tree, taken: Mutex::default() };
+    let (collected, mut digests) = with_crew(&shared, |crew| {
+        let mut hashing = Hashing { crew, digests: Vec::new() };
+        let collected = collect(&mut hashing)?;
+        Ok::<_, E>((collected, hashing.digests))
+    })?;
+    for (ticket, digest) in shared.taken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        digests[ticket] = Some(digest);
+    }
+    let digests = digests.into_iter().collect::<Option<Vec<_>>>();
+    Ok((collected, digests.expect("without an error, every ticket has got its digest")))
 }
 
-/// Takes in entries while threads hash those before. A handful of small files is hashed on the spot.
-pub(super) struct Hashing<'scope, 'env> {
-    scope: &'scope Scope<'scope, 'env>,
-    shared: &'scope Shared<'env>,
-    jobs: &'scope Mutex<Receiver<Vec<Job>>>,
-    queue: Option<SyncSender<Vec<Job>>>,
-    done: Sender<Answer>,
+/// Takes in entries while a crew hashes those before.
+pub(super) struct Hashing<'a, 'crew, 'tree> {
+    crew: &'a mut Crew<'crew, Shared<'tree>>,
     digests: Vec<Option<Digest>>,
-    batch: Vec<Job>,
-    batch_size: u64,
-    /// How many are at work, once there was enough for them.
-    threads: Option<usize>,
 }
 
-struct Shared<'env> {
+pub(super) struct Shared<'env> {
     remembered: &'env dyn Remembered,
     tree: &'env Tree,
-    failed: AtomicBool,
+    taken: Mutex<Vec<(usize, Digest)>>,
 }
 
-struct Job {
+pub(super) struct Job {
     ticket: usize,
     entry: Entry,
 }
 
-type Answer = (usize, Result<Digest, IoError>);
-
-/// Entries that go to a thread together, unless their bytes are many.
-const BATCH: usize = 16;
-const BATCH_SIZE: u64 = 1 << 20;
-/// Batches that wait for a thread. Each entry may hold a descriptor, so this bounds them.
-const WAITING_BATCHES: usize = 2;
-const MAX_THREADS: usize = 16;
-
-impl Hashing<'_, '_> {
+impl Hashing<'_, '_, '_> {
     /// Takes an entry; its digest will stand at the ticket this returns.
-    pub(super) fn add(&mut self, entry: Entry) -> Result<usize, IoError> {
+    pub(super) fn add(&mut self, entry: Entry) -> usize {
         let ticket = self.digests.len();
         let known = match entry.metadata.kind {
-            FileType::RegularFile => self.shared.remembered(&entry),
+            FileType::RegularFile => self.crew.work().remembered(&entry),
             // Its attributes have to be read.
             FileType::Directory => None,
             _ => Some(header(&entry, &entry.metadata, &[]).finish()),
         };
         self.digests.push(known);
         if known.is_none() {
-            self.batch_size += entry.metadata.size;
-            self.batch.push(Job { ticket, entry });
+            self.crew.add(Job { ticket, entry });
         }
-        if self.batch.len() >= BATCH || self.batch_size >= BATCH_SIZE {
-            self.send();
-        }
-        Ok(ticket)
+        ticket
     }
 
     /// Whether an entry taken in earlier could not be read: no need to go on.
     pub(super) fn failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Relaxed)
-    }
-
-    fn send(&mut self) {
-        self.batch_size = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if *self.threads.get_or_insert_with(|| start(self.scope, self.shared, self.jobs, &self.done)) == 0 {
-            self.shared.take(batch, &mut Buffers::default(), &self.done);
-            return;
-        }
-        let queue = self.queue.as_ref().expect("only finishing closes the queue");
-        queue.send(batch).expect("the receiver outlives the threads");
-    }
-
-    /// Closes the queue and hands out what is known; the rest comes as answers, until the last thread is through.
-    fn finish(mut self, given_up: bool) -> Vec<Option<Digest>> {
-        if given_up {
-            self.shared.failed.store(true, Ordering::Relaxed);
-        } else if self.threads.is_some() {
-            self.send();
-        } else {
-            self.shared.take(std::mem::take(&mut self.batch), &mut Buffers::default(), &self.done);
-        }
-        drop(self.queue.take());
-        self.digests
+        self.crew.failed()
     }
 }
 
-/// Starts as many threads as are useful and to be had.
-fn start<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    shared: &'scope Shared<'_>,
-    jobs: &'scope Mutex<Receiver<Vec<Job>>>,
-    done: &Sender<Answer>,
-) -> usize {
-    let useful = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let started = (0..useful).map(|_| {
-        let done = done.clone();
-        thread::Builder::new().spawn_scoped(scope, move || shared.work(jobs, &done))
-    });
-    started.filter(Result::is_ok).count()
+impl Work for Shared<'_> {
+    type Job = Job;
+    type Desk = Buffers;
+    type Error = IoError;
+
+    fn bytes(&self, job: &Job) -> u64 {
+        job.entry.metadata.size
+    }
+
+    fn work(&self, Job { ticket, entry }: Job, buffers: &mut Buffers) -> Result<(), IoError> {
+        let digest = self.digest(&entry, buffers)?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push((ticket, digest));
+        Ok(())
+    }
 }
 
 impl Shared<'_> {
@@ -179,29 +118,6 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn work(&self, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Answer>) {
-        let mut buffers = Buffers::default();
-        loop {
-            let batch = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(batch) = batch else { return };
-            self.take(batch, &mut buffers, done);
-        }
-    }
-
-    fn take(&self, batch: Vec<Job>, buffers: &mut Buffers, done: &Sender<Answer>) {
-        for Job { ticket, entry } in batch {
-            if self.failed.load(Ordering::Relaxed) {
-                return;
-            }
-            let digest = self.digest(&entry, buffers);
-            if digest.is_err() {
-                self.failed.store(true, Ordering::Relaxed);
-            }
-            // Nobody listens any more when the collecting failed.
-            let _ = done.send((ticket, digest));
-        }
-    }
-
     fn digest(&self, entry: &Entry, buffers: &mut Buffers) -> Result<Digest, IoError> {
         let began = now();
         let file = entry.place.open(entry.metadata.kind)?;
@@ -212,7 +128,7 @@ impl Shared<'_> {
         if metadata.kind != FileType::RegularFile {
             return Ok(hasher.finish());
         }
-        buffers.read(&file, &mut hasher).at("read", entry.place.shown())?;
+        buffers.read(&file, metadata.size, &mut hasher).at("read", entry.place.shown())?;
         let digest = hasher.finish();
         if !attributes.iter().any(|(name, _)| depends_on_reader(name)) {
             self.remember(entry, &file, &metadata, began, digest)?;
@@ -257,7 +173,7 @@ fn now() -> Instant {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed())
 }
 
-struct Buffers {
+pub(super) struct Buffers {
     bytes: Vec<u8>,
     names: Vec<u8>,
 }
@@ -290,11 +206,19 @@ impl Buffers {
         Ok(attributes)
     }
 
-    fn read(&mut self, mut file: &File, hasher: &mut Hasher) -> std::io::Result<()> {
+    /// Reads to the end of a file that is said to be so large. What it gets meanwhile makes it another one anyway.
+    fn read(&mut self, mut file: &File, size: u64, hasher: &mut Hasher) -> std::io::Result<()> {
+        let mut read = 0;
         loop {
             match file.read(&mut self.bytes) {
                 Ok(0) => return Ok(()),
-                Ok(length) => hasher.update(&self.bytes[..length]),
+                Ok(length) => {
+                    hasher.update(&self.bytes[..length]);
+                    read += length as u64;
+                    if read >= size && size > 0 {
+                        return Ok(());
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

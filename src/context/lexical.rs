@@ -31,12 +31,18 @@ pub(super) fn inside(path: &[u8]) -> Vec<u8> {
 
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
-    path.extend(directory);
+    join_into(&mut path, directory, name);
+    path
+}
+
+/// As [`join`], into what there is already.
+pub(super) fn join_into(path: &mut Vec<u8>, directory: &[u8], name: &[u8]) {
+    path.clear();
+    path.extend_from_slice(directory);
     if !directory.is_empty() && !name.is_empty() {
         path.push(b'/');
     }
-    path.extend(name);
-    path
+    path.extend_from_slice(name);
 }
 
 /// The part after the last slash.

@@ -22,6 +22,8 @@ enum Form {
     Prefix(Vec<u8>),
     /// `**/foo` (kept as `/foo`) and `**foo`: what ends so, or what is `foo` as a whole.
     Suffix(Vec<u8>),
+    /// `**/*.o`: what ends so.
+    Tail(Vec<u8>),
     Steps {
         steps: Vec<Step>,
         /// The text every match begins with.
@@ -45,6 +47,8 @@ impl PathPattern {
             [Step::Text(start), Step::Anything] if !special => Form::Prefix(start.clone()),
             // The slash that belongs to `**/` is part of the suffix.
             [Step::Directories, Step::Text(_)] if !special => Form::Suffix(text[2..].to_vec()),
+            // Whatever stands before that is directories and the beginning of a name.
+            [Step::Directories, Step::Star, Step::Text(end)] => Form::Tail(end.clone()),
             _ => compile(steps),
         };
         Ok(Self { form })
@@ -56,6 +60,7 @@ impl PathPattern {
             Form::Exact(whole) => path == whole,
             Form::Prefix(start) => path.starts_with(start),
             Form::Suffix(end) => path.ends_with(end) || end.strip_prefix(b"/") == Some(path),
+            Form::Tail(end) => path.ends_with(end),
             Form::Steps { steps, head, tail, inner } => {
                 path.starts_with(head)
                     && path.ends_with(tail)
@@ -71,6 +76,7 @@ impl PathPattern {
             Form::Exact(whole) => (&**whole, &**whole),
             Form::Prefix(start) => (&**start, &b""[..]),
             Form::Suffix(end) => (&b""[..], end.strip_prefix(b"/").unwrap_or(end)),
+            Form::Tail(end) => (&b""[..], &**end),
             Form::Steps { head, tail, .. } => (&**head, &**tail),
         };
         Gate {
@@ -86,7 +92,7 @@ impl PathPattern {
         let start = match &self.form {
             Form::Exact(whole) => return begins_below(whole, directory),
             Form::Prefix(start) => start,
-            Form::Suffix(_) => return true,
+            Form::Suffix(_) | Form::Tail(_) => return true,
             Form::Steps { head, .. } => head,
         };
         begins_below(start, directory) || directory.starts_with(start) || {
@@ -141,4 +147,28 @@ fn compile(steps: Vec<Step>) -> Form {
 /// Whether the text leads into the directory.
 fn begins_below(text: &[u8], directory: &[u8]) -> bool {
     directory.is_empty() || text.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_by_its_end_is_what_the_matcher_finds() {
+        let paths = [
+            "x.o", ".o", "a/x.o", "a/b/.o", "a.o/b", "x.oo", "o", "a/b", "xa/b", "c/xa/b", "a\n/x.o", "/x",
+            "a/x", "",
+        ];
+        for text in ["**/*.o", "**/*a/b", "**/*/x", "**/*[.]o", "**/*\\.o", "**/**.o"] {
+            let steps = glob::parse(text.as_bytes(), Deep::Crossing).unwrap();
+            let pattern = PathPattern::parse(text.as_bytes()).unwrap();
+            for path in paths {
+                let expected = glob::run(&steps, path.as_bytes());
+                assert_eq!(pattern.matches(path.as_bytes()), expected, "{text} {path:?}");
+                let ends = Ends::of(path.as_bytes());
+                assert!(!expected || pattern.gate().admits(ends), "{text} {path:?}");
+            }
+        }
+        assert!(matches!(PathPattern::parse(b"**/*.o").unwrap().form, Form::Tail(_)));
+    }
 }

@@ -239,9 +239,21 @@ impl<'a> Source<'a> {
         Walk::new(self.tree, &self.entry, include, exclude).map(Some)
     }
 
-    /// All of a directory, whatever the flags of the source.
-    pub(super) fn all_entries(&self) -> Result<Option<Walk<'a>>, IoError> {
-        if self.is_directory() { self.tree.walk(&self.entry).map(Some) } else { Ok(None) }
+    /// What of a directory counts. A link's target counts as a whole: flags are about what lies below the path as written.
+    pub(super) fn hashed_entries(&self) -> Result<Option<Walk<'a>>, IoError> {
+        if self.are_all_entries_hashed() && self.is_directory() {
+            return self.tree.walk(&self.entry).map(Some);
+        }
+        self.entries()
+    }
+
+    /// Whether what counts of it is just what is copied.
+    pub fn is_copied_as_hashed(&self) -> bool {
+        !self.linked || (self.selector.include.is_none() && self.selector.exclude.is_none())
+    }
+
+    fn are_all_entries_hashed(&self) -> bool {
+        self.linked || self.selector.is_plain()
     }
 }
 

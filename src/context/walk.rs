@@ -8,9 +8,9 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::ignore::{Ignore, Inherited};
-use super::lexical::{as_path, join};
+use super::lexical::{as_path, join, join_into};
 use super::tree::{Entry, Tree};
-use crate::sys::rooted::{self, read_entries};
+use crate::sys::rooted::{self, read_wanted_entries};
 use crate::sys::{At, IoError};
 
 /// The entries below a directory that pass the filters, sorted by name as bytes, parents first. A directory that does
@@ -43,7 +43,7 @@ struct Frame {
     pending: Option<Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Paths {
     from_start: Vec<u8>,
     from_root: Vec<u8>,
@@ -76,11 +76,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let paths = frame.paths.below(listed.name.as_encoded_bytes());
-        let passes = self.filters.iter().zip(&frame.inherited).all(|(filter, up)| filter.passes(up, &paths));
-        // What neither passes nor has anything below it is not worth a look.
-        if !passes && listed.kind != FileType::Directory {
-            return Ok(());
-        }
+        let passes = passes(&self.filters, &frame.inherited, &paths);
         let fd = match &frame.fd {
             Some(fd) => fd,
             None => frame.fd.insert(Arc::new(self.tree.reopen(&frame.paths.from_root)?)),
@@ -120,7 +116,15 @@ impl<'a> Walk<'a> {
 
     fn open(&mut self, entry: &Entry, paths: Paths, inherited: [Inherited; 3]) -> Result<(), IoError> {
         let file = entry.open_directory()?;
-        let names = read_entries(&file).at("read directory", entry.place.shown())?.into_iter();
+        let mut below = paths.clone();
+        // What neither passes nor has anything below it is not worth a look.
+        let names = read_wanted_entries(&file, |name, kind| {
+            kind == FileType::Directory || {
+                below.become_below(&paths, name);
+                passes(&self.filters, &inherited, &below)
+            }
+        });
+        let names = names.at("read directory", entry.place.shown())?.into_iter();
         let fd = Some(Arc::new(OwnedFd::from(file)));
         self.frames.push(Frame { fd, names, paths, inherited, pending: None });
         if let Some(index) = self.frames.len().checked_sub(OPEN_DIRECTORIES + 1) {
@@ -152,6 +156,10 @@ impl Iterator for Walk<'_> {
             }
         }
     }
+}
+
+fn passes(filters: &[Filter<'_>; 3], inherited: &[Inherited; 3], paths: &Paths) -> bool {
+    filters.iter().zip(inherited).all(|(filter, up)| filter.passes(up, paths))
 }
 
 impl Filter<'_> {
@@ -188,5 +196,11 @@ impl Filter<'_> {
 impl Paths {
     fn below(&self, name: &[u8]) -> Self {
         Self { from_start: join(&self.from_start, name), from_root: join(&self.from_root, name) }
+    }
+
+    /// Becomes what a name of a directory is; nothing is allocated for each.
+    fn become_below(&mut self, directory: &Self, name: &[u8]) {
+        join_into(&mut self.from_start, &directory.from_start, name);
+        join_into(&mut self.from_root, &directory.from_root, name);
     }
 }

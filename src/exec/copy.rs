@@ -1,21 +1,25 @@
 //! COPY and ADD: which files go where.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode};
 
 use super::archive::Archive;
+use super::copy_file::FileCopier;
 use super::copy_tree::Copier;
 use super::directory::make_directories;
 use super::error::ExecError;
 use super::known::KnownInput;
+use super::looks::AsRead;
 use super::mode::ModeChange;
 use super::owner::{Owner, chown_owner};
 use super::sharing::Sharing;
-use super::{Executor, Output, layers_of, selector};
-use crate::context::{Ignore, Owner as TreeOwner, Source, Tree};
-use crate::graph::{CopyOp, CopySource, SourcePath};
+use super::{Executor, Made, Output, layers_of, selector};
+use crate::context::{Entry, Ignore, Owner as TreeOwner, Source, State, Tree, all_states};
+use crate::graph::{CopyOp, CopySource, Slot, SourcePath};
+use crate::image::Digest;
 use crate::snapshot::{Draft, Merged, SnapshotError, flatten, view};
 use crate::store::{Store, Workspace};
 use crate::sys::blocking;
@@ -28,7 +32,7 @@ impl Executor {
         op: &CopyOp,
         inputs: &[KnownInput],
         anew: bool,
-    ) -> Result<(Workspace, PathBuf, Option<Sharing>), ExecError> {
+    ) -> Result<(Made, Option<Sharing>), ExecError> {
         let below = self.layers.directories(&layers_of(inputs, op.base)).await?;
         let mut origins = Vec::new();
         for input in inputs {
@@ -48,9 +52,9 @@ impl Executor {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&below)?;
-            let mut copying = Copying::new(&op, &root)?;
-            copying.copier.sharing =
-                context.map(|context| Sharing::find(&store, &op, &context, anew)).transpose()?;
+            let sharing =
+                context.as_ref().map(|context| Sharing::find(&store, &op, context, anew)).transpose()?;
+            let mut copying = Copying::new(&op, &root, FileCopier::new(sharing, context))?;
             let nothing = Root::open(&store.empty())?;
             let nothing = tree_of(&nothing, &[])?;
             let mut trees: Vec<Option<Arc<Tree>>> = vec![None; origins.len()];
@@ -68,13 +72,14 @@ impl Executor {
                 };
                 copying.source(source, tree)?;
             }
-            let sharing = copying.copier.sharing.take();
-            copying.copier.record_link_owners(&draft.upper())?;
+            let upper = draft.upper();
+            let as_read = copying.as_read();
+            let sharing = copying.copier.record_link_owners(&upper)?.sharing;
             drop(root);
             if let Some(sharing) = &sharing {
                 sharing.begin_to_count(&store)?;
             }
-            Ok((workspace, draft.upper(), sharing))
+            Ok((Made { workspace, upper, as_read }, sharing))
         })
         .await
     }
@@ -149,14 +154,17 @@ struct Copying<'a> {
     /// Of directories that have to be made.
     parents: Mode,
     copier: Copier,
+    /// How what was selected was when it was copied, by input, source by source; none where that is not what counts.
+    states: HashMap<Slot, Vec<Option<Digest>>>,
 }
 
 impl<'a> Copying<'a> {
-    fn new(op: &'a CopyOp, root: &'a Merged) -> Result<Self, ExecError> {
+    fn new(op: &'a CopyOp, root: &'a Merged, files: FileCopier) -> Result<Self, ExecError> {
         let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
         let mode = ModeChange::new(op.mode.as_ref());
         let parents = Mode::from_raw_mode(mode.of_parents());
-        Ok(Self { op, root, owner, parents, copier: Copier::new(owner, mode) })
+        let copier = Copier::with_files(owner, mode, files);
+        Ok(Self { op, root, owner, parents, copier, states: HashMap::new() })
     }
 
     fn source(&mut self, source: &CopySource, tree: &Tree) -> Result<(), ExecError> {
@@ -166,9 +174,13 @@ impl<'a> Copying<'a> {
             SourcePath::Archive(_) => true,
             SourcePath::Pattern(_) | SourcePath::WithParents(_) => self.op.unpack,
         };
+        let mut state = State::begin();
+        let mut is_as_hashed = !unpacks && self.copier.files.watches(tree);
         for found in selector.select(tree)? {
+            state.source(&found);
+            is_as_hashed &= found.is_copied_as_hashed();
             if found.is_directory() {
-                self.directory(&found)?;
+                self.directory(&found, &mut state)?;
                 continue;
             }
             match unpacks.then(|| Archive::of(&found.entry)).flatten() {
@@ -176,19 +188,28 @@ impl<'a> Copying<'a> {
                 None => self.file(&found)?,
             }
         }
+        if let Some(slot) = source.input {
+            self.states.entry(slot).or_default().push(is_as_hashed.then(|| state.finish()));
+        }
         Ok(())
     }
 
+    /// How files outside the graph were, from when they were found until they had been copied.
+    fn as_read(&self) -> AsRead {
+        let were_still = self.copier.files.all_were_still();
+        let known = self.states.iter().filter_map(|(slot, states)| {
+            let states: Option<Vec<Digest>> = states.iter().copied().collect();
+            Some((*slot, were_still.then_some(all_states(states?))))
+        });
+        known.collect()
+    }
+
     /// Copies what is in a directory. A destination that exists keeps its owner and mode.
-    fn directory(&mut self, source: &Source<'_>) -> Result<(), ExecError> {
+    fn directory(&mut self, source: &Source<'_>, state: &mut State) -> Result<(), ExecError> {
         let place = self.make_directories(Path::new(&self.op.destination))?;
         let Some(entries) = source.entries()? else { return Ok(()) };
-        for entry in entries {
-            let entry = entry?;
-            let target = place.join(&entry.path);
-            self.copier.entry(self.root, &entry, &target)?;
-        }
-        self.copier.set_directory_times(self.root)?;
+        let note = |entry: &Entry| state.entry(&entry.path, &entry.metadata);
+        self.copier.entries(self.root, entries, &place, note)?;
         // After the entries: making them has changed it.
         self.copier.set_times(&self.root.open_directory(&place)?, &source.entry, &place)
     }

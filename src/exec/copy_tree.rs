@@ -1,9 +1,9 @@
 //! Making copies of entries, with their metadata.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, futimens, linkat, mkdirat, mknodat, openat,
@@ -11,16 +11,17 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::copy_file::{Desk, FileCopier, FileCopy};
 use super::directory::set_owner;
 use super::error::ExecError;
 use super::mode::ModeChange;
 use super::owner::Owner;
-use super::sharing::{Sharing, Wanted};
-use crate::context::{Entry, Instant, Metadata};
+use super::sharing::Wanted;
+use crate::context::{Entry, Instant, Metadata, Walk};
 use crate::snapshot::{Merged, Opened};
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::ownership::{self, Device};
-use crate::sys::{At, attributes};
+use crate::sys::{At, Work as _, attributes, with_crew};
 
 /// Copies entries into a root file system, below places that have been resolved already: nothing is followed.
 pub(super) struct Copier {
@@ -31,84 +32,140 @@ pub(super) struct Copier {
     links: HashMap<(u64, u64), PathBuf>,
     /// Their times are set last, because making entries changes them.
     directories: Vec<(PathBuf, Timestamps)>,
+    /// Directories that the walk going on has made: nothing was in them.
+    new: HashSet<PathBuf>,
     /// Of what could not be given away.
     link_owners: LinkOwners,
-    /// What an earlier copy has made already.
-    pub(super) sharing: Option<Sharing>,
+    pub(super) files: Arc<FileCopier>,
 }
 
 impl Copier {
     pub(super) fn new(owner: Option<Owner>, mode: ModeChange) -> Self {
-        let link_owners = LinkOwners::default();
-        Self { owner, mode, links: HashMap::new(), directories: Vec::new(), link_owners, sharing: None }
+        Self::with_files(owner, mode, FileCopier::default())
     }
 
-    /// Writes down whose the links and pipes are that now lie in a layer's directory.
-    pub(super) fn record_link_owners(mut self, layer: &Path) -> Result<(), ExecError> {
+    pub(super) fn with_files(owner: Option<Owner>, mode: ModeChange, files: FileCopier) -> Self {
+        let (links, directories, new, link_owners) = Default::default();
+        Self { owner, mode, links, directories, new, link_owners, files: Arc::new(files) }
+    }
+
+    /// Writes down whose the links and pipes are that now lie in a layer's directory. Nothing more is copied.
+    pub(super) fn record_link_owners(mut self, layer: &Path) -> Result<FileCopier, ExecError> {
         self.link_owners.retain_those_in(layer)?;
-        Ok(self.link_owners.write(layer)?)
+        self.link_owners.write(layer)?;
+        Arc::into_inner(self.files).ok_or(ExecError::Unexpected("nobody copies files any more"))
+    }
+
+    /// Copies all entries of a directory to below a place, files by several threads. `note` hears of each before it is copied.
+    pub(super) fn entries(
+        &mut self,
+        root: &Merged,
+        entries: Walk<'_>,
+        place: &Path,
+        mut note: impl FnMut(&Entry),
+    ) -> Result<(), ExecError> {
+        let files = Arc::clone(&self.files);
+        with_crew(&*files, |crew| {
+            for entry in entries {
+                let entry = entry?;
+                note(&entry);
+                let target = place.join(&entry.path);
+                if let Some(file) = self.prepare(root, entry, target)? {
+                    crew.add(file);
+                }
+                if crew.failed() {
+                    break;
+                }
+            }
+            Ok::<_, ExecError>(())
+        })?;
+        self.new.clear();
+        self.set_directory_times(root)
     }
 
     pub(super) fn entry(&mut self, root: &Merged, entry: &Entry, target: &Path) -> Result<(), ExecError> {
+        match self.prepare(root, entry.clone(), target.to_owned())? {
+            Some(file) => self.files.work(file, &mut Desk::default()),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies an entry, unless it is a file that still has to be.
+    fn prepare(
+        &mut self,
+        root: &Merged,
+        entry: Entry,
+        target: PathBuf,
+    ) -> Result<Option<FileCopy>, ExecError> {
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(ExecError::Unexpected("what is copied has a name"));
         };
         let metadata = &entry.metadata;
         if metadata.kind == FileType::Directory {
-            return self.directory(root, entry, target);
+            return self.directory(root, &entry, &target).map(|()| None);
         }
         let opened = root.opened(parent)?;
-        let parent = opened.fd();
-        if remove_existing(&opened, target)? {
+        if !self.new.contains(parent) && remove_existing(&opened, &target)? {
             // What was copied there before is gone, and no other name can be a link to it.
-            self.links.retain(|_, first| first != target);
-            if let Some(sharing) = &mut self.sharing {
-                sharing.forget(target);
+            self.links.retain(|_, first| *first != target);
+            if let Some(sharing) = &self.files.sharing {
+                sharing.forget(&target);
             }
         }
+        let parent = opened.fd();
         if metadata.links > 1 {
             if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
-                link(root, first, parent, target)?;
+                link(root, first, parent, &target)?;
                 let owner = self.link_owners.get(first).unwrap_or_default();
-                self.link_owners.set(target, owner);
-                return Ok(());
+                self.link_owners.set(&target, owner);
+                return Ok(None);
             }
-            self.links.insert((metadata.device, metadata.inode), target.to_owned());
+            self.links.insert((metadata.device, metadata.inode), target.clone());
         }
         match metadata.kind {
-            FileType::RegularFile => self.file(entry, parent, target),
+            FileType::RegularFile => {
+                let wanted = Wanted { owner: self.owner_of(metadata), mode: self.mode_of(metadata) };
+                let has_other_names = metadata.links > 1;
+                let file = FileCopy { source: entry, parent: opened, target, wanted };
+                if !has_other_names {
+                    return Ok(Some(file));
+                }
+                // Its other names are made of it.
+                self.files.work(file, &mut Desk::default())?;
+            }
             // A socket means something only to who listens: what is copied is its name.
             FileType::Socket => {
-                let empty = create(parent, target)?;
-                self.finish(&empty, metadata, target)
+                let empty = create(parent, &target)?;
+                self.finish(&empty, metadata, &target)?;
             }
             FileType::Symlink => {
                 let destination = entry.target.as_deref().unwrap_or(Path::new(""));
-                symlinkat(destination, parent, name).at("create link", target)?;
-                self.finish_special(parent, metadata, target)
+                symlinkat(destination, parent, name).at("create link", &target)?;
+                self.finish_special(parent, metadata, &target)?;
             }
             FileType::Fifo => {
                 mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
-                    .at("create pipe", target)?;
-                self.finish_special(parent, metadata, target)
+                    .at("create pipe", &target)?;
+                self.finish_special(parent, metadata, &target)?;
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 let (owner, device) =
                     (self.owner_of(metadata), Device { kind: metadata.kind, number: metadata.special });
                 ownership::make_device(parent, name, device, owner.uid, owner.gid)
-                    .at("create device", target)?;
-                self.finish_special(parent, metadata, target)
+                    .at("create device", &target)?;
+                self.finish_special(parent, metadata, &target)?;
             }
             FileType::Directory | FileType::Unknown => {
-                Err(ExecError::Unexpected("a kind that is handled before"))
+                return Err(ExecError::Unexpected("a kind that is handled before"));
             }
         }
+        Ok(None)
     }
 
     /// Lets go of what was copied to a place: something else is there now, and no other name can be a link to it.
     pub(super) fn forget(&mut self, place: &Path) {
         self.links.retain(|_, first| !first.starts_with(place));
-        if let Some(sharing) = &mut self.sharing {
+        if let Some(sharing) = &self.files.sharing {
             sharing.forget_below(place);
         }
     }
@@ -118,7 +175,7 @@ impl Copier {
     }
 
     /// Sets what was put off until everything was made.
-    pub(super) fn set_directory_times(&mut self, root: &Merged) -> Result<(), ExecError> {
+    fn set_directory_times(&mut self, root: &Merged) -> Result<(), ExecError> {
         for (path, times) in self.directories.drain(..).rev() {
             futimens(root.open_directory(&path)?, &times).at("set times of", &path)?;
         }
@@ -141,6 +198,7 @@ impl Copier {
             (None, Some(parent), Some(name)) => {
                 let parent = root.open_directory(parent)?;
                 mkdirat(&parent, name, Mode::from_raw_mode(0o700)).at("create directory", target)?;
+                self.new.insert(target.to_owned());
             }
             (None, ..) => return Err(ExecError::Unexpected("what is copied has a name")),
         }
@@ -148,29 +206,6 @@ impl Copier {
         attributes::copy(entry.open_directory()?, &fd);
         self.directories.push((target.to_owned(), times(&entry.metadata)));
         self.set_owner_and_mode(&fd, &entry.metadata, target)
-    }
-
-    fn file(&mut self, entry: &Entry, parent: &OwnedFd, target: &Path) -> Result<(), ExecError> {
-        let (owner, mode) = (self.owner_of(&entry.metadata), self.mode_of(&entry.metadata));
-        if let Some(sharing) = &mut self.sharing
-            && sharing.take(entry, Wanted { owner, mode }, parent, target)
-        {
-            return Ok(());
-        }
-        let mut from = entry.open()?;
-        let mut to = File::from(create(parent, target)?);
-        // Inside the kernel where it can be done, by reflink where the file system has it.
-        std::io::copy(&mut from, &mut to).at("copy to", target)?;
-        let to = OwnedFd::from(to);
-        set_owner(&to, owner, target)?;
-        // After the owner, a change of which clears capabilities, and before the mode, which may forbid it.
-        attributes::copy(&from, &to);
-        self.set_mode(&to, &entry.metadata, target)?;
-        futimens(&to, &times(&entry.metadata)).at("set times of", target)?;
-        if let Some(sharing) = &mut self.sharing {
-            sharing.copied(entry, &from, target);
-        }
-        Ok(())
     }
 
     fn finish(&self, fd: &OwnedFd, metadata: &Metadata, target: &Path) -> Result<(), ExecError> {
@@ -249,7 +284,7 @@ fn link(root: &Merged, first: &Path, parent: &OwnedFd, target: &Path) -> Result<
     Ok(())
 }
 
-fn times(metadata: &Metadata) -> Timestamps {
+pub(super) fn times(metadata: &Metadata) -> Timestamps {
     let time = timespec(metadata.modified);
     Timestamps { last_access: time, last_modification: time }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{Imported, ListedEntry, LocalCache, Remembered, Step};
-use crate::context::{Listed, Selector, Tree, fingerprint, fingerprint_and_list, state};
+use crate::context::{Listed, Look, Selector, Tree, fingerprint, look, state};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -15,6 +15,7 @@ use crate::store::{SnapshotId, StepRecord, Store};
 use super::contexts::Contexts;
 use super::elsewhere::{Elsewhere, Lost};
 use super::error::ExecError;
+use super::looks::{AsRead, Looks};
 use super::{Files, Output, selectors};
 
 /// What a vertex is known by.
@@ -103,8 +104,8 @@ pub struct LookUps {
     pub lost: Arc<Lost>,
     /// What contents consist of that were looked at, by record digests.
     pub listed: Mutex<HashMap<Digest, Vec<ListedEntry>>>,
-    /// How the files outside the graph were when they were looked at, by who reads them.
-    pub states: Mutex<HashMap<(VertexId, Slot), Digest>>,
+    /// How the files outside the graph were when they were looked at.
+    pub looks: Looks,
     pub events: Events,
     /// Numbers of steps begin here; smaller ones are taken by what is not in the graph.
     pub first_step: u32,
@@ -156,19 +157,25 @@ impl LookUps {
         Ok(selectors(&counts.content.ok_or(ExecError::Unexpected("content is asked for where it counts"))?)?)
     }
 
-    /// Whether files outside the graph are not what they were when they were looked at: somebody changes them meanwhile.
+    /// Whether files outside the graph are not what they were when they were looked at: somebody changes them meanwhile. Who has
+    /// read them may know how they were then.
     pub(super) fn has_changed_outside(
         &self,
         vertex: VertexId,
         inputs: &[KnownInput],
+        as_read: &AsRead,
     ) -> Result<bool, ExecError> {
         for (slot, input) in inputs.iter().enumerate() {
-            let then =
-                self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&(vertex, slot)).copied();
-            if let (Some(then), Some(Output::Context(context))) = (then, &input.output)
-                && state(&context.tree, &self.selected(vertex, slot)?).ok() != Some(then)
+            if let (Some(then), Some(Output::Context(context))) =
+                (self.looks.state(vertex, slot), &input.output)
             {
-                return Ok(true);
+                let now = match as_read.get(&slot) {
+                    Some(now) => *now,
+                    None => state(&context.tree, &self.selected(vertex, slot)?).ok(),
+                };
+                if now != Some(then) {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -180,16 +187,16 @@ impl LookUps {
         tree: &Tree,
         selectors: &[Selector],
         memory: &dyn crate::context::Remembered,
-    ) -> Result<Digest, ExecError> {
-        let (digest, listed) = fingerprint_and_list(tree, selectors, memory)?;
+    ) -> Result<Look, ExecError> {
+        let mut look = look(tree, selectors, memory)?;
         let entry = |entry: Listed| {
             let path = entry.path.to_string_lossy().into_owned();
             ListedEntry::new(path, entry.mode, (entry.uid, entry.gid), entry.size, &entry.digest)
         };
-        let entries = listed.into_iter().map(entry).collect();
+        let entries = std::mem::take(&mut look.listed).into_iter().map(entry).collect();
         let mut known = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(content_digest(&digest), entries);
-        Ok(digest)
+        known.insert(content_digest(&look.digest), entries);
+        Ok(look)
     }
 
     /// Keeps what contents consist of, so that it can be told later what has changed.

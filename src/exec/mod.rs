@@ -10,6 +10,7 @@ mod binds;
 mod cache_mounts;
 mod contexts;
 mod copy;
+mod copy_file;
 mod copy_tree;
 mod death;
 mod devices;
@@ -22,6 +23,7 @@ mod given;
 mod http;
 mod keys;
 mod known;
+mod looks;
 mod mode;
 mod mounts;
 mod network;
@@ -33,7 +35,7 @@ mod subtree;
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use archive::{ArchiveError, check_archive};
@@ -47,10 +49,11 @@ pub use git::GitError;
 pub use given::{Given, Secret, Surroundings};
 pub use keys::keys;
 pub use known::{Key, LookUps};
+pub use looks::Looks;
 pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
-use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector, state};
+use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector};
 use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -61,6 +64,7 @@ use crate::solve::{Finder, Found, Progress, StepKey, Worker};
 use crate::store::{Lock, SnapshotId, Workspace};
 use crate::sys::blocking;
 use known::KnownInput;
+use looks::AsRead;
 
 /// What an operation yields.
 #[derive(Debug, Clone)]
@@ -120,21 +124,34 @@ impl Deref for Executor {
     }
 }
 
+/// What an operation has made.
+struct Made {
+    workspace: Workspace,
+    /// The directory of changes.
+    upper: PathBuf,
+    as_read: AsRead,
+}
+
+impl Made {
+    fn new((workspace, upper): (Workspace, PathBuf)) -> Self {
+        Self { workspace, upper, as_read: AsRead::new() }
+    }
+}
+
 impl Executor {
     /// Takes over a finished directory of changes as the result of a step.
     async fn finish(
         self: &Arc<Self>,
         vertex: VertexId,
         inputs: &[KnownInput],
-        workspace: Workspace,
-        upper: PathBuf,
+        made: Made,
     ) -> Result<(Key, Output), ExecError> {
         let (executor, inputs) = (Arc::clone(self), inputs.to_vec());
         blocking(move || {
             let store = &executor.store;
-            let snapshot = store.adopt_snapshot(&upper)?;
-            drop(workspace);
-            let changed = executor.has_changed_outside(vertex, &inputs);
+            let snapshot = store.adopt_snapshot(&made.upper)?;
+            drop(made.workspace);
+            let changed = executor.has_changed_outside(vertex, &inputs, &made.as_read);
             let remembered = match changed {
                 Ok(true) => Ok(executor.pass_over(vertex, &snapshot)),
                 Ok(false) => executor.remember(vertex, &inputs, snapshot.clone()),
@@ -195,10 +212,13 @@ impl Finder for Executor {
     type Error = ExecError;
 
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
+        if let Some(digest) = self.looks.again(vertex, slot) {
+            return Ok(digest);
+        }
         let (tree, selectors) = (self.outside_tree(vertex, slot)?, self.selected(vertex, slot)?);
-        let state = state(tree, &selectors)?;
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert((vertex, slot), state);
-        self.list(tree, &selectors, tree.memory())
+        let look = self.list(tree, &selectors, tree.memory())?;
+        self.looks.note(vertex, slot, &look);
+        Ok(look.digest)
     }
 
     fn find(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Found<Key, Output>, ExecError> {
@@ -227,7 +247,7 @@ impl Worker for Executor {
             let workspace = executor.store.workspace()?;
             let root = copy::look_into(&executor.store, &workspace, "source", &chain, may_overlay)?;
             let tree = copy::tree_of(&root, &chain)?;
-            executor.list(&tree, &selectors, &Forgetful)
+            Ok(executor.list(&tree, &selectors, &Forgetful)?.digest)
         })
         .await
     }
@@ -263,7 +283,7 @@ impl Worker for Executor {
         if !matches!(self.graph.get(vertex).op, Op::Http(_) | Op::Git(_)) {
             self.explain(vertex, key, inputs)?;
         }
-        let (workspace, upper) = match &self.graph.get(vertex).op {
+        let made = match &self.graph.get(vertex).op {
             Op::Image(_) | Op::Context(_) | Op::Merge(_) => {
                 return Err(ExecError::Unexpected("what is only found is not executed"));
             }
@@ -271,16 +291,15 @@ impl Worker for Executor {
             Op::Git(op) => return self.check_out(vertex, op).await,
             Op::Run(op) => self.run(vertex, op, inputs).await?,
             Op::Copy(op) => {
-                let (workspace, upper, sharing) =
-                    self.copy(op, inputs, self.graph.get(vertex).forced).await?;
-                let (key, output) = self.finish(vertex, inputs, workspace, upper).await?;
+                let (made, sharing) = self.copy(op, inputs, self.graph.get(vertex).forced).await?;
+                let (key, output) = self.finish(vertex, inputs, made).await?;
                 self.share(sharing, &output).await;
                 return Ok((key, output));
             }
             Op::MakeDirectory(op) => self.make_directory(op, inputs).await?,
             Op::MakeFile(op) => self.make_file(op).await?,
         };
-        self.finish(vertex, inputs, workspace, upper).await
+        self.finish(vertex, inputs, Made::new(made)).await
     }
 
     async fn settled(&self) {

@@ -15,7 +15,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, openat};
@@ -39,9 +40,9 @@ pub(super) struct Sharing {
     name: String,
     earlier: Option<Earlier>,
     /// Where to files were copied that are still there, and what their sources were then.
-    copied: HashMap<PathBuf, StatKey>,
-    files: usize,
-    bytes: u64,
+    copied: Mutex<HashMap<PathBuf, StatKey>>,
+    files: AtomicUsize,
+    bytes: AtomicU64,
     began: Instant,
 }
 
@@ -50,6 +51,14 @@ pub(super) struct Sharing {
 pub(super) struct Wanted {
     pub owner: Owner,
     pub mode: u32,
+}
+
+/// What one thread that copies keeps from file to file.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// The directory of the earlier COPY that was looked into last, if there is one at that place.
+    directory: Option<(PathBuf, Option<OwnedFd>)>,
+    compared: [Vec<u8>; 2],
 }
 
 /// Less is copied faster than shared.
@@ -84,57 +93,68 @@ impl Sharing {
         let began =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos().cast_signed());
         let context = Arc::clone(context);
-        Ok(Self { context, path, name, earlier, copied: HashMap::new(), files: 0, bytes: 0, began })
+        let (copied, files, bytes) = Default::default();
+        Ok(Self { context, path, name, earlier, copied, files, bytes, began })
     }
 
     /// Gives a place a further name of the file that the earlier COPY has made there, if that is what copying would make.
-    pub(super) fn take(&mut self, entry: &Entry, wanted: Wanted, parent: &OwnedFd, target: &Path) -> bool {
-        (self.files, self.bytes) = (self.files + 1, self.bytes + entry.metadata.size);
-        let Some(earlier) = self.earlier.as_mut().filter(|_| self.context.has(entry)) else { return false };
+    pub(super) fn take(
+        &self,
+        entry: &Entry,
+        wanted: Wanted,
+        parent: &OwnedFd,
+        target: &Path,
+        desk: &mut Desk,
+    ) -> bool {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(entry.metadata.size, Ordering::Relaxed);
+        let Some(earlier) = self.earlier.as_ref().filter(|_| self.context.has(entry)) else { return false };
         let key = self.context.key(entry).filter(|key| key.settled(self.began));
-        let same = earlier.has_same(entry, key.as_ref(), wanted, target, &self.context);
-        let shared = same && earlier.give(parent, target);
+        let shared = earlier.has_same(entry, key.as_ref(), wanted, target, &self.context, desk)
+            && give(desk, parent, target);
         if let (true, Some(key)) = (shared, key) {
-            self.copied.insert(target.to_owned(), key);
+            self.all_copied().insert(target.to_owned(), key);
         }
         shared
     }
 
-    /// Notes that a file was copied to a place, from an open source.
-    pub(super) fn copied(&mut self, entry: &Entry, source: &File, target: &Path) {
-        if self.context.has(entry)
-            && let Some(key) = self.context.key(entry).filter(|key| key.settled(self.began))
-            && self.context.is_still(entry, source)
-        {
-            self.copied.insert(target.to_owned(), key);
+    /// Notes that a file was copied to a place, from a source that was not changed meanwhile.
+    pub(super) fn copied(&self, entry: &Entry, target: &Path) {
+        if let Some(key) = self.context.key(entry).filter(|key| key.settled(self.began)) {
+            self.all_copied().insert(target.to_owned(), key);
         }
     }
 
     /// Notes that the file that was copied to a place is replaced.
-    pub(super) fn forget(&mut self, target: &Path) {
-        self.copied.remove(target);
+    pub(super) fn forget(&self, target: &Path) {
+        self.all_copied().remove(target);
     }
 
     /// As [`Sharing::forget`], with all that is below.
-    pub(super) fn forget_below(&mut self, place: &Path) {
-        self.copied.retain(|copied, _| !copied.starts_with(place));
+    pub(super) fn forget_below(&self, place: &Path) {
+        self.all_copied().retain(|copied, _| !copied.starts_with(place));
+    }
+
+    fn all_copied(&self) -> MutexGuard<'_, HashMap<PathBuf, StatKey>> {
+        self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called before the new snapshot has its name.
     pub(super) fn begin_to_count(&self, store: &Store) -> Result<(), StoreError> {
         // The earlier snapshot does not have its files for itself any more, so its size has to be measured anew.
-        if let Some(earlier) = self.earlier.as_ref().filter(|earlier| !earlier.given.is_empty()) {
+        if let Some(earlier) = self.earlier.as_ref().filter(|earlier| !earlier.given().is_empty()) {
             store.remove_record::<SizeRecord>(&earlier.snapshot.to_string())?;
         }
         Ok(())
     }
 
     fn keep(&self, store: &Store, snapshot: &SnapshotId) -> Result<(), StoreError> {
-        if self.files < FEWEST_FILES && self.bytes < FEWEST_BYTES {
+        let (files, bytes) = (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        if files < FEWEST_FILES && bytes < FEWEST_BYTES {
             return Ok(());
         }
         let known = KnownDigests::nothing();
-        for (target, key) in &self.copied {
+        for (target, key) in self.all_copied().iter() {
             known.put(*key, copy(snapshot, target));
         }
         if let Some(bytes) = known.to_bytes() {
@@ -156,11 +176,8 @@ struct Earlier {
     snapshot: SnapshotId,
     root: Root,
     sources: KnownDigests,
-    /// The directory that was looked into last, if there is one at that place.
-    directory: Option<(PathBuf, Option<OwnedFd>)>,
     /// Files that have got a further name: none gets two, which would be a hard link within the layer.
-    given: HashSet<(u64, u64)>,
-    compared: [Vec<u8>; 2],
+    given: Mutex<HashSet<(u64, u64)>>,
 }
 
 impl Earlier {
@@ -171,52 +188,51 @@ impl Earlier {
             let origin = Origin { of_this_boot, device_then: kept.device_then, device_now: kept.device_now };
             KnownDigests::from_bytes(&kept.bytes, origin)
         });
-        Some(Self {
-            snapshot,
-            root,
-            sources,
-            directory: None,
-            given: HashSet::new(),
-            compared: [vec![0; AT_ONCE], vec![0; AT_ONCE]],
-        })
+        Some(Self { snapshot, root, sources, given: Mutex::default() })
     }
 
     fn has_same(
-        &mut self,
+        &self,
         entry: &Entry,
         key: Option<&StatKey>,
         wanted: Wanted,
         target: &Path,
         context: &Tree,
+        desk: &mut Desk,
     ) -> bool {
         let Some(name) = target.file_name() else { return false };
-        self.enter(target.parent().unwrap_or(Path::new("/")));
-        let Some((_, Some(directory))) = &self.directory else { return false };
+        self.enter(target.parent().unwrap_or(Path::new("/")), desk);
+        let Some((_, Some(directory))) = &desk.directory else { return false };
         let Ok(stat) = crate::sys::ownership::stat_at(directory, name) else { return false };
-        if !is_as_wanted(&stat, entry, wanted) || self.given.contains(&(stat.st_dev, stat.st_ino)) {
+        if !is_as_wanted(&stat, entry, wanted) || self.given().contains(&(stat.st_dev, stat.st_ino)) {
             return false;
         }
         let is_known = key.and_then(|key| self.sources.get(key)) == Some(copy(&self.snapshot, target));
         let is_same = is_known
-            || compare(entry, directory, name, context, &mut self.compared).is_ok_and(|is_same| is_same);
-        is_same && self.given.insert((stat.st_dev, stat.st_ino))
+            || compare(entry, directory, name, context, &mut desk.compared).is_ok_and(|is_same| is_same);
+        is_same && self.given().insert((stat.st_dev, stat.st_ino))
     }
 
-    fn enter(&mut self, parent: &Path) {
-        if self.directory.as_ref().is_none_or(|(path, _)| path != parent) {
+    fn enter(&self, parent: &Path, desk: &mut Desk) {
+        if desk.directory.as_ref().is_none_or(|(path, _)| path != parent) {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let opened = self.root.open_at(parent, flags, Mode::empty()).ok();
-            self.directory = Some((parent.to_owned(), opened));
+            desk.directory = Some((parent.to_owned(), opened));
         }
     }
 
-    fn give(&self, parent: &OwnedFd, target: &Path) -> bool {
-        let (Some((_, Some(directory))), Some(name)) = (&self.directory, target.file_name()) else {
-            return false;
-        };
-        // A file cannot have any number of names: then it is copied, and the copy can have as many.
-        linkat(directory, name, parent, name, AtFlags::empty()).is_ok()
+    fn given(&self) -> MutexGuard<'_, HashSet<(u64, u64)>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives a file of the directory that was looked into last a further name.
+fn give(desk: &Desk, parent: &OwnedFd, target: &Path) -> bool {
+    let (Some((_, Some(directory))), Some(name)) = (&desk.directory, target.file_name()) else {
+        return false;
+    };
+    // A file cannot have any number of names: then it is copied, and the copy can have as many.
+    linkat(directory, name, parent, name, AtFlags::empty()).is_ok()
 }
 
 fn is_as_wanted(stat: &Stat, entry: &Entry, wanted: Wanted) -> bool {
@@ -246,6 +262,8 @@ fn compare(
         return Ok(false);
     }
     let [ours, theirs] = buffers;
+    ours.resize(AT_ONCE, 0);
+    theirs.resize(AT_ONCE, 0);
     loop {
         let (one, other) = (fill(&mut source, ours)?, fill(&mut earlier, theirs)?);
         if ours[..one] != theirs[..other] {

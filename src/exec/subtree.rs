@@ -34,11 +34,7 @@ pub(super) fn copy_subtree(tree: &Tree, path: &str, into: &Path) -> Result<Part,
             copier.entry(&root, &source.entry, &place)?;
             return Ok(Part { inside: place.to_string_lossy().into_owned(), kind: MountPointKind::File });
         };
-        for entry in entries {
-            let entry = entry?;
-            copier.entry(&root, &entry, &Path::new("/").join(&entry.path))?;
-        }
-        copier.set_directory_times(&root)?;
+        copier.entries(&root, entries, Path::new("/"), |_| {})?;
         let top = rustix::fs::open(into, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let (top, metadata) = (top.at("open", into)?, &source.entry.metadata);
         attributes::copy(source.entry.open_directory()?, &top);

@@ -13,6 +13,8 @@ use crate::image::{Codec, Compression};
 
 /// A larger block compresses a little better; a smaller one spreads short layers over more cores.
 pub(super) const BLOCK: usize = 1 << 20;
+/// One for all who read it.
+pub(super) type Block = Arc<Vec<u8>>;
 
 /// The level that gzip itself takes by default: smaller than zlib's at the same number, and twice as fast.
 const GZIP_LEVEL: u8 = 6;
@@ -20,7 +22,7 @@ const GZIP_LEVEL: u8 = 6;
 const ZSTD_LEVEL: u8 = 3;
 
 /// Compresses blocks from a channel into a writer.
-pub(super) fn compress(codec: Codec, blocks: Receiver<Arc<[u8]>>, to: &mut impl Write) -> io::Result<()> {
+pub(super) fn compress(codec: Codec, blocks: Receiver<Block>, to: &mut impl Write) -> io::Result<()> {
     match codec.compression {
         Compression::None => blocks.into_iter().try_for_each(|block| to.write_all(&block)),
         Compression::Gzip => {
@@ -57,7 +59,7 @@ fn zstd(level: u8) -> io::Result<impl Encode> {
 }
 
 fn in_parallel<E: Encode>(
-    blocks: Receiver<Arc<[u8]>>,
+    blocks: Receiver<Block>,
     to: &mut impl Write,
     encoder: impl Fn() -> io::Result<E> + Sync,
 ) -> io::Result<()> {
@@ -81,7 +83,7 @@ fn in_parallel<E: Encode>(
 }
 
 fn encode_blocks(
-    numbered: &Mutex<impl Iterator<Item = (Arc<[u8]>, u64)>>,
+    numbered: &Mutex<impl Iterator<Item = (Block, u64)>>,
     mut encode: impl Encode,
     done: &SyncSender<(u64, Vec<u8>)>,
 ) -> io::Result<()> {
@@ -140,7 +142,7 @@ mod tests {
         let mut packed = Vec::new();
         thread::scope(|scope| {
             scope.spawn(move || {
-                text.chunks(BLOCK).for_each(|block| sender.send(Arc::from(block)).unwrap());
+                text.chunks(BLOCK).for_each(|block| sender.send(Block::new(block.to_vec())).unwrap());
             });
             compress(codec, receiver, &mut packed).unwrap();
         });

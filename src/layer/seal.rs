@@ -2,11 +2,10 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::compress::{self, BLOCK};
+use super::compress::{self, BLOCK, Block};
 use super::error::LayerError;
 use super::pack::pack;
 use crate::image::{Codec, Descriptor, DiffId, Hasher};
@@ -52,7 +51,7 @@ pub fn seal_followed(
     latest: Option<i64>,
     follow: Follow<'_>,
 ) -> Result<Sealed, LayerError> {
-    let (hash_sender, to_hash) = sync_channel::<Arc<[u8]>>(2);
+    let (hash_sender, to_hash) = sync_channel::<Block>(2);
     thread::scope(|scope| {
         let hashing = scope.spawn(move || hash(to_hash));
         let (blob, sockets) = match codec {
@@ -80,7 +79,7 @@ pub fn seal_followed(
 }
 
 /// What a tar is as a layer, and its size.
-pub(super) fn hash(blocks: Receiver<Arc<[u8]>>) -> (DiffId, u64) {
+pub(super) fn hash(blocks: Receiver<Block>) -> (DiffId, u64) {
     let mut hasher = Hasher::new();
     let mut size = 0;
     for block in blocks {
@@ -94,7 +93,7 @@ fn pack_into(
     directory: &Path,
     below: &[PathBuf],
     latest: Option<i64>,
-    to: Vec<SyncSender<Arc<[u8]>>>,
+    to: Vec<SyncSender<Block>>,
 ) -> Result<u64, LayerError> {
     let mut blocks = Blocks::new(to);
     let sockets = pack(directory, below, latest, &mut blocks)?;
@@ -105,7 +104,7 @@ fn pack_into(
 pub(super) fn write_blob(
     store: &Store,
     codec: Codec,
-    blocks: Receiver<Arc<[u8]>>,
+    blocks: Receiver<Block>,
     follow: Follow<'_>,
 ) -> Result<Descriptor, LayerError> {
     let mut writer = store.blobs().writer()?;
@@ -121,12 +120,12 @@ pub(super) fn write_blob(
 
 /// Cuts a stream into blocks of fixed size for several readers.
 pub(super) struct Blocks {
-    to: Vec<SyncSender<Arc<[u8]>>>,
+    to: Vec<SyncSender<Block>>,
     filling: Vec<u8>,
 }
 
 impl Blocks {
-    pub(super) fn new(to: Vec<SyncSender<Arc<[u8]>>>) -> Self {
+    pub(super) fn new(to: Vec<SyncSender<Block>>) -> Self {
         Self { to, filling: Vec::with_capacity(BLOCK) }
     }
 
@@ -135,10 +134,9 @@ impl Blocks {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let block: Arc<[u8]> = Arc::from(&self.filling[..]);
-        self.filling.clear();
+        let block = Block::new(std::mem::replace(&mut self.filling, Vec::with_capacity(BLOCK)));
         for reader in &self.to {
-            reader.send(Arc::clone(&block)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            reader.send(Block::clone(&block)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         }
         Ok(())
     }

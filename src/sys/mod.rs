@@ -8,9 +8,11 @@
     reason = "system calls that rustix does not wrap; each block states what makes it sound"
 )]
 
+mod attribute_at;
 pub mod attributes;
 mod beside;
 pub mod bpf;
+mod crew;
 pub mod disk;
 mod error;
 mod here;
@@ -29,6 +31,7 @@ pub mod socket;
 mod thread;
 
 pub use beside::Beside;
+pub use crew::{Crew, Work, with_crew};
 pub use error::{At, IoError};
 pub use removal::remove_tree;
 pub use thread::blocking;

@@ -7,13 +7,14 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::str::FromStr;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::attribute_at;
 use super::here::Here;
 use super::namespace;
 
@@ -122,16 +123,14 @@ pub fn stat_at(directory: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Resu
     let mut stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     as_inside(&mut stat);
     if may_have_record(&stat) {
-        let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
-        if let Some(recorded) = read_path(&path, false) {
+        let mut value = [0; 64];
+        let length = attribute_at::get(&directory, name, ATTRIBUTE, &mut value);
+        if let Some(recorded) = length.ok().and_then(|length| parse(&value[..length])) {
             recorded.apply(&mut stat);
         }
         if is_plain() {
-            let mut value = [0; 16];
-            apply_mode(
-                rustix::fs::lgetxattr(&path, MODE, &mut value).map(|length| &value[..length]),
-                &mut stat,
-            );
+            let length = attribute_at::get(&directory, name, MODE, &mut value);
+            apply_mode(length.map(|length| &value[..length]), &mut stat);
         }
     }
     Ok(stat)
@@ -248,6 +247,13 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
         },
         answer => Ok(answer?),
     }
+}
+
+/// Whether a file that was made just now has an owner and permissions already, so that neither [`chown`] nor [`chmod`] would change
+/// anything.
+pub fn is_made_so(fd: impl AsFd, uid: u32, gid: u32, mode: u32) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(!is_plain() && (stat.st_uid, stat.st_gid) == (uid, gid) && stat.st_mode & 0o7777 == mode & 0o7777)
 }
 
 /// Makes a device node: for real where this process may, else as an empty file with a record.

@@ -176,6 +176,14 @@ impl AsFd for Root {
 
 /// The entries of an open directory, sorted by name as bytes.
 pub fn read_entries(directory: impl AsFd) -> rustix::io::Result<Vec<Entry>> {
+    read_wanted_entries(directory, |_, _| true)
+}
+
+/// As [`read_entries`], of those that somebody wants. What nobody wants costs hardly more than the kernel takes to tell of it.
+pub fn read_wanted_entries(
+    directory: impl AsFd,
+    mut is_wanted: impl FnMut(&[u8], fs::FileType) -> bool,
+) -> rustix::io::Result<Vec<Entry>> {
     let mut buffer = Vec::with_capacity(32 << 10);
     let mut entries = Vec::new();
     let mut reader = RawDir::new(&directory, buffer.spare_capacity_mut());
@@ -193,6 +201,9 @@ pub fn read_entries(directory: impl AsFd) -> rustix::io::Result<Vec<Entry>> {
             }
             known => known,
         };
+        if !is_wanted(name, kind) {
+            continue;
+        }
         entries.push(Entry { name: OsString::from_vec(name.to_vec()), kind });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));

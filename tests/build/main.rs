@@ -22,6 +22,7 @@ mod confinement;
 mod contexts;
 mod copy;
 mod copy_flags;
+mod copy_many;
 mod copy_metadata;
 mod copy_rules;
 mod debian;
