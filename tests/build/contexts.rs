@@ -300,6 +300,28 @@ fn changed_archives_change_what_reads_them() {
 }
 
 #[test]
+fn caches_of_elsewhere_know_the_files_of_an_archive() {
+    let env = TestEnv::new();
+    let input = || archive("FROM scratch\nCOPY a /\nCOPY d /d\n", &["a 600 5:6 x", "d/", "d/b"]);
+    let words = ["-t", "app", "--cache-to", "type=local,dest=../cache,mode=max", "-"];
+    env.rbuild(&words).input(input()).run().success();
+    let first = env.image("app");
+    let other = env.path("other-store");
+    let words =
+        ["--root", other.to_str().unwrap(), "-t", "app", "--cache-from", "type=local,src=../cache", "-"];
+    let second = env.rbuild(&words).input(input()).run().success();
+    assert_eq!(
+        (second.outcome("COPY a"), second.outcome("COPY d")),
+        (Some("CACHED"), Some("CACHED")),
+        "{second}"
+    );
+    let saved = env.path("other-saved");
+    let words = ["save", "-q", "--format", "oci-dir", "-o", saved.to_str().unwrap(), "app"];
+    env.rbuild(&[&["--root", other.to_str().unwrap()], &words[..]].concat()).run().success();
+    assert_eq!(crate::support::Image::open(&saved).listing(), first.listing());
+}
+
+#[test]
 fn steps_see_the_files_of_an_archive() {
     require_busybox!();
     let env = TestEnv::new();

@@ -71,6 +71,32 @@ fn each_context_counts_by_itself() {
 }
 
 #[test]
+fn one_directory_may_be_several_contexts() {
+    let env = env();
+    let text = "FROM scratch\nCOPY . /main/\nCOPY --from=again . /again/\nCOPY --from=alias a /alias\n";
+    lay(&env.path("src"), &["Dockerfile.dockerignore 644 *\n!d", &format!("Dockerfile 644 {text}")]);
+    let words = ["-t", "app", "--build-context", "again=.", "--build-context", "alias=../src", "."];
+    for _ in 0..2 {
+        env.rbuild(&words).directory(env.path("src")).run().success();
+        let expected = [
+            "d755 again",
+            "f644 again/.dockerignore: secret",
+            &format!("f644 again/Dockerfile: {}", text.trim_end()),
+            "f644 again/Dockerfile.dockerignore: *\n!d",
+            "f644 again/a: a",
+            "d755 again/d",
+            "f600 again/d/b: d/b",
+            "l again/l -> a",
+            "f644 alias: a",
+            "d755 main",
+            "d755 main/d",
+            "f600 main/d/b: d/b",
+        ];
+        assert_tree(&env.image("app"), &expected, "");
+    }
+}
+
+#[test]
 fn steps_see_the_files_of_each_context() {
     require_busybox!();
     let env = env();

@@ -1,6 +1,11 @@
 //! Contexts and Dockerfiles from addresses, by a real server.
 
+use std::io::Read as _;
 use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{FileServer, Served, TestEnv, assert_tree, tar};
 
@@ -178,4 +183,34 @@ fn addresses_that_are_none_are_refused_by_name() {
     missing.says(&["build context nowhere is not a directory"]);
     let file = env.rbuild(&["Dockerfile"]).run().code(3);
     file.says(&["build context Dockerfile is not a directory", "rbuild … - < Dockerfile"]);
+}
+
+#[test]
+fn an_interrupted_fetch_leaves_nothing() {
+    let env = TestEnv::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x.tar", silent.local_addr().unwrap());
+    let mut command = env.rbuild(&[&url]).into_command();
+    let mut build = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut asked, _) = silent.accept().unwrap();
+    assert_ne!(asked.read(&mut [0; 100]).unwrap(), 0);
+    let began = Instant::now();
+    kill_process(Pid::from_child(&build), Signal::INT).unwrap();
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    env.has_no_leftovers();
+}
+
+#[test]
+fn what_was_pruned_comes_again() {
+    let (env, server) = (TestEnv::new(), FileServer::start());
+    server.file("/x.tar", &["ETag: \"1\""], archive(ALL, &["a"]));
+    let build = || env.rbuild(&["-t", "app", &server.url("/x.tar")]).run().success();
+    build();
+    let first = env.image("app");
+    env.rbuild(&["rmi", "app"]).run().success();
+    env.rbuild(&["prune", "--all", "--force"]).run().success();
+    assert!(build().outcome("unpack").unwrap().starts_with("DONE"));
+    assert_eq!(env.image("app").listing(), first.listing());
+    assert_eq!(server.requests(), ["GET /x.tar 200", "GET /x.tar 200"]);
 }
