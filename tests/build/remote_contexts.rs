@@ -152,7 +152,7 @@ fn a_server_is_told_who_asks() {
     env.rbuild(&["-f", &address("/y.tar"), "."]).run().code(3).says(&["ann:xxxxx@"]).omits(&["pass"]);
     env.rbuild(&[&address("/cut.tar")]).run().code(3).says(&["ann:xxxxx@"]).omits(&["pass"]);
     env.rbuild(&[&address("/missing")]).run().code(5).says(&["ann:xxxxx@"]).omits(&["pass"]);
-    env.rbuild(&[&address("/x.git")]).run().code(2).says(&["ann:xxxxx@"]).omits(&["pass"]);
+    env.rbuild(&[&address("/x.git")]).run().code(5).omits(&["pass"]);
 }
 
 #[test]
