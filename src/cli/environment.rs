@@ -163,6 +163,7 @@ pub(super) fn surroundings() -> Surroundings {
     let known_hosts = home().map(|home| home.join(".ssh"));
     let known_hosts = ["known_hosts", "known_hosts2"].map(|name| Some(known_hosts.as_ref()?.join(name)));
     Surroundings {
+        user: user_name(own_id()),
         variables: names.filter_map(|(name, as_what)| Some((as_what, variable(name)?))).collect(),
         known_hosts: known_hosts.into_iter().flatten().filter(|path| path.is_file()).collect(),
     }

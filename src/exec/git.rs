@@ -24,7 +24,7 @@ use super::Executor;
 use super::Output;
 use super::error::ExecError;
 use super::known::{Key, LookUps};
-use crate::dockerfile::GitRemote;
+use crate::dockerfile::{GitTimes, is_commit};
 use crate::graph::{GitOp, Op, VertexId};
 use crate::image::Digest;
 use crate::snapshot::Draft;
@@ -152,8 +152,8 @@ impl Executor {
             }
         }
         let times = match op.times {
-            crate::dockerfile::GitTimes::Checkout => None,
-            crate::dockerfile::GitTimes::Commit => made,
+            GitTimes::Checkout => None,
+            GitTimes::Commit => made,
         };
         let (upper, subdir) = (draft.upper(), op.subdir.clone());
         blocking(move || {
@@ -238,7 +238,7 @@ impl Git {
         }?;
         // Whatever a server says, it is not taken for anything else later.
         let ids = [&resolved.object, &resolved.commit];
-        if !ids.into_iter().all(|id| crate::dockerfile::is_commit(id)) {
+        if !ids.into_iter().all(|id| is_commit(id)) {
             return Err(GitError::NoId { remote: remote.to_string() }.into());
         }
         Ok(resolved)
@@ -267,11 +267,6 @@ impl From<GitError> for ExecError {
     fn from(error: GitError) -> Self {
         Self::Git(Box::new(error))
     }
-}
-
-/// What repositories of an address are kept under, and shown by.
-fn cache_name(remote: &GitRemote) -> String {
-    remote.to_string()
 }
 
 #[cfg(test)]

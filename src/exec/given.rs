@@ -23,6 +23,8 @@ pub struct Given {
 pub struct Surroundings {
     /// Where programs are, and through which proxies and by which authorities servers are reached.
     pub variables: Vec<(&'static str, OsString)>,
+    /// Who the user is to other machines, unless an address says it.
+    pub user: String,
     /// Files with the keys of hosts that the user knows.
     pub known_hosts: Vec<PathBuf>,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{GitServer, Output, Repository, TestEnv, is_gone, processes, started};
+use crate::support::{GitServer, Output, Repository, TestEnv, is_gone, processes, started, user_name};
 
 const PASSWORD: &str = "t1ger-t1ger";
 /// `x-access-token:t1ger-t1ger`, as servers get it.
@@ -143,7 +143,10 @@ fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
         format!("git@h.example:{}", repository.path().display()),
         format!("ssh://ann@h.example:2222{}", repository.path().display()),
     );
-    env.dockerfile(&format!("FROM scratch\nADD {short} /short/\nADD {long}#main /long/\n"));
+    let nobody = format!("ssh://nobody.example{}", repository.path().display());
+    env.dockerfile(&format!(
+        "FROM scratch\nADD {short} /short/\nADD {long}#main /long/\nADD {nobody} /nobody/\n"
+    ));
     env.rbuild(&["."])
         .env("PATH", &path)
         .run()
@@ -169,6 +172,8 @@ fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
         "word git@h.example".to_owned(),
         "word ann@h.example".to_owned(),
         "word 2222".to_owned(),
+        format!("word {}", user_name()),
+        "word nobody.example".to_owned(),
     ] {
         assert!(said.lines().any(|line| line == expected), "{expected} is not in\n{said}");
     }

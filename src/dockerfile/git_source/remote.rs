@@ -119,6 +119,11 @@ impl GitRemote {
         }
     }
 
+    /// Whether the address names who a connection by ssh is made as.
+    pub fn names_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// What git is told: no password is in it, and a name only where the connection is made under it.
     pub fn address(&self) -> String {
         let Self { scheme, host, path, .. } = self;

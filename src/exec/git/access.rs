@@ -33,7 +33,9 @@ impl Executor {
                 let known_hosts: Vec<&Path> =
                     given.surroundings.known_hosts.iter().map(std::path::PathBuf::as_path).collect();
                 access.variables.extend(agent.map(|agent| ("SSH_AUTH_SOCK", agent.into())));
-                access.variables.push(("GIT_SSH_COMMAND", ssh_command(&known_hosts).into()));
+                // In a namespace this process has another name.
+                let user = Some(given.surroundings.user.as_str()).filter(|_| !remote.names_user());
+                access.variables.push(("GIT_SSH_COMMAND", ssh_command(&known_hosts, user).into()));
                 access.variables.push(("GIT_SSH_VARIANT", "ssh".into()));
             }
             GitScheme::Git => {}
@@ -111,7 +113,7 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 /// Only keys of the agent are used, and only hosts are talked to that the user knows.
-fn ssh_command(known_hosts: &[&Path]) -> String {
+fn ssh_command(known_hosts: &[&Path], user: Option<&str>) -> String {
     let files: Vec<String> = known_hosts.iter().map(|path| format!("\"{}\"", path.display())).collect();
     let files = if files.is_empty() { "/dev/null".to_owned() } else { files.join(" ") };
     let options = [
@@ -124,7 +126,8 @@ fn ssh_command(known_hosts: &[&Path]) -> String {
         &format!("UserKnownHostsFile={files}"),
     ];
     let options: Vec<String> = options.iter().map(|option| format!(" -o {}", quoted(option))).collect();
-    format!("ssh -F /dev/null{}", options.concat())
+    let user = user.map(|user| format!(" -l {}", quoted(user))).unwrap_or_default();
+    format!("ssh -F /dev/null{}{user}", options.concat())
 }
 
 /// As one word for a shell.
@@ -170,8 +173,9 @@ mod tests {
 
     #[test]
     fn paths_are_words() {
-        let command = ssh_command(&["/home/a b/it's".as_ref(), "/x".as_ref()]);
+        let command = ssh_command(&["/home/a b/it's".as_ref(), "/x".as_ref()], Some("ann"));
         assert!(command.contains(r#"-o 'UserKnownHostsFile="/home/a b/it'\''s" "/x"'"#), "{command}");
-        assert!(ssh_command(&[]).contains("UserKnownHostsFile=/dev/null"));
+        assert!(command.ends_with(" -l 'ann'"), "{command}");
+        assert!(ssh_command(&[], None).ends_with("UserKnownHostsFile=/dev/null'"));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::sys::IoError;
-
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error("cannot {what}: the program git is not installed")]
@@ -34,8 +32,6 @@ pub enum GitError {
     Subdir { subdir: String, path: String, problem: &'static str },
     #[error("submodule {path} of {remote} cannot be fetched: {problem}")]
     Submodule { remote: String, path: String, problem: String },
-    #[error("{0}")]
-    Io(#[from] IoError),
 }
 
 /// The line that says why, of several.
@@ -80,8 +76,7 @@ impl GitError {
             | Self::NoId { .. }
             | Self::NoCommit { .. }
             | Self::OtherCommit { .. }
-            | Self::Subdir { .. }
-            | Self::Io(_) => return None,
+            | Self::Subdir { .. } => return None,
         };
         Some(hint.to_owned())
     }

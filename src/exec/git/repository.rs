@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::super::error::ExecError;
 use super::super::{Executor, LOOK_AGAIN_AFTER};
 use super::access::Access;
-use super::cache_name;
 use super::error::GitError;
 use super::program::Git;
 use super::submodules::Submodule;
@@ -61,7 +60,7 @@ impl Executor {
         object: &str,
     ) -> Result<Repository, ExecError> {
         let format = Format::of(object);
-        let name = cache_name(remote);
+        let name = remote.to_string();
         let mut waited = false;
         loop {
             let (store, key) = (Arc::clone(&self.store), CacheKey::of_repository(&name, format.name()));
