@@ -1,0 +1,85 @@
+//! Every instruction to the letter: small builds whose config, history and whole root file system are compared with what
+//! the Dockerfile reference says, and with what another builder makes of the same files (`peer.rs`).
+//!
+//! The cases are text, `cases/<topic>.txt`: a line `=== name` begins one, and what is not told by an `@` is its Dockerfile.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `@in LINE` | a file of the context, as `support::lay` takes it; `\n` is a line's end |
+//! | `@tar NAME LINE` | an entry of an archive of the context, as `support::tar` takes it; gzip if the name ends so |
+//! | `@flags WORDS` | arguments of the build; a blank within one is `%20` |
+//! | `@env NAME=VALUE` | the environment of the build |
+//! | `@image NAME` ... `@then` | another Dockerfile, built before this one |
+//! | `@out LINE` | a file of the image (`outcome.rs`), beside those of the base; `@out - PATH`: it is gone from there |
+//! | `@time PATH SECONDS` | when it was modified; what comes from the context was in 2001: 1000000000 |
+//! | `@config KEY VALUE` | the config, where it is not that of the base; `-` is none; values of `Env` are further ones |
+//! | `@history + TEXT` | every entry after the base's; `-` if it has no layer. Without any, `history.rs` says what they should be |
+//! | `@error CODE` | the build fails with this exit code |
+//! | `@says TEXT`, `@omits TEXT` | what the progress and the errors have, or have not |
+//! | `@unlike KIND` | the other builder makes something else of it: see `differences.rs` |
+//!
+//! Lines after `--- text` and before the next `===` belong to every case that follows, as its beginning.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::print_stderr, reason = "failing cases are shown all together")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod case;
+mod expected;
+mod history;
+mod outcome;
+mod world;
+
+use case::Case;
+use support::{require_busybox, source_directory};
+use world::World;
+
+macro_rules! topics {
+    ($($topic:ident)*) => {
+        const TOPICS: &[&str] = &[$(stringify!($topic)),*];
+
+        $(#[test]
+        fn $topic() {
+            check(stringify!($topic));
+        })*
+    };
+}
+
+topics! {
+    arguments metadata onbuild run stages
+}
+
+/// Carries all cases of a topic out, and shows all that fail.
+fn check(topic: &str) {
+    require_busybox!();
+    let world = World::share();
+    let cases = cases(topic);
+    let faults: Vec<_> = cases
+        .iter()
+        .filter_map(|case| {
+            let found = world.build(case);
+            expected::judge(case, &world, found).err().map(|fault| fault.at(topic, case))
+        })
+        .collect();
+    eprintln!("{topic}: {} cases", cases.len());
+    assert!(faults.is_empty(), "{} of {} cases\n\n{}", faults.len(), cases.len(), faults.join("\n"));
+}
+
+/// The cases of a topic; those whose name has the text of `RBUILD_TEST_CASE`, if there is such a variable.
+fn cases(topic: &str) -> Vec<Case> {
+    let path = source_directory().join("tests/letter/cases").join(topic).with_extension("txt");
+    let mut cases = case::parse(&std::fs::read_to_string(path).unwrap());
+    if let Ok(wanted) = std::env::var("RBUILD_TEST_CASE") {
+        cases.retain(|case| case.name.contains(&wanted));
+    }
+    cases
+}
+
+#[test]
+fn every_file_of_cases_is_a_topic() {
+    let files = std::fs::read_dir(source_directory().join("tests/letter/cases")).unwrap();
+    let names = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+    let unknown: Vec<_> = names.filter(|name| !TOPICS.contains(&&name[..])).collect();
+    assert!(unknown.is_empty(), "nothing runs {unknown:?}");
+}
