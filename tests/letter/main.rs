@@ -47,7 +47,7 @@ macro_rules! topics {
 }
 
 topics! {
-    arguments metadata onbuild run stages
+    arguments metadata onbuild run stages copy_places copy_sources copy_metadata
 }
 
 /// Carries all cases of a topic out, and shows all that fail.
