@@ -13,6 +13,10 @@ use super::world::{Built, World};
 pub(crate) struct Fault(Vec<String>);
 
 impl Fault {
+    pub(crate) fn new(lines: Vec<String>) -> Self {
+        Self(lines)
+    }
+
     pub(crate) fn at(&self, topic: &str, case: &Case) -> String {
         let place = format!("=== {} (cases/{topic}.txt:{})", case.name, case.line);
         format!("{place}\n{}\n{}\n", case.dockerfile.trim_end(), self.0.join("\n"))

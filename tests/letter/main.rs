@@ -26,13 +26,16 @@
 mod support;
 
 mod case;
+mod differences;
 mod expected;
 mod history;
 mod outcome;
+mod peer;
 mod world;
 
 use case::Case;
-use support::{require_busybox, source_directory};
+use peer::Peer;
+use support::{is_root, require_busybox, require_tool, source_directory};
 use world::World;
 
 macro_rules! topics {
@@ -47,7 +50,7 @@ macro_rules! topics {
 }
 
 topics! {
-    arguments metadata onbuild run stages copy_places copy_sources copy_metadata
+    arguments metadata onbuild run stages copy_places copy_sources copy_metadata copy_flags add heredocs mounts history files
 }
 
 /// Carries all cases of a topic out, and shows all that fail.
@@ -82,4 +85,56 @@ fn every_file_of_cases_is_a_topic() {
     let names = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
     let unknown: Vec<_> = names.filter(|name| !TOPICS.contains(&&name[..])).collect();
     assert!(unknown.is_empty(), "nothing runs {unknown:?}");
+}
+
+#[test]
+fn buildah_makes_the_same_but_for_what_is_explained() {
+    if !is_root() {
+        // Once is enough, and only root's buildah needs nothing else.
+        return;
+    }
+    require_busybox!();
+    require_tool!("buildah");
+    let (world, peer) = (World::share(), Peer::new());
+    let cases: Vec<_> = TOPICS.iter().flat_map(|topic| cases(topic).into_iter().map(move |case| (*topic, case))).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let faults = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((topic, case)) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    if let Some(fault) = compare(&world, &peer, case) {
+                        faults.lock().unwrap().push(fault.at(topic, case));
+                    }
+                }
+            });
+        }
+    });
+    let mut faults = faults.into_inner().unwrap();
+    faults.sort();
+    assert!(faults.is_empty(), "{} of {} cases\n\n{}", faults.len(), cases.len(), faults.join("\n"));
+}
+
+/// What is wrong with a case: it differs without a mark, or has a mark and does not differ.
+fn compare(world: &World, peer: &Peer, case: &Case) -> Option<expected::Fault> {
+    let ours = world.build(case).into_outcome();
+    let theirs = peer.build(case);
+    let mut found = match (&ours, &theirs) {
+        (Some(ours), Ok(theirs)) => {
+            expected::differences(&differences::comparable(ours), &differences::comparable(theirs))
+        }
+        (None, Err(_)) => Vec::new(),
+        (Some(_), Err(said)) => vec![format!("it fails: {said}")],
+        (None, Ok(_)) => vec!["it is built".to_owned()],
+    };
+    match &case.unlike {
+        None if found.is_empty() => return None,
+        None => {}
+        Some(kind) if !differences::KINDS.iter().any(|(known, _)| known == kind) => {
+            found.push(format!("the difference {kind} is not explained"));
+        }
+        Some(_) if !found.is_empty() => return None,
+        Some(kind) => found.push(format!("the difference {kind} is none any more")),
+    }
+    Some(expected::Fault::new(found))
 }

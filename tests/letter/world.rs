@@ -25,6 +25,12 @@ pub(crate) struct Built {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Built {
+    pub(crate) fn into_outcome(self) -> Option<Outcome> {
+        self.outcome
+    }
+}
+
 impl World {
     /// The world of all topics that run now. It is removed when nobody uses it any more, which a static could not be.
     pub(crate) fn share() -> Arc<Self> {
@@ -54,7 +60,10 @@ impl World {
         }
         let layout = place.directory.join("image");
         let target = format!("type=oci,tar=false,compression=uncompressed,dest={}", layout.display());
-        let mut command = self.env.rbuild(&["--output", &target, "-f", "../Dockerfile"]);
+        let mut command = self.env.rbuild(&["--output", &target]);
+        if !case.flags.iter().any(|flag| flag == "-f") {
+            command = command.arguments(&["-f", "../Dockerfile"]);
+        }
         for (name, value) in &case.environment {
             command = command.env(name, value);
         }
