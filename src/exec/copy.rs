@@ -11,7 +11,7 @@ use super::directory::make_directories;
 use super::error::ExecError;
 use super::known::KnownInput;
 use super::mode::ModeChange;
-use super::owner::{Owner, chown_owner};
+use super::owner::{Owner, owner_named};
 use super::sharing::Sharing;
 use super::{Executor, Output, layers_of, selector};
 use crate::context::{Ignore, Owner as TreeOwner, Source, Tree};
@@ -153,7 +153,7 @@ struct Copying<'a> {
 
 impl<'a> Copying<'a> {
     fn new(op: &'a CopyOp, root: &'a Merged) -> Result<Self, ExecError> {
-        let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
+        let owner = op.owner.as_deref().map(|text| owner_named(text, root)).transpose()?;
         let mode = ModeChange::new(op.mode.as_ref());
         let parents = Mode::from_raw_mode(mode.of_parents());
         Ok(Self { op, root, owner, parents, copier: Copier::new(owner, mode) })

@@ -128,7 +128,7 @@ fn instructions(dockerfile: &str) -> Vec<String> {
             continue;
         }
         let mut whole = line.trim_start().to_owned();
-        while let Some(begun) = whole.trim_end().strip_suffix('\\') {
+        while let Some(begun) = whole.trim_end().strip_suffix('\\').filter(|begun| !begun.ends_with('\\')) {
             whole.truncate(begun.len());
             let is_text = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
             let more = lines.by_ref().find(is_text);

@@ -54,7 +54,8 @@ macro_rules! topics {
 }
 
 topics! {
-    arguments metadata onbuild run stages copy_places copy_sources copy_metadata copy_flags add heredocs mounts history files
+    arguments metadata onbuild run stages copy_places copy_sources copy_metadata copy_flags add heredocs mounts history
+    files corners
 }
 
 /// Carries all cases of a topic out, and shows all that fail.
