@@ -55,7 +55,7 @@ macro_rules! topics {
 
 topics! {
     arguments metadata onbuild run stages copy_places copy_sources copy_metadata copy_flags add heredocs mounts history
-    files corners
+    files corners parsing
 }
 
 /// Carries all cases of a topic out, and shows all that fail.
