@@ -66,7 +66,7 @@ impl Case {
         let pair = |rest: &str| rest.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
         match word {
             "blank" => self.dockerfile.push('\n'),
-            "in" => self.context.push(rest.replace("\\n", "\n")),
+            "in" => self.context.push(rest.replace("\\n", "\n").replace("\\r", "\r").replace("\\\\", "\\")),
             "tar" => {
                 let (name, entry) = pair(rest)?;
                 self.archives.entry(name).or_default().push(entry.replace("\\n", "\n"));
@@ -104,6 +104,11 @@ impl Case {
             std::mem::swap(&mut last.1, &mut self.dockerfile);
             self.is_in_image = false;
         }
+    }
+
+    /// Whether the Dockerfile is a file of the context, by its usual name or that of a flag.
+    pub(crate) fn names_its_file(&self) -> bool {
+        self.dockerfile.is_empty() || self.flags.iter().any(|flag| flag == "-f")
     }
 
     /// The stage that is asked for, if the flags name one.

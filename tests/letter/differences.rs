@@ -6,6 +6,12 @@ use super::outcome::Outcome;
 
 /// Marks of cases, and why.
 pub(crate) const KINDS: &[(&str, &str)] = &[
+    (
+        "escaped-escapes",
+        "Two escapes at the end of a line are a letter, and the line ends there; buildah joins the next.",
+    ),
+    ("mount-words", "Values of mounts may be quoted, and what is on or off may be written with a word."),
+    ("health-times", "A time of zero is docker's default; buildah wants more."),
     ("agent-variable", "BuildKit names the agent's place in SSH_AUTH_SOCK whether there is an agent or not."),
     ("archive-owners", "--chown is for what an archive has, too; buildah keeps the archive's owners."),
     ("arg-after-env", "Of ARG and ENV the later one counts in steps; buildah lets ENV win always."),

@@ -83,11 +83,13 @@ fn shown(path: &str) -> String {
 }
 
 fn text(content: &[u8]) -> String {
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
+    let escaped = |text: &str| {
+        text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r")
+    };
     match std::str::from_utf8(content) {
         Ok(text)
             if content.len() <= SHOWN
-                && !text.contains(|it: char| it.is_control() && it != '\n' && it != '\t') =>
+                && !text.contains(|it: char| it.is_control() && !matches!(it, '\n' | '\t' | '\r')) =>
         {
             escaped(text)
         }

@@ -45,7 +45,7 @@ impl Peer {
         }
         let output = format!("type=tar,dest={}", tar.display());
         let mut words = vec!["--iidfile", id.to_str().unwrap(), "--output", &output];
-        if !case.flags.iter().any(|flag| flag == "-f") {
+        if !case.names_its_file() {
             words.extend(["-f", "../Dockerfile"]);
         }
         let flags = case.flags.iter().map(String::as_str);

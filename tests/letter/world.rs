@@ -61,7 +61,7 @@ impl World {
         let layout = place.directory.join("image");
         let target = format!("type=oci,tar=false,compression=uncompressed,dest={}", layout.display());
         let mut command = self.env.rbuild(&["--output", &target]);
-        if !case.flags.iter().any(|flag| flag == "-f") {
+        if !case.names_its_file() {
             command = command.arguments(&["-f", "../Dockerfile"]);
         }
         for (name, value) in &case.environment {
