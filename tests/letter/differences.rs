@@ -6,6 +6,7 @@ use super::outcome::Outcome;
 
 /// Marks of cases, and why.
 pub(crate) const KINDS: &[(&str, &str)] = &[
+    ("small-letters", "A Dockerfile may be called dockerfile."),
     (
         "escaped-escapes",
         "Two escapes at the end of a line are a letter, and the line ends there; buildah joins the next.",
@@ -114,6 +115,7 @@ pub(crate) fn unknown(case: &Case) -> Option<&'static str> {
     let is_in = |text: &&(&str, &str)| {
         case.dockerfile.contains(text.0)
             || case.images.iter().any(|(_, dockerfile)| dockerfile.contains(text.0))
+            || case.context.iter().any(|line| line.contains(text.0))
     };
     if case.expected.error.is_some() {
         return Some("what is said of errors is one's own");
