@@ -55,9 +55,7 @@ fn new_history(plan: &Plan, solution: &Solution<Key, Output>) -> Vec<HistoryEntr
     let mut entries = Vec::with_capacity(plan.history.len());
     for item in &plan.history {
         latest = item.layer.and_then(made).or(latest);
-        let author = plan.config.author.clone();
-        let created = epoch.or(latest);
-        entries.push(HistoryEntry { created, author, ..item.entry.clone() });
+        entries.push(HistoryEntry { created: epoch.or(latest), ..item.entry.clone() });
     }
     entries
 }

@@ -141,7 +141,8 @@ async fn build_and_warn(
     // Lives as long as the steps that look into it.
     let workspace = tools.store.workspace()?;
     let sandboxing = tools.sandboxing;
-    let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), HOSTNAME);
+    let hostname = request.wanted.hostname().unwrap_or(HOSTNAME);
+    let networks = Networks::of_steps(Arc::clone(&sandboxing), workspace.path().to_owned(), hostname);
     let store = Arc::clone(&tools.store);
     let explaining = request.explain.clone();
     let explaining = blocking(move || explaining.map(|to| Explaining::begin(&store, to)).transpose()).await?;

@@ -350,6 +350,20 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
     let (context, dockerfile) = contexts::main_source(&args.context, args.file)?;
     let contexts = contexts::named(args.contexts)?;
     let kinds = contexts.iter().map(|(name, source)| (name.clone(), source.kind())).collect();
+    let wanted = plan::Request {
+        build_args: build_args(&args.build_args)?,
+        target: args.target,
+        platform,
+        build_platform: Platform::host(),
+        labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
+        entitlements,
+        contexts: kinds,
+        ulimits: args.limits.ulimits(),
+        network: args.network.into(),
+        extra_hosts,
+        anew: args.caching.anew(),
+    };
+    wanted.check_hostname().map_err(Report::usage)?;
     let request = Request {
         context,
         dockerfile,
@@ -363,23 +377,11 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         rewrite_timestamps,
         pull: args.pull,
         given: args.given.given()?,
-        wanted: plan::Request {
-            build_args: build_args(&args.build_args)?,
-            target: args.target,
-            platform,
-            build_platform: Platform::host(),
-            labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
-            entitlements,
-            contexts: kinds,
-            ulimits: args.limits.ulimits(),
-            network: args.network.into(),
-            extra_hosts,
-            anew: args.caching.anew(),
-        },
         jobs: args.jobs.map_or_else(jobs, usize::from),
         explain,
+        cache_to: args.caching.targets(wanted.wants_inline_cache()),
         cache_from: args.caching.cache_from,
-        cache_to: args.caching.cache_to,
+        wanted,
     };
     Ok((request, args.names.settings()))
 }

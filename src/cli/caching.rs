@@ -83,6 +83,15 @@ impl CachingArgs {
         from.chain(to).collect()
     }
 
+    /// Where caches are written to; a build argument may ask for the one in the image, too.
+    pub(super) fn targets(&self, inline: bool) -> Vec<CacheTo> {
+        let mut targets = self.cache_to.clone();
+        if inline && targets.iter().all(|to| to.target != CacheTarget::Inline) {
+            targets.push("type=inline".parse().expect("there is such a cache"));
+        }
+        targets
+    }
+
     pub(super) fn anew(&self) -> Anew {
         let names = self.no_cache_filter.iter().filter(|name| !name.is_empty());
         match (self.no_cache, names.cloned().collect::<Vec<_>>()) {

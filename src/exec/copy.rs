@@ -14,7 +14,7 @@ use super::error::ExecError;
 use super::known::KnownInput;
 use super::looks::AsRead;
 use super::mode::ModeChange;
-use super::owner::{Owner, chown_owner};
+use super::owner::{Owner, owner_named};
 use super::sharing::Sharing;
 use super::{Executor, Made, Output, layers_of, selector};
 use crate::context::{Entry, Ignore, Owner as TreeOwner, Source, State, Tree, all_states};
@@ -160,7 +160,7 @@ struct Copying<'a> {
 
 impl<'a> Copying<'a> {
     fn new(op: &'a CopyOp, root: &'a Merged, files: FileCopier) -> Result<Self, ExecError> {
-        let owner = op.owner.as_deref().map(|text| chown_owner(text, root)).transpose()?;
+        let owner = op.owner.as_deref().map(|text| owner_named(text, root)).transpose()?;
         let mode = ModeChange::new(op.mode.as_ref());
         let parents = Mode::from_raw_mode(mode.of_parents());
         let copier = Copier::with_files(owner, mode, files);

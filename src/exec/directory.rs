@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, futimens};
 
 use super::error::ExecError;
 use super::known::KnownInput;
-use super::owner::{Owner, user_owner};
+use super::owner::{Owner, owner_named};
 use super::{Executor, layers_of};
 use crate::graph::{MakeDirectoryOp, MakeFileOp};
 use crate::snapshot::{Draft, Merged};
@@ -28,7 +28,7 @@ impl Executor {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&directories)?;
-            let owner = user_owner(&op.owner, &root)?;
+            let owner = owner_named(&op.owner, &root)?;
             make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(op.mode), op.made)?;
             Ok((workspace, draft.upper()))
         })

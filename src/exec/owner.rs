@@ -15,19 +15,18 @@ pub(super) struct Owner {
     pub gid: u32,
 }
 
-/// The owner that `--chown` means in a root file system: a name's group comes from its passwd file, and a number
-/// without group is its own group's number.
-pub(super) fn chown_owner(text: &str, root: &Merged) -> Result<Owner, ExecError> {
+/// The owner that `--chown` means in a root file system, and `USER` for what WORKDIR makes: a name's group comes from its
+/// passwd file, and a number without group is its own group's number, which it is not in a process.
+pub(super) fn owner_named(text: &str, root: &Merged) -> Result<Owner, ExecError> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     // The group is looked at by the same rules as a user's own.
     match user.parse::<u32>() {
-        Ok(uid) if group.is_empty() => user_owner(&format!("{uid}:{uid}"), root),
-        Ok(_) | Err(_) => user_owner(text, root),
+        Ok(uid) if group.is_empty() => looked_up(&format!("{uid}:{uid}"), root),
+        Ok(_) | Err(_) => looked_up(text, root),
     }
 }
 
-/// The owner that `USER` means in a root file system.
-pub(super) fn user_owner(text: &str, root: &Merged) -> Result<Owner, ExecError> {
+fn looked_up(text: &str, root: &Merged) -> Result<Owner, ExecError> {
     if text.is_empty() || text == "root" || text == "0" {
         return Ok(Owner::default());
     }

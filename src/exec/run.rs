@@ -131,7 +131,7 @@ impl Executor {
         provided.warning.into_iter().for_each(|warning| self.events.warn(warning));
         Ok(Spec {
             root,
-            hostname: HOSTNAME.to_owned(),
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
             files: provided.files,
             hostname_file: None,
             network: provided.network,

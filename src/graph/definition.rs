@@ -138,6 +138,8 @@ struct Meta<'a> {
     user: &'a str,
     #[serde(rename = "extraHosts", skip_serializing_if = "Vec::is_empty")]
     extra_hosts: Vec<ExtraHost<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<&'a str>,
     #[serde(skip_serializing_if = "<[Ulimit]>::is_empty")]
     ulimit: &'a [Ulimit],
     remove_mount_stubs_recursive: bool,
@@ -224,6 +226,7 @@ impl<'a> From<&'a RunOp> for ExecDefinition<'a> {
             cwd: &op.directory,
             user: &op.user,
             extra_hosts: op.extra_hosts.iter().map(|host| ExtraHost { host }).collect(),
+            hostname: op.hostname.as_deref(),
             ulimit: &op.ulimits,
             remove_mount_stubs_recursive: true,
         };

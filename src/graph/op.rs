@@ -100,6 +100,8 @@ pub struct RunOp {
     pub security: SecurityMode,
     /// Names that `/etc/hosts` knows beside the usual ones. Their addresses decide about no key.
     pub extra_hosts: Vec<String>,
+    /// What the command's machine is called; the usual name if none is given.
+    pub hostname: Option<String>,
     pub platform: Platform,
     /// Limits of its processes. Others, such as those of memory, do not decide about the key.
     pub ulimits: Vec<Ulimit>,
@@ -135,7 +137,7 @@ pub struct BindMount {
 /// A directory that stays from one command to the next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CacheMount {
-    /// With the namespace before it: `/name`.
+    /// With the namespace before it, which is empty unless one is given: `/name`.
     pub id: String,
     pub sharing: Sharing,
     /// What it begins with.

@@ -1,7 +1,5 @@
 //! Instructions that only say something about the image.
 
-use std::collections::BTreeSet;
-
 use super::history;
 use super::refusal::Outcome;
 use super::stage::{Planner, StageState};
@@ -154,7 +152,7 @@ impl Planner<'_> {
     }
 
     fn expose(&mut self, state: &mut StageState, words: &[Word]) -> Outcome<()> {
-        let mut ports = BTreeSet::new();
+        let mut ports = Vec::new();
         for word in words {
             let expanded = state.scope.expand_words(word, self.escape())?;
             self.undefined(state, &expanded.unset, word.span);
@@ -163,7 +161,6 @@ impl Planner<'_> {
                 ports.extend(parsed.iter().map(ToString::to_string));
             }
         }
-        let ports: Vec<String> = ports.into_iter().collect();
         note(state, format!("EXPOSE [{}]", ports.join(" ")));
         ports.into_iter().for_each(|port| state.config.config.exposed_ports.insert(port));
         Ok(())

@@ -73,6 +73,7 @@ impl Planner<'_> {
             network,
             security,
             extra_hosts: self.request.extra_hosts.clone(),
+            hostname: self.request.hostname().map(str::to_owned),
             platform: state.platform.clone(),
             ulimits: self.request.ulimits.clone(),
             arguments,

@@ -26,6 +26,7 @@ mod outline;
 mod path;
 mod refusal;
 mod scope;
+mod settings;
 mod stage;
 mod target;
 mod url;
@@ -33,6 +34,7 @@ mod url;
 pub use epoch::{EPOCH_ARG, parse_epoch};
 pub use lint::{Findings, Hidden, config as lint_config, lint};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, outline, targets};
+pub use settings::HostnameError;
 pub use url::{name_in_url, without_password};
 
 use std::collections::{BTreeMap, BTreeSet};

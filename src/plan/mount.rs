@@ -201,8 +201,8 @@ impl Planner<'_> {
             WrittenSharing::Locked => Sharing::Locked,
         };
         let input = origin.map(|vertex| inputs.slot(vertex));
-        // Before the slash would stand a namespace.
-        CacheMount { id: format!("/{}", cache.id), sharing, input, source, readonly: cache.readonly }
+        let id = format!("{}/{}", self.request.cache_namespace(), cache.id);
+        CacheMount { id, sharing, input, source, readonly: cache.readonly }
     }
 }
 

@@ -12,10 +12,10 @@ pub struct Account {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    #[error("unable to find user {name}: no matching entries in passwd file{}", suggestion(.nearest.as_deref()))]
-    User { name: String, nearest: Option<String> },
-    #[error("unable to find group {name}: no matching entries in group file")]
-    Group { name: String },
+    #[error("unable to find user {name}: no matching entries in passwd file{}", there_are(.known))]
+    User { name: String, known: Vec<String> },
+    #[error("unable to find group {name}: no matching entries in group file{}", there_are(.known))]
+    Group { name: String, known: Vec<String> },
     #[error("{id} is no valid user or group id: they go up to {MAX_ID}")]
     Range { id: u32 },
     #[error("cannot become {kind} {id}: this user namespace has {kind}s 0 to {last} only")]
@@ -37,8 +37,15 @@ impl UserError {
     }
 }
 
-fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!(" (the image has {name})")).unwrap_or_default()
+/// As many of an image's names as say something about it.
+const SHOWN: usize = 8;
+
+fn there_are(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(" (the image has {})", known.join(", ")) }
+}
+
+fn shown<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.take(SHOWN).map(str::to_owned).collect()
 }
 
 /// Looks up `user`, `uid`, `user:group` and so on.
@@ -61,9 +68,8 @@ pub fn find_account(user: &str, passwd: &str, group: &str) -> Result<Account, Us
         // Root is root even where there is no passwd file.
         (None, None) if name == "root" => (0, 0),
         (None, None) => {
-            let names: Vec<&str> = passwd_entries(passwd).map(|entry| entry.name).take(8).collect();
-            let nearest = (!names.is_empty()).then(|| names.join(", "));
-            return Err(UserError::User { name: name.to_owned(), nearest });
+            let known = shown(passwd_entries(passwd).map(|entry| entry.name));
+            return Err(UserError::User { name: name.to_owned(), known });
         }
     };
     check_range(uid)?;
@@ -97,7 +103,10 @@ fn find_group(name: &str, text: &str) -> Result<u32, UserError> {
     }
     match name {
         "root" => Ok(0),
-        _ => name.parse().map_err(|_| UserError::Group { name: name.to_owned() }),
+        _ => name.parse().map_err(|_| {
+            let known = shown(group_entries(text).map(|entry| entry.name));
+            UserError::Group { name: name.to_owned(), known }
+        }),
     }
 }
 

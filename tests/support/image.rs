@@ -72,6 +72,11 @@ impl Image {
         self
     }
 
+    /// The config as it is written, with all that the document types may not know.
+    pub(crate) fn config_json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.config_bytes).unwrap()
+    }
+
     /// The root file system that all layers make together.
     pub(crate) fn files(&self) -> BTreeMap<String, Entry> {
         let mut files = BTreeMap::new();
@@ -190,9 +195,26 @@ fn apply(layer: &[u8], files: &mut BTreeMap<String, Entry>) {
     }
 }
 
+/// Takes a path away with all that is in it. What it was stays under the other names that it has.
 fn remove(files: &mut BTreeMap<String, Entry>, path: &str) {
     let inside = format!("{path}/");
-    files.retain(|file, _| file != path && !file.starts_with(&inside));
+    let names = files.keys().filter(|file| *file == path || file.starts_with(&inside));
+    for name in names.cloned().collect::<Vec<_>>() {
+        let Some(entry) = files.remove(&name) else { continue };
+        let mut heir: Option<String> = None;
+        for (file, other) in files.iter_mut() {
+            if !matches!(&other.kind, Kind::Hardlink { to } if *to == name) {
+                continue;
+            }
+            match &heir {
+                Some(heir) => other.kind = Kind::Hardlink { to: heir.clone() },
+                None => {
+                    *other = entry.clone();
+                    heir = Some(file.clone());
+                }
+            }
+        }
+    }
 }
 
 /// The entries of a tar, in its order.

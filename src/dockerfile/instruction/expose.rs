@@ -1,6 +1,7 @@
 //! EXPOSE: the ports that an image listens on.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::argument::Arguments;
@@ -51,12 +52,16 @@ impl Port {
     pub fn parse(specification: &str) -> Result<Vec<Self>, String> {
         let (ports, protocol) = specification.split_once('/').unwrap_or((specification, "tcp"));
         let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
-        let host = host.rsplit_once(':').map_or(host, |(_, host)| host);
+        let (address, host) = host.rsplit_once(':').unwrap_or(("", host));
         if container.is_empty() {
             return Err(format!("no port specified: {specification}<empty>"));
         }
         let range = range(container).ok_or_else(|| format!("invalid containerPort: {container}"))?;
         let protocol = protocol_named(protocol)?;
+        let plain = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
+        if !address.is_empty() && plain.parse::<IpAddr>().is_err() {
+            return Err(format!("invalid IP address: {plain}"));
+        }
         if !host.is_empty() {
             let host_range = self::range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?;
             // One container port may be mapped to any of several host ports.

@@ -24,6 +24,7 @@ fn run(command: &str, directory: &str, variables: &[&str]) -> RunOp {
         network: NetworkMode::Default,
         security: SecurityMode::Sandbox,
         extra_hosts: Vec::new(),
+        hostname: None,
         platform: Platform::new("linux", "amd64", None),
         ulimits: Vec::new(),
     }
