@@ -20,7 +20,7 @@ use super::super::error::ExecError;
 use super::super::given::{Mask, Surroundings};
 use super::access::Access;
 use super::error::GitError;
-use crate::event::{Events, StepId, Stream};
+use crate::event::{Events, StepId, Stream, harmless_lines};
 use crate::graph::VertexId;
 use crate::store::{HeldCache, Workspace};
 use crate::sys::{At, process};
@@ -279,7 +279,8 @@ impl<'a> Call<'a> {
     }
 
     async fn line(&self, line: Vec<u8>, mask: &Mask, last: &mut VecDeque<String>) {
-        let line = String::from_utf8_lossy(&mask.apply(line)).trim_end().to_owned();
+        // Some of it is what the server says.
+        let line = harmless_lines(String::from_utf8_lossy(&mask.apply(line)).trim_end());
         if line.is_empty() {
             return;
         }
