@@ -269,7 +269,7 @@ impl Found {
 impl Files {
     fn tree(&self, ignore: IgnoreFrom<'_>, empty: &Path) -> Result<Tree, BuildError> {
         Ok(match self {
-            Self::Nothing => LocalContext::open(empty, IgnoreFrom::Given(Ignore::nothing()))?.into_tree(),
+            Self::Nothing => LocalContext::open_nothing(empty)?.into_tree(),
             Self::Directory(path) => LocalContext::open(path, ignore)?.into_tree(),
             Self::Unpacked { directory, archive } => {
                 LocalContext::open_unpacked(directory, archive, ignore)?.into_tree()

@@ -10,6 +10,9 @@ use crate::sys::IoError;
 use crate::sys::link_owners::ChainLinkOwners;
 use crate::sys::rooted::Root;
 
+/// What a context without files is called, as if it lay there.
+pub const NO_FILES: &str = "no files";
+
 /// A directory that is read where it lies.
 #[derive(Debug)]
 pub struct LocalContext {
@@ -66,6 +69,12 @@ impl LocalContext {
         let ignore = ignore.read(&root)?;
         let owners = ChainLinkOwners::of_layers(&[path.to_owned()])?;
         Ok(Self { tree: Tree::new(&root, ignore, Owner::Kept)?.with_link_owners(owners) })
+    }
+
+    /// A context without files; messages say that there are none.
+    pub fn open_nothing(empty: &Path) -> Result<Self, ContextError> {
+        let root = Self::root(empty)?.called(NO_FILES);
+        Ok(Self { tree: Tree::new(&root, Ignore::nothing(), Owner::Zeroed)? })
     }
 
     fn root(path: &Path) -> Result<Root, ContextError> {

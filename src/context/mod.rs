@@ -26,7 +26,7 @@ mod suggest;
 mod tree;
 mod walk;
 
-pub use dir::{ContextError, IgnoreFrom, LocalContext};
+pub use dir::{ContextError, IgnoreFrom, LocalContext, NO_FILES};
 pub use file_system::FileSystem;
 pub use fingerprint::{Listed, Look, fingerprint, look};
 pub use glob::{Glob, Malformed, has_wildcard};

@@ -1,11 +1,12 @@
 //! Directories outside the graph, which operations read: the build context, and those that have names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::ExecError;
 use super::known::LookUps;
-use crate::context::Tree;
+use crate::context::{NO_FILES, Tree};
 use crate::graph::{Op, Slot, VertexId};
 use crate::plan::MAIN_CONTEXT;
 
@@ -42,6 +43,9 @@ impl Context {
         let path = if path.is_dir() { std::path::absolute(path) } else { Ok(path.to_owned()) };
         let path = path.unwrap_or_else(|_| self.tree.path().to_owned());
         match &*self.name {
+            MAIN_CONTEXT if self.tree.path() == Path::new(NO_FILES) => {
+                "the build context, which has no files: just a Dockerfile was given".to_owned()
+            }
             MAIN_CONTEXT => format!("the build context {}", path.display()),
             name => format!("the context {name}, {}", path.display()),
         }

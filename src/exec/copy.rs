@@ -176,8 +176,14 @@ impl<'a> Copying<'a> {
         };
         let mut state = State::begin();
         let mut is_as_hashed = !unpacks && self.copier.files.watches(tree);
+        let are_matches_apart = matches!(source.path, SourcePath::Pattern(_));
+        self.copier.forget_links();
         for found in selector.select(tree)? {
             state.source(&found);
+            // Only what is taken as one stays linked.
+            if are_matches_apart {
+                self.copier.forget_links();
+            }
             is_as_hashed &= found.is_copied_as_hashed();
             if found.is_directory() {
                 self.directory(&found, &mut state)?;

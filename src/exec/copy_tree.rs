@@ -49,6 +49,11 @@ impl Copier {
         Self { owner, mode, links, directories, new, link_owners, files: Arc::new(files) }
     }
 
+    /// Has what follows be no further name of what was copied before.
+    pub(super) fn forget_links(&mut self) {
+        self.links.clear();
+    }
+
     /// Writes down whose the links and pipes are that now lie in a layer's directory. Nothing more is copied.
     pub(super) fn record_link_owners(mut self, layer: &Path) -> Result<FileCopier, ExecError> {
         self.link_owners.retain_those_in(layer)?;

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::mounts::Prepared;
 use crate::graph::joined;
 use crate::sandbox::{HostMount, HostOption, Mount, MountPointKind, Mounted};
+use crate::sys::rooted::Root;
 use crate::sys::{At, IoError};
 
 /// A longer description is none.
@@ -29,6 +31,8 @@ pub enum DeviceError {
     Unsupported { name: String, what: String },
     #[error("device {name} asks for {}: {error}", .path.display())]
     Missing { name: String, path: PathBuf, error: std::io::Error },
+    #[error("device {name} says that {} is a device, which it is not", .path.display())]
+    NoDevice { name: String, path: PathBuf },
     #[error("device name {name:?} is not of the form vendor/class=device")]
     Name { name: String },
     #[error(transparent)]
@@ -46,6 +50,7 @@ impl DeviceError {
             | Self::Twice { .. }
             | Self::Unsupported { .. }
             | Self::Missing { .. }
+            | Self::NoDevice { .. }
             | Self::Io(_) => None,
         }
     }
@@ -53,6 +58,8 @@ impl DeviceError {
 
 #[derive(Deserialize)]
 struct Description {
+    #[serde(rename = "cdiVersion")]
+    version: String,
     kind: String,
     devices: Vec<Described>,
     #[serde(rename = "containerEdits", default)]
@@ -178,9 +185,15 @@ fn descriptions(directory: &Path) -> Result<Vec<PathBuf>, IoError> {
 /// A description, if it is of that kind.
 fn read(path: &Path, kind: &str) -> Result<Option<Description>, DeviceError> {
     use std::io::Read as _;
+    let directory = Root::open(path.parent().unwrap_or(Path::new("/")))?;
+    let name = path.file_name().unwrap_or_default();
+    let refuse = |reason: &str| DeviceError::Description { path: path.to_owned(), reason: reason.to_owned() };
+    let file = match directory.open_file(Path::new(name)) {
+        Err(error) if error.errno() == Some(Errno::INVAL) => return Err(refuse("is no regular file")),
+        answer => answer?,
+    };
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
-    read.at("read", path)?;
+    file.take(LARGEST).read_to_string(&mut text).at("read", path)?;
     if path.extension().is_some_and(|extension| extension != "json") {
         // Those of other vendors do not matter.
         let is_it = text.lines().any(|line| {
@@ -188,12 +201,37 @@ fn read(path: &Path, kind: &str) -> Result<Option<Description>, DeviceError> {
         });
         return if is_it { Err(DeviceError::Yaml { path: path.to_owned() }) } else { Ok(None) };
     }
-    let refuse = |error: serde_json::Error| DeviceError::Description {
-        path: path.to_owned(),
-        reason: format!("is no description of devices: {error}"),
-    };
-    let description: Description = serde_json::from_str(&text).map_err(refuse)?;
-    Ok(Some(description).filter(|description| description.kind == kind))
+    let description: Description = serde_json::from_str(&text)
+        .map_err(|error| refuse(&format!("is no description of devices: {error}")))?;
+    if description.kind != kind {
+        return Ok(None);
+    }
+    if !is_known(&description.version) {
+        return Err(refuse(&format!("is of a version that is not known: {}", description.version)));
+    }
+    if let Some(device) = description.devices.iter().find(|device| device.edits.is_empty()) {
+        return Err(refuse(&format!("says nothing of the device {}", device.name)));
+    }
+    let edits = description.devices.iter().map(|device| &device.edits).chain([&description.edits]);
+    let is_wrong = |variable: &&String| variable.find('=').is_none_or(|at| at == 0);
+    let wrong = edits.flat_map(|edits| &edits.env).find(is_wrong);
+    if let Some(wrong) = wrong {
+        return Err(refuse(&format!("has a variable that is not NAME=VALUE: {wrong:?}")));
+    }
+    Ok(Some(description))
+}
+
+/// Versions up to 1.1, which have no other edits than those below.
+fn is_known(version: &str) -> bool {
+    let numbers: Option<Vec<u32>> = version.split('.').map(|number| number.parse().ok()).collect();
+    matches!(numbers.as_deref(), Some([0, 3..=8, _] | [1, 0..=1, _]))
+}
+
+impl Edits {
+    fn is_empty(&self) -> bool {
+        let Self { env, device_nodes, mounts, others } = self;
+        env.is_empty() && device_nodes.is_empty() && mounts.is_empty() && others.is_empty()
+    }
 }
 
 impl Edit {
@@ -208,7 +246,11 @@ impl Edit {
         for Node { path, host_path } in device_nodes {
             let of_host = host_path.unwrap_or_else(|| path.clone().into());
             let options = vec![HostOption::NoSetuid, HostOption::NoExecution];
-            to.mounts.mounts.push(shown(&name, path, of_host, options)?);
+            let node = shown(&name, path, &of_host, options)?;
+            if !is_device(&of_host) {
+                return Err(DeviceError::NoDevice { name, path: of_host });
+            }
+            to.mounts.mounts.push(node);
         }
         for Files { host_path, container_path, options, kind } in mounts {
             if let Some(kind) = kind.filter(|kind| !kind.is_empty() && kind != "bind") {
@@ -224,19 +266,25 @@ impl Edit {
                 other => Some(Err(unsupported(&format!("the mount option {other}")))),
             });
             let options = options.collect::<Result<_, _>>()?;
-            to.mounts.mounts.push(shown(&name, container_path, host_path, options)?);
+            to.mounts.mounts.push(shown(&name, container_path, &host_path, options)?);
         }
         Ok(())
     }
 }
 
-fn shown(name: &str, at: String, path: PathBuf, options: Vec<HostOption>) -> Result<Mount, DeviceError> {
-    let metadata = std::fs::metadata(&path).map_err(|error| DeviceError::Missing {
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device())
+}
+
+fn shown(name: &str, at: String, path: &Path, options: Vec<HostOption>) -> Result<Mount, DeviceError> {
+    let metadata = std::fs::metadata(path).map_err(|error| DeviceError::Missing {
         name: name.to_owned(),
-        path: path.clone(),
+        path: path.to_owned(),
         error,
     })?;
     let kind = if metadata.is_dir() { MountPointKind::Directory } else { MountPointKind::File };
     let at = joined("/", &at);
-    Ok(Mount { at, what: Mounted::Host(HostMount { path, kind, options }) })
+    Ok(Mount { at, what: Mounted::Host(HostMount { path: path.to_owned(), kind, options }) })
 }

@@ -43,6 +43,8 @@ mod snapshots;
 mod tag;
 mod view;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +103,12 @@ impl Store {
         // A store holds whatever images hold, setuid programs too: it is nobody else's business.
         for directory in ["blobs/sha256", "snapshots", "records", "locks", "pins", "tmp", "empty"] {
             make_directory(&root.join(directory))?;
+        }
+        // It stands for root file systems without files, which are everybody's.
+        let empty = root.join("empty");
+        let mode = std::fs::metadata(&empty).at("stat", &empty)?.permissions().mode();
+        if mode & 0o7777 != 0o755 {
+            std::fs::set_permissions(&empty, Permissions::from_mode(0o755)).at("change mode of", &empty)?;
         }
         check_format(root)?;
         let session = Session::begin(&root.join("tmp"));

@@ -125,13 +125,34 @@ fn descriptions_that_cannot_be_followed_are_refused() {
     refused("the mount option sync");
     world.describe("it.json", r#"{"deviceNodes":[{"path":"/dev/not-there"}]}"#);
     refused("asks for /dev/not-there");
+    world.describe("it.json", r#"{"deviceNodes":[{"path":"/dev/x","hostPath":"/etc/passwd"}]}"#);
+    refused("says that /etc/passwd is a device, which it is not");
+    world.describe("it.json", r#"{"env":["=x"]}"#);
+    refused("not NAME=VALUE");
+    world.describe("it.json", "{}");
+    refused("says nothing of the device x");
     world.describe("it.json", r#"{"env":"x"}"#);
     refused("it.json: is no description of devices");
-    world.describe("it.json", r#"{"hooks":[]}"#);
-    world.describe("again.json", "{}");
+    world.describe("it.json", r#"{"hooks":[],"env":["A=b"]}"#);
+    world.describe("again.json", r#"{"env":["A=b"]}"#);
     refused("described twice");
     fs::remove_file(format!("{}/again.json", world.descriptions)).unwrap();
     world.build(it, &["--allow", "device"]).success();
+    let version = r#"{"cdiVersion":"9.0.0","kind":"other.example/it","devices":[]}"#;
+    fs::write(format!("{}/a.json", world.descriptions), version).unwrap();
+    refused("a version that is not known: 9.0.0");
+    fs::remove_file(format!("{}/a.json", world.descriptions)).unwrap();
+    let pipe = format!("{}/pipe.json", world.descriptions);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &*pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    refused("is no regular file");
+    fs::remove_file(pipe).unwrap();
     fs::write(format!("{}/z.yaml", world.descriptions), "kind: \"other.example/it\"\n").unwrap();
     refused("is YAML");
     world.build("--device=it true", &["--allow", "device"]).code(3).says(&["vendor/class=device"]);

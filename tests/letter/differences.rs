@@ -49,10 +49,6 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
         "What is ignored is nowhere, and so not in mounts; buildah mounts the directory as it is.",
     ),
     (
-        "links-are-broken",
-        "Names of one file stay names of one file within a COPY; buildah copies sources one by one.",
-    ),
-    (
         "links-are-kept",
         "A layer between two steps breaks links, as an overlay does; buildah runs all steps on one layer here.",
     ),
