@@ -3,10 +3,14 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Store;
 use super::error::StoreError;
 use crate::sys::{At, IoError};
+
+/// How long a sweeper may hold a lock that it removes.
+const SWEPT_WITHIN: Duration = Duration::from_millis(1);
 
 /// Held until dropped, or until the process ends in whatever way.
 #[derive(Debug)]
@@ -30,12 +34,18 @@ impl Store {
 
     /// Takes a lock if nobody holds it.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        let mut is_second_try = false;
         loop {
             let (path, file) = self.open_lock(name)?;
             match file.try_lock() {
                 Ok(()) if has_name(&path, &file)? => return Ok(Some(Lock { path, _file: file })),
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::WouldBlock) if is_second_try => return Ok(None),
+                // Who only removes a file that was left holds it for no longer than this.
+                Err(TryLockError::WouldBlock) => {
+                    is_second_try = true;
+                    std::thread::sleep(SWEPT_WITHIN);
+                }
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", &path)?,
             }
         }
@@ -47,6 +57,20 @@ impl Store {
             OpenOptions::new().create(true).write(true).truncate(false).open(&path).at("open", &path)?;
         Ok((path, file))
     }
+}
+
+/// Removes the files that killed processes have left: each as its last holder would have done it.
+pub(super) fn sweep(root: &Path) -> Result<(), StoreError> {
+    let locks = root.join("locks");
+    for entry in std::fs::read_dir(&locks).at("read directory", &locks)? {
+        let path = entry.at("read directory", &locks)?.path();
+        // Never made anew: it may be gone by now.
+        let Ok(file) = File::open(&path) else { continue };
+        if file.try_lock().is_ok() && has_name(&path, &file)? {
+            drop(Lock { path, _file: file });
+        }
+    }
+    Ok(())
 }
 
 /// The right to collect: the directory of the locks, itself locked. It needs no file, for which a full disk has no room.

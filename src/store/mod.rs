@@ -213,6 +213,7 @@ impl Store {
 /// Removes what processes that are gone have left.
 fn sweep(root: &Path) -> Result<(), StoreError> {
     pins::sweep(root)?;
+    lock::sweep(root)?;
     session::sweep(&root.join("tmp"))
 }
 

@@ -97,6 +97,38 @@ fn a_lock_is_exclusive_and_leaves_no_file() {
 }
 
 #[test]
+fn locks_that_nobody_holds_are_swept() {
+    let (_dir, store) = store();
+    let locks = store.root().join("locks");
+    std::fs::write(locks.join("left"), "").unwrap();
+    let held = store.lock("held").unwrap();
+    store.sweeping()().unwrap();
+    assert!(!locks.join("left").exists() && locks.join("held").exists());
+    drop(held);
+    // Who takes a lock while it is swept has it in the end, and alone.
+    let (sweeper, store) = (store.sweeping(), &store);
+    let taken = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let taken = &taken;
+        for _ in 0..3 {
+            scope.spawn(move || {
+                for _ in 0..200 {
+                    let held = store.lock("wanted").unwrap();
+                    assert_eq!(taken.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                    taken.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    drop(held);
+                }
+            });
+        }
+        for _ in 0..100 {
+            lock::sweep(store.root()).unwrap();
+        }
+        sweeper().unwrap();
+    });
+    assert_eq!(std::fs::read_dir(&locks).unwrap().count(), 0);
+}
+
+#[test]
 fn snapshots_are_taken_over_by_rename() {
     let (_dir, store) = store();
     let workspace = store.workspace().unwrap();
