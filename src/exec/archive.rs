@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use self::unpacking::Unpacking;
 use super::copy_tree::Copier;
@@ -43,6 +44,8 @@ pub enum ArchiveError {
     DeadLink { path: PathBuf, target: PathBuf },
     #[error("it contains {}, which is of no known kind", .0.display())]
     Kind(PathBuf),
+    #[error("it contains {}, {problem}", .path.display())]
+    Impossible { path: PathBuf, problem: &'static str },
 }
 
 impl Archive {
@@ -71,7 +74,7 @@ impl Archive {
         let mut unpacking = Unpacking::new(below, owner, copier);
         let mut next = Some(first);
         while let Some(entry) = next {
-            unpacking.entry(&entry, &mut rest).map_err(|failure| match failure {
+            unpacking.entry(&entry, &mut rest).map_err(|failure| match failure.because_of(&entry) {
                 Failure::Archive(error) => archive(error),
                 Failure::Exec(error) => error,
             })?;
@@ -124,6 +127,21 @@ impl Links for Below<'_> {
 enum Failure {
     Archive(ArchiveError),
     Exec(ExecError),
+}
+
+impl Failure {
+    /// Says what it is in an entry that no file system could have taken.
+    fn because_of(self, entry: &Entry) -> Self {
+        let Self::Exec(ExecError::Io(error)) = &self else { return self };
+        let problem = match error.errno() {
+            Some(Errno::LOOP) => "whose path leads through links without end",
+            Some(Errno::NAMETOOLONG) => "which has a longer name or target than there can be",
+            Some(Errno::NOTDIR) => "whose path leads through what is no directory",
+            Some(Errno::FBIG) => "which is larger than a file can be",
+            _ => return self,
+        };
+        Self::Archive(ArchiveError::Impossible { path: entry.path.clone(), problem })
+    }
 }
 
 impl<E: Into<ExecError>> From<E> for Failure {

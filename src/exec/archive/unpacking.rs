@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -92,6 +93,10 @@ impl<'a> Unpacking<'a> {
                 self.finish(&OwnedFd::from(file), &place, entry)
             }
             Kind::Symlink(target) => {
+                if target.as_os_str().is_empty() || target.as_os_str().as_bytes().contains(&0) {
+                    let problem = "a link whose target no link can have";
+                    return Err(Failure::Archive(ArchiveError::Impossible { path, problem }));
+                }
                 symlinkat(target, parent, name).at("create link", &place)?;
                 self.finish_special(parent, name, &place, entry)
             }
