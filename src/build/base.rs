@@ -36,16 +36,19 @@ pub(super) enum Asked<'a> {
     Image(&'a str),
     /// What a named context is.
     Named(&'a Reference),
-    Layout(&'a LayoutImage),
+    Layout {
+        context: &'a str,
+        image: &'a LayoutImage,
+    },
 }
 
 impl<'a> Asked<'a> {
     pub(super) fn new(name: &'a str, contexts: &'a BTreeMap<String, NamedSource>) -> Self {
         let named = contexts.iter().find(|(context, _)| plan::context_key(context) == name);
-        match named.map(|(_, source)| source) {
-            Some(NamedSource::Image(reference)) => Self::Named(reference),
-            Some(NamedSource::Layout(image)) => Self::Layout(image),
-            Some(NamedSource::Files(_)) | None => Self::Image(name),
+        match named {
+            Some((_, NamedSource::Image(reference))) => Self::Named(reference),
+            Some((context, NamedSource::Layout(image))) => Self::Layout { context, image },
+            Some((_, NamedSource::Files(_))) | None => Self::Image(name),
         }
     }
 }
@@ -107,8 +110,8 @@ impl BaseSource {
                 (name.to_owned(), parsed?)
             }
             Asked::Named(reference) => (reference.to_string(), reference.clone()),
-            Asked::Layout(image) => {
-                let image = source.find_in_layout(image, place(), steps).await?;
+            Asked::Layout { context, image } => {
+                let image = source.find_in_layout(context, image, place(), steps).await?;
                 return Ok((wanted.clone(), image));
             }
         };
@@ -127,6 +130,7 @@ impl BaseSource {
 
     async fn find_in_layout(
         &self,
+        context: &str,
         image: &LayoutImage,
         place: Place,
         steps: &Steps,
@@ -140,7 +144,7 @@ impl BaseSource {
         let found = step.ended(blocking(move || layout::find(&store, &wanted, &platform)).await);
         let config = found.map_err(|error| {
             let error = Box::new(error);
-            BuildError::Layout { name: image.to_string(), error, place }
+            BuildError::Layout { name: format!("--build-context {context}={image}"), error, place }
         })?;
         Ok(BaseImage { name: image.to_string(), digest: None, config })
     }

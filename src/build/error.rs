@@ -24,6 +24,11 @@ pub enum BuildError {
     /// `near` is what there is that has nearly the same name; the directory of the command may have one, too.
     #[error("there is no {} in {context}", .path.display())]
     NoDockerfileInside { path: PathBuf, context: String, near: Vec<PathBuf>, is_outside: bool },
+    /// There is something of that name.
+    #[error("{} in {context} {problem}", .path.display())]
+    NotADockerfile { path: PathBuf, context: String, problem: String },
+    #[error("{} {problem}", .path.display())]
+    NotADockerfileHere { path: PathBuf, problem: String },
     #[error("{context} is a Dockerfile, and --file names another one")]
     TwoDockerfiles { context: String },
     #[error("{url} is an archive, and not a Dockerfile")]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ use super::fetch::{FETCHED, Fetched, Fetcher};
 use super::memory::ContextMemories;
 use super::steps::Steps;
 use super::{NamedSource, Request};
-use crate::context::{Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree};
+use crate::context::{
+    ContextError, Ignore, IgnoreFrom, LocalContext, Parents, SelectError, Selector, Source, Tree,
+};
 use crate::dockerfile::{Dockerfile, GitSource, GitTimes, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
 use crate::graph::{GitOp, Graph, Op};
 use crate::plan::{self, MAIN_CONTEXT};
 use crate::store::Store;
+use crate::sys::rooted::Irregular;
 use crate::sys::{At, blocking};
 
 /// The context of a build, whose files are at hand.
@@ -182,27 +186,50 @@ fn outside(request: &Request, given: Option<&Path>) -> Result<Text, BuildError> 
     };
     match names.iter().find(|(path, _)| path.is_file()) {
         Some((path, shown)) => Ok((read_bounded(path), shown.clone(), Beside::Outside(path.clone()))),
-        None if directory.is_dir() => Err(BuildError::NoDockerfile { path: names[0].0.clone() }),
+        None if directory.is_dir() => Err(no_dockerfile(&names[0].0)),
+        None if !directory.exists() => Err(ContextError::Missing { path: directory }.into()),
         None => Err(BuildError::NoContext { path: directory }),
     }
+}
+
+/// Says what there is in its place.
+fn no_dockerfile(path: &Path) -> BuildError {
+    let problem = match (path.metadata(), path.read_link()) {
+        (Ok(metadata), _) => Irregular(FileType::from_raw_mode(metadata.mode())).is_what(),
+        (Err(_), Ok(target)) => format!("is a link to {}, which is not there", target.display()),
+        (Err(_), Err(_)) => return BuildError::NoDockerfile { path: path.to_owned() },
+    };
+    BuildError::NotADockerfileHere { path: path.to_owned(), problem }
 }
 
 /// A Dockerfile of a context that was unpacked.
 fn inside(files: &Files, names: &[&Path], request: &Request) -> Result<Text, BuildError> {
     let tree = files.tree(IgnoreFrom::Given(Ignore::nothing()), Path::new("/"))?;
-    let mut near = Vec::new();
+    let (mut near, mut problem) = (Vec::new(), None);
     for name in names {
         match Selector::literal(name).select(&tree) {
             Ok(found) => {
-                let is_file = |found: &Source<'_>| found.entry.metadata.kind == FileType::RegularFile;
-                let Some(file) = found.into_iter().find(is_file) else { continue };
+                let is_file = |found: &&Source<'_>| found.entry.metadata.kind == FileType::RegularFile;
+                let Some(file) = found.iter().find(is_file) else {
+                    let kind = found.first().map(|found| Irregular(found.entry.metadata.kind));
+                    problem = problem.or(kind.map(|kind| ((*name).to_owned(), kind.is_what())));
+                    continue;
+                };
                 let text = file.entry.open().map_err(BuildError::Input);
                 let text = text.and_then(|file| read_all(file).at("read", *name).map_err(BuildError::Input));
                 return Ok((text, name.display().to_string(), Beside::Inside((*name).to_owned())));
             }
             Err(SelectError::NotFound { nearest, .. }) => near.extend(nearest),
+            Err(SelectError::Dangling { link, target }) if link == **name => {
+                let said = format!("is a link to {}, which is not there", target.display());
+                problem = problem.or(Some((link, said)));
+            }
             Err(error) => return Err(error.into()),
         }
+    }
+    if let Some((path, problem)) = problem {
+        let context = request.context.to_string();
+        return Err(BuildError::NotADockerfile { path, context, problem });
     }
     if near.is_empty() {
         near = one_further_down(&tree, names[0]);

@@ -51,13 +51,15 @@ impl FromStr for BuildContext {
     }
 }
 
-/// Each name once, however it is written.
+/// Each name once, however it is written; what is given last under a name counts.
 pub(super) fn named(given: Vec<BuildContext>) -> Result<BTreeMap<String, NamedSource>, Report> {
     let mut named: BTreeMap<String, NamedSource> = BTreeMap::new();
     let normal = |name: &str| name.parse::<Reference>().ok();
     for BuildContext { name, source } in given {
-        if let Some(known) = named.keys().find(|known| normal(known) == normal(&name)) {
-            return Err(Report::usage(format!("--build-context {name} is the same name as {known}")));
+        let is_other = |known: &&String| **known != name && normal(known) == normal(&name);
+        if let Some(known) = named.keys().find(is_other) {
+            let message = format!("--build-context {name} and --build-context {known} name the same image");
+            return Err(Report::usage(message).hint(Some("leave one of them out".to_owned())));
         }
         named.insert(name, source);
     }
@@ -158,6 +160,9 @@ pub(super) fn main_source(
         let (beginning, rest) = (Arc::from(beginning), Arc::new(stdin));
         return Ok((ContextSource::Stream(Stream { beginning, rest }), dockerfile(file)?));
     }
+    if beginning.is_empty() {
+        return Err(nothing_there());
+    }
     if file.is_some() {
         let message = "standard input is no archive, so it is the Dockerfile, and --file names another one";
         return Err(Report::usage(message));
@@ -189,14 +194,18 @@ fn stdin_file() -> Result<File, Report> {
 fn read_text(mut text: Vec<u8>, rest: File) -> Result<Arc<[u8]>, Report> {
     rest.take(LARGEST_TEXT + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.is_empty() {
-        return Err(Report::new(Code::Input, "standard input is empty")
-            .hint(Some("a Dockerfile or an archive is expected there".to_owned())));
+        return Err(nothing_there());
     }
     if text.len() as u64 > LARGEST_TEXT {
         let message = "standard input is no archive, and larger than the 64 MiB that a Dockerfile may have";
         return Err(Report::new(Code::Input, message));
     }
     Ok(Arc::from(text))
+}
+
+fn nothing_there() -> Report {
+    Report::new(Code::Input, "standard input is empty")
+        .hint(Some("a Dockerfile or an archive is expected there".to_owned()))
 }
 
 fn unreadable(error: io::Error) -> Report {

@@ -2,13 +2,15 @@
 //! exit codes; [`causes`] says which error has which.
 
 mod causes;
+mod excerpt;
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 
+pub(super) use self::excerpt::frame;
+use self::excerpt::shortened;
 use crate::build::Place;
-use crate::dockerfile::{Diagnostic, Source, Span};
 use crate::event::harmless_lines;
 use crate::sys::disk::{Refusal, Room};
 
@@ -83,7 +85,7 @@ impl Report {
             text.push_str(detail.trim_end());
             text.push('\n');
         }
-        let _ = writeln!(text, "error: {}", self.message);
+        let _ = writeln!(text, "error: {}", shortened(&self.message));
         for hint in &self.hints {
             let _ = writeln!(text, "hint: {hint}");
         }
@@ -144,41 +146,4 @@ fn state_of(what: &str, path: &Path, refusal: Refusal) -> String {
         }
         Refusal::ReadOnly => format!("the file system of {what} is read-only"),
     }
-}
-
-/// The lines of a Dockerfile around an instruction, with its own lines marked.
-pub(super) fn frame(source: &Source, span: Span) -> String {
-    let rule = "--------------------";
-    let mut text = format!("{}:{}\n{rule}\n", source.name, source.line_of(span.start));
-    for (number, line, marked) in source.excerpt(span, 2) {
-        let mark = if marked { ">>>" } else { "   " };
-        let _ = writeln!(text, "{}", format!("{number:4} | {mark} {line}").trim_end());
-    }
-    text.push_str(rule);
-    text
-}
-
-/// As [`frame`], for words within lines: they are underlined.
-fn underlined(source: &Source, diagnostic: &Diagnostic) -> String {
-    let (file, source) = (source, diagnostic.within.as_deref().unwrap_or(source));
-    let span = diagnostic.span;
-    let (line, column) = (source.line_of(span.start), source.column_of(span.start));
-    let mut text = format!("{}:{line}:{column}: {}\n", source.name, diagnostic.message);
-    let (_, last) = source.lines_of(span);
-    let Some(content) = source.line(line) else { return text };
-    let _ = writeln!(text, "{line:4} | {content}");
-    let width = if last > line {
-        content.chars().count().saturating_sub(column - 1)
-    } else {
-        source.slice(span).trim_end().chars().count()
-    };
-    let _ = writeln!(text, "     | {}{}", " ".repeat(column - 1), "^".repeat(width.max(1)));
-    for note in &diagnostic.notes {
-        let line = file.line_of(note.span.start);
-        let _ = writeln!(text, "     = {} ({}:{line})", note.message, file.name);
-    }
-    for hint in &diagnostic.hints {
-        let _ = writeln!(text, "     = {hint}");
-    }
-    text
 }

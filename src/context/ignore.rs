@@ -10,13 +10,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
 use super::glob::Malformed;
 use super::lexical::{self, clean};
 use super::pattern::{Ends, Gate, PathPattern};
-use crate::sys::rooted::Root;
+use crate::sys::rooted::{Irregular, Root};
 use crate::sys::{At, IoError};
 
 /// An ordered list of rules, read from an ignore file or given as `--exclude`.
@@ -89,6 +89,11 @@ impl Ignore {
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             let opened = OpenOptions::new().read(true).custom_flags(flags).open(&beside);
             if let Some(file) = missing_as_none(opened.at("open ignore file", &beside))? {
+                let kind = FileType::from_raw_mode(fstat(&file).at("stat", &beside)?.st_mode);
+                // A device may be one without anything: whoever gives that wants nothing to be ignored.
+                if !matches!(kind, FileType::RegularFile | FileType::CharacterDevice) {
+                    Err(Irregular(kind)).at("read", &beside)?;
+                }
                 return Self::parse(&read_bounded(file, &beside)?, Some(beside));
             }
         }

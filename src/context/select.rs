@@ -62,7 +62,7 @@ pub enum SelectError {
         /// Existing paths that look like it, the likeliest first.
         nearest: Vec<PathBuf>,
     },
-    /// A wildcard has matched a symlink that leads nowhere.
+    /// A symlink that leads nowhere: one that a wildcard has matched, or the first on the way.
     #[error("\"/{}\" links to {}: not found", .link.display(), .target.display())]
     Dangling { link: PathBuf, target: PathBuf },
     #[error("malformed pattern in source {source_text:?}: {flaw}")]
@@ -218,6 +218,11 @@ impl Selector {
             line: rule.line,
             text: rule.text.clone(),
         });
+        if hidden_by.is_none()
+            && let Some((link, target)) = suggest::dangling(tree, &path)?
+        {
+            return Ok(SelectError::Dangling { link, target });
+        }
         let nearest = if hidden_by.is_some() { Vec::new() } else { suggest::nearest(tree, &path)? };
         Ok(SelectError::NotFound { path, hidden_by, nearest })
     }

@@ -43,6 +43,29 @@ pub(super) fn nearest(tree: &Tree, missing: &Path) -> Result<Vec<PathBuf>, IoErr
     Ok(Vec::new())
 }
 
+/// The first thing on the way to what is missing, if it is a symlink: that leads nowhere, then.
+pub(super) fn dangling(tree: &Tree, missing: &Path) -> Result<Option<(PathBuf, PathBuf)>, IoError> {
+    let (missing, mut known) = (inside(missing.as_os_str().as_bytes()), Vec::new());
+    for name in missing.split(|&byte| byte == b'/') {
+        let path = join(&known, name);
+        if tree.find(as_path(&path))?.is_some() {
+            known = path;
+            continue;
+        }
+        let directory = tree.find(as_path(&known))?;
+        let Some(directory) = directory.filter(|entry| entry.metadata.kind == FileType::Directory) else {
+            break;
+        };
+        for entry in tree.list(&directory, |other| other == name)? {
+            if tree.is_there(&entry)? {
+                return Ok(entry.target.map(|target| (as_path(&path).to_owned(), target)));
+            }
+        }
+        break;
+    }
+    Ok(None)
+}
+
 /// How many bytes have to be inserted, left out, replaced or swapped with the next to turn one name into the other.
 fn distance(from: &[u8], to: &[u8]) -> usize {
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];

@@ -91,8 +91,11 @@ impl Planner<'_> {
         let expanded = self.global.expand(word)?;
         self.noticed.undefined_in_from(&expanded.unset, &self.global, word.span);
         if expanded.text.is_empty() {
-            let error =
-                Diagnostic::new(format!("empty platform value from expression {}", word.text), word.span);
+            let message = match word.text.trim_matches(['"', '\'']) {
+                "" => "the value of --platform is empty".to_owned(),
+                _ => format!("empty platform value from expression {}", word.text),
+            };
+            let error = Diagnostic::new(message, word.span);
             return Err(self.with_unset(error, &expanded.unset).into());
         }
         let platform = expanded.text.parse();

@@ -58,8 +58,9 @@ pub struct Downloaded {
 pub enum DownloadError {
     #[error("{url} is not the address of a file: {problem}")]
     Address { url: String, problem: String },
+    /// `told` is whether the server was told who asks.
     #[error("cannot fetch {url}: invalid response status {}", .answer)]
-    Status { url: String, answer: Answer },
+    Status { url: String, answer: Answer, told: bool },
     #[error("cannot fetch {url}: {}", .reason.text())]
     Unreachable { url: String, reason: Reason, host: String, proxied: bool, source: reqwest::Error },
     #[error("cannot fetch {url}: nothing moved for {} seconds", .after.as_secs())]
@@ -67,13 +68,24 @@ pub enum DownloadError {
     #[error("cannot fetch {url}: larger than the {LARGEST} bytes that a file may have")]
     TooLarge { url: String },
     #[error("cannot fetch {url}: {problem}")]
-    Redirect { url: String, problem: &'static str },
+    Redirect { url: String, problem: RedirectProblem },
     #[error("digest mismatch: {url} has {found}, not {expected}")]
     Checksum { url: String, expected: String, found: String },
     #[error("cannot fetch {url}: {source}")]
     Write { url: String, source: io::Error },
     #[error("cannot fetch {url}: {source}")]
     Setup { url: String, source: Box<RegistryError> },
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectProblem {
+    #[error("a redirect leads nowhere")]
+    Nowhere,
+    #[error("too many redirects")]
+    TooMany,
+    #[error("a redirect leads from https to an insecure address")]
+    Insecure,
 }
 
 impl DownloadError {
@@ -103,9 +115,13 @@ impl DownloadError {
     /// What would help.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Status { url, answer } if matches!(answer.status, 401 | 403) => {
+            Self::Status { url, answer, told } if matches!(answer.status, 401 | 403) => {
                 let host = hosts_of(url).pop().unwrap_or_default();
-                Some(format!("a token for it is given with --secret id=HTTP_AUTH_TOKEN_{host},env=VARIABLE"))
+                Some(if *told {
+                    format!("the secret that is given for {host} was sent, and the server refused it: is it still valid?")
+                } else {
+                    format!("a token for it is given with --secret id=HTTP_AUTH_TOKEN_{host},env=VARIABLE")
+                })
             }
             Self::Status { answer, .. } if answer.status == 404 => {
                 Some("check the spelling of the address".to_owned())
@@ -125,7 +141,16 @@ impl DownloadError {
                 "either the file has changed, and --checksum has to change with it, or it is not the right one"
                     .to_owned(),
             ),
-            Self::Redirect { .. } => Some("with --checksum it does not matter who sends the file".to_owned()),
+            Self::Redirect { problem, .. } => Some(match problem {
+                RedirectProblem::Nowhere | RedirectProblem::TooMany => {
+                    "the server is to blame; give the address that it should lead to".to_owned()
+                }
+                RedirectProblem::Insecure => {
+                    "where ADD fetches it, --checksum makes it matter no more who sends the file; else give an address \
+                     that stays with https"
+                        .to_owned()
+                }
+            }),
             Self::Setup { source, .. } => source.hint(),
             Self::Status { .. }
             | Self::Address { .. }
@@ -176,8 +201,12 @@ impl Client {
             return Ok(None);
         }
         if !status.is_success() {
+            // Who we are is told to the first server only.
+            let is_first =
+                Url::parse(request.url).is_ok_and(|first| first.origin() == response.url().origin());
+            let told = is_first && request.authorization.is_some();
             let answer = answer::read(response, self.settings().timeouts.stall).await;
-            return Err(DownloadError::Status { url: url(), answer });
+            return Err(DownloadError::Status { url: url(), answer, told });
         }
         let too_large = || DownloadError::TooLarge { url: url() };
         if response.content_length().is_some_and(|length| length > LARGEST) {
@@ -235,13 +264,13 @@ impl Client {
             if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
                 return Ok(response);
             }
-            let next = location(&response).ok_or_else(|| redirect("a redirect leads nowhere"))?;
+            let next = location(&response).ok_or_else(|| redirect(RedirectProblem::Nowhere))?;
             if url.scheme() == "https" && next.scheme() != "https" && request.checksum.is_none() {
-                return Err(redirect("a redirect leads from https to an insecure address"));
+                return Err(redirect(RedirectProblem::Insecure));
             }
             url = next;
         }
-        Err(redirect("too many redirects"))
+        Err(redirect(RedirectProblem::TooMany))
     }
 
     async fn exchange_file(

@@ -1,8 +1,10 @@
 //! OCI layouts in directories that are somebody else's: read in place, every byte checked.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::image::{Descriptor, Digest, Index, MAX_DOCUMENT};
 use crate::sys::rooted::Root;
@@ -18,6 +20,8 @@ pub struct LayoutDirectory {
 pub enum LayoutError {
     #[error(transparent)]
     Io(#[from] IoError),
+    #[error("{} is no OCI layout: {problem}", .path.display())]
+    NoLayout { path: PathBuf, problem: &'static str },
     #[error("{} is no index of an OCI layout: {source}", .path.display())]
     Index { path: PathBuf, source: serde_json::Error },
     #[error("{} is larger than the {limit} bytes that are read", .path.display())]
@@ -30,7 +34,12 @@ pub enum LayoutError {
 
 impl LayoutDirectory {
     pub fn open(path: &Path) -> Result<Self, LayoutError> {
-        Ok(Self { root: Root::open(path)? })
+        let problem = |error: &IoError| match error.errno()? {
+            Errno::NOTDIR => Some("it is no directory"),
+            Errno::NOENT => Some("it does not exist"),
+            _ => None,
+        };
+        Ok(Self { root: Root::open(path).map_err(|error| no_layout(path, problem(&error), error))? })
     }
 
     pub fn path(&self) -> &Path {
@@ -43,7 +52,17 @@ impl LayoutDirectory {
     }
 
     pub fn index(&self) -> Result<Index, LayoutError> {
-        let bytes = self.read(Path::new("index.json"), MAX_DOCUMENT)?;
+        let problem = |error: &IoError| match error.errno() {
+            Some(Errno::NOENT | Errno::NOTDIR) => Some("it has no index.json"),
+            None if error.source.kind() == io::ErrorKind::InvalidInput => {
+                Some("its index.json is no regular file")
+            }
+            Some(_) | None => None,
+        };
+        let bytes = self.read(Path::new("index.json"), MAX_DOCUMENT).map_err(|error| match error {
+            LayoutError::Io(error) => no_layout(self.path(), problem(&error), error),
+            error => error,
+        })?;
         let refuse = |source| LayoutError::Index { path: self.shown(Path::new("index.json")), source };
         serde_json::from_slice(&bytes).map_err(refuse)
     }
@@ -52,6 +71,11 @@ impl LayoutDirectory {
     pub fn has(&self, blob: &Descriptor) -> bool {
         let stat = self.root.try_stat(&Self::place(&blob.digest));
         matches!(stat, Ok(Some(stat)) if u64::try_from(stat.st_size) == Ok(blob.size))
+    }
+
+    /// Whether there is anything at all in the place of a blob.
+    pub fn has_something_as(&self, blob: &Descriptor) -> bool {
+        !matches!(self.root.try_lstat(&Self::place(&blob.digest)), Ok(None))
     }
 
     /// Opens a blob, whose digest the reader has to check.
@@ -90,6 +114,13 @@ impl LayoutDirectory {
     }
 }
 
+fn no_layout(path: &Path, problem: Option<&'static str>, error: IoError) -> LayoutError {
+    match problem {
+        Some(problem) => LayoutError::NoLayout { path: path.to_owned(), problem },
+        None => error.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +145,7 @@ mod tests {
         assert!(matches!(layout.read_blob(&good.digest, 3), Err(LayoutError::TooLarge { .. })));
         assert!(matches!(layout.read_blob(&changed.digest, 9), Err(LayoutError::Digest { .. })));
         assert!(matches!(layout.open_blob(&short), Err(LayoutError::Size { found: 4, .. })));
-        assert!(matches!(layout.index(), Err(LayoutError::Io(_))));
+        assert!(matches!(layout.index(), Err(LayoutError::NoLayout { .. })));
         std::fs::write(directory.path().join("index.json"), "[]").unwrap();
         assert!(matches!(layout.index(), Err(LayoutError::Index { .. })));
     }

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
@@ -25,6 +26,36 @@ pub struct Root {
 pub struct Entry {
     pub name: OsString,
     pub kind: fs::FileType,
+}
+
+/// Why something is not read as a file.
+#[derive(Debug, thiserror::Error)]
+#[error("it {}", self.is_what())]
+pub struct Irregular(pub fs::FileType);
+
+impl Irregular {
+    /// For a sentence that begins with its name.
+    pub fn is_what(&self) -> String {
+        format!("is {}, and no regular file", kind_in_words(self.0))
+    }
+}
+
+fn kind_in_words(kind: fs::FileType) -> &'static str {
+    match kind {
+        fs::FileType::RegularFile => "a file",
+        fs::FileType::Directory => "a directory",
+        fs::FileType::Symlink => "a link",
+        fs::FileType::Fifo => "a pipe",
+        fs::FileType::Socket => "a socket",
+        fs::FileType::CharacterDevice | fs::FileType::BlockDevice => "a device",
+        fs::FileType::Unknown => "of an unknown kind",
+    }
+}
+
+impl From<Irregular> for io::Error {
+    fn from(error: Irregular) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
 }
 
 impl Root {
@@ -86,10 +117,9 @@ impl Root {
     pub fn open_file(&self, path: &Path) -> Result<File, IoError> {
         let fd = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
         let stat = fs::fstat(&fd).at("stat", self.shown(path))?;
-        if fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::RegularFile {
-            Ok(File::from(fd))
-        } else {
-            Err(rustix::io::Errno::INVAL).at("open as a regular file", self.shown(path))
+        match fs::FileType::from_raw_mode(stat.st_mode) {
+            fs::FileType::RegularFile => Ok(File::from(fd)),
+            kind => Err(Irregular(kind)).at("read", self.shown(path)),
         }
     }
 
@@ -255,7 +285,7 @@ mod tests {
         std::os::unix::fs::symlink("../secret", root.join("escape")).unwrap();
         let root = Root::open(&root).unwrap();
         for path in ["/absolute", "dots", "../../absolute", "/etc/../etc/passwd"] {
-            let text = std::io::read_to_string(root.open_file(Path::new(path)).unwrap()).unwrap();
+            let text = io::read_to_string(root.open_file(Path::new(path)).unwrap()).unwrap();
             assert_eq!(text, "inside", "{path}");
         }
         assert!(root.try_stat(Path::new("escape")).unwrap().is_none());

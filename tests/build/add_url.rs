@@ -153,7 +153,7 @@ fn refusals_are_told_with_the_line() {
     env.dockerfile(&format!("FROM scratch\nADD http://{free}/x /\n"));
     env.rbuild(&["."]).run().code(5).says(&["cannot connect", "is a server running at 127.0.0.1?"]);
     env.dockerfile("FROM scratch\nADD http://[/x /\n");
-    env.rbuild(&["."]).run().code(5).says(&["is not the address of a file"]);
+    env.rbuild(&["."]).run().code(3).says(&["is not the address of a file", "2 | >>> ADD"]);
     env.has_no_leftovers();
 }
 

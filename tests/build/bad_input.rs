@@ -15,7 +15,73 @@ fn a_missing_dockerfile_is_named() {
 #[test]
 fn a_missing_context_is_named() {
     let env = TestEnv::new();
-    env.rbuild(&["no/such/context"]).run().code(3).says(&["no/such/context"]);
+    env.rbuild(&["no/such/context"]).run().code(3).says(&["build context no/such/context does not exist"]);
+    env.write("file", "");
+    env.rbuild(&["file"]).run().code(3).says(&["build context file is not a directory"]);
+}
+
+#[test]
+fn what_stands_where_a_dockerfile_should_is_told() {
+    let env = TestEnv::new();
+    fs::create_dir(env.context().join("Dockerfile")).unwrap();
+    env.rbuild(&["."]).run().code(3).says(&["Dockerfile is a directory, and no regular file"]);
+    std::os::unix::fs::symlink("nowhere", env.context().join("link")).unwrap();
+    env.rbuild(&["-f", "link", "."]).run().code(3).says(&["link is a link to nowhere, which is not there"]);
+}
+
+#[test]
+fn a_source_that_links_to_nowhere_is_told() {
+    let env = TestEnv::new();
+    std::os::unix::fs::symlink("nowhere", env.context().join("dang")).unwrap();
+    for source in ["dang", "dang/below"] {
+        env.dockerfile(&format!("FROM scratch\nCOPY {source} /x\n"));
+        let failed = env.rbuild(&["."]).run().code(3);
+        failed.says(&["\"/dang\" links to nowhere: not found"]).omits(&["there is /dang"]);
+    }
+    // One that is ignored is as one that is not there.
+    env.write(".dockerignore", "dang\n");
+    env.rbuild(&["."]).run().code(3).says(&["\"/dang/below\": not found"]).omits(&["links to"]);
+}
+
+#[test]
+fn an_ignore_file_that_is_no_file_is_told() {
+    let env = TestEnv::new();
+    env.write("a", "").dockerfile("FROM scratch\nCOPY a /\n");
+    let own = env.context().join("Dockerfile.dockerignore");
+    for path in [env.context().join(".dockerignore"), own] {
+        fs::create_dir(&path).unwrap();
+        let failed = env.rbuild(&["."]).run().code(3);
+        failed.says(&["dockerignore: it is a directory, and no regular file"]).omits(&["os error"]);
+        fs::remove_dir(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let failed = env.rbuild(&["."]).run().code(3);
+        failed.says(&["dockerignore: it is a pipe, and no regular file"]).omits(&["os error"]);
+        fs::remove_file(&path).unwrap();
+    }
+    // Who gives nothing at all wants nothing to be ignored.
+    std::os::unix::fs::symlink("/dev/null", env.context().join("Dockerfile.dockerignore")).unwrap();
+    env.rbuild(&["."]).run().success();
+}
+
+#[test]
+fn an_empty_platform_is_told() {
+    let env = TestEnv::new();
+    env.dockerfile("FROM --platform=\"\" scratch\n");
+    env.rbuild(&["."]).run().code(3).says(&["the value of --platform is empty"]);
+}
+
+#[test]
+fn what_has_no_end_is_shown_in_part() {
+    let env = TestEnv::new();
+    env.dockerfile(&format!("FROM scratch\n{} a\n", "X".repeat(70_000)));
+    let failed = env.rbuild(&["."]).run().code(3).says(&["Dockerfile:2:1", "XXX…", "^^^"]);
+    assert!(failed.stderr().len() < 3000, "{failed}");
+    env.dockerfile(&format!("FROM scratch\nCOPY {} /\n", "y".repeat(3000)));
+    let failed = env.rbuild(&["."]).run().code(3);
+    assert!(
+        failed.stderr().lines().filter(|line| !line.starts_with('#')).all(|line| line.len() < 1000),
+        "{failed}"
+    );
 }
 
 #[test]

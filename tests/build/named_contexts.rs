@@ -201,6 +201,18 @@ fn one_name_may_be_written_in_several_ways() {
 }
 
 #[test]
+fn the_last_of_one_name_counts() {
+    let env = env();
+    env.dockerfile("FROM scratch\nCOPY --from=x a /\n");
+    let contexts = ["--build-context", "x=../src", "--build-context", "x=../other"];
+    env.rbuild(&[&["-t", "app"], &contexts[..], &["."]].concat()).run().success();
+    assert_tree(&env.image("app"), &["f644 a: of other"], "");
+    let contexts = ["--build-context", "x=../src", "--build-context", "docker.io/library/x=../other"];
+    let refused = env.rbuild(&[&contexts[..], &["."]].concat()).run().code(2);
+    refused.says(&["docker.io/library/x and --build-context x name the same image"]);
+}
+
+#[test]
 fn nobody_looks_at_what_nothing_uses() {
     let env = env();
     env.dockerfile("FROM scratch AS unused\nCOPY --from=late a /\nFROM scratch\nCOPY --from=src a /\n");
@@ -319,5 +331,5 @@ fn values_that_mean_nothing_are_refused_by_name() {
         env.rbuild(&["--build-context", value, "."]).run().code(2).says(&[says]);
     }
     let twice = ["--build-context", "a=../src", "--build-context", "docker.io/library/a=../other", "."];
-    env.rbuild(&twice).run().code(2).says(&["is the same name as a"]);
+    env.rbuild(&twice).run().code(2).says(&["docker.io/library/a and --build-context a name the same image"]);
 }

@@ -157,7 +157,8 @@ fn an_image_of_a_layout_is_a_base() {
     fs::write(env.path("lay/index.json"), "{").unwrap();
     build("").code(3).says(&["is no index of an OCI layout"]);
     fs::remove_dir_all(env.path("lay")).unwrap();
-    build("").code(3).says(&["oci-layout://../lay", "No such file"]);
+    let gone = build("").code(3);
+    gone.says(&["--build-context base=oci-layout://../lay: ", "lay is no OCI layout: it does not exist"]);
 }
 
 #[test]
@@ -240,6 +241,49 @@ fn a_layer_of_a_layout_that_is_damaged_ends_the_build() {
     assert!(matches!(failed.exit_code(), Some(3 | 5)), "{failed}");
     failed.code(5).says(&["lay"]);
     env.has_no_leftovers();
+}
+
+#[test]
+fn a_layer_that_a_layout_lacks_is_told_with_the_context() {
+    let env = env();
+    layout(&env, "app:one");
+    let is_layer = |bytes: &[u8]| bytes.starts_with(&[0x1f, 0x8b]);
+    let remove_layers = || {
+        for blob in fs::read_dir(env.path("lay/blobs/sha256")).unwrap().flatten() {
+            if is_layer(&fs::read(blob.path()).unwrap()) {
+                fs::remove_file(blob.path()).unwrap();
+            }
+        }
+    };
+    env.dockerfile("FROM base\nCOPY --from=base g /copied\n");
+    let build = || env.rbuild(&["--build-context", "base=oci-layout://../lay", "."]).run();
+    // What the store has of it nobody looks for.
+    remove_layers();
+    build().success();
+    empty_store(&env);
+    let failed = build().code(3);
+    failed
+        .says(&["--build-context base=oci-layout://../lay: the layer sha256:", "neither in the layout nor"]);
+    env.has_no_leftovers();
+}
+
+#[test]
+fn what_is_no_layout_is_told() {
+    let env = env();
+    fs::create_dir_all(env.path("pipe")).unwrap();
+    fs::create_dir_all(env.path("nothing")).unwrap();
+    fs::write(env.path("file"), "").unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(env.path("pipe/index.json")).status();
+    assert!(pipe.unwrap().success());
+    env.dockerfile("FROM base\n");
+    for (name, problem) in [
+        ("pipe", "its index.json is no regular file"),
+        ("nothing", "it has no index.json"),
+        ("file", "it is no directory"),
+    ] {
+        let failed = env.rbuild(&["--build-context", &format!("base=oci-layout://../{name}"), "."]).run();
+        failed.code(3).says(&[&format!("{name} is no OCI layout: {problem}")]).omits(&["os error"]);
+    }
 }
 
 #[test]

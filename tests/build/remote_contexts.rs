@@ -143,6 +143,8 @@ fn a_server_is_told_who_asks() {
     let id = format!("id=HTTP_AUTH_TOKEN_{},env=TOKEN", server.address());
     let words = ["--secret", &*id, &*server.url("/x.tar")];
     env.rbuild(&words).env("TOKEN", "letmein").run().success().omits(&["letmein"]);
+    let refused = env.rbuild(&words).env("TOKEN", "old").run().code(5);
+    refused.says(&["401", "was sent, and the server refused it"]).omits(&["is given with --secret"]);
     // Nor is anybody told of a password that is in an address.
     server.file("/y.tar", &[], archive("FROM scratch\nCOPY --from=file . /\n", &[]));
     server.file("/cut.tar", &[], archive(ALL, &[])[..700].to_vec());
@@ -153,6 +155,27 @@ fn a_server_is_told_who_asks() {
     env.rbuild(&[&address("/cut.tar")]).run().code(3).says(&["ann:xxxxx@"]).omits(&["pass"]);
     env.rbuild(&[&address("/missing")]).run().code(5).says(&["ann:xxxxx@"]).omits(&["pass"]);
     env.rbuild(&[&address("/x.git")]).run().code(5).omits(&["pass"]);
+}
+
+#[test]
+fn redirects_that_lead_nowhere_are_told() {
+    let (env, server) = (TestEnv::new(), FileServer::start());
+    let moved = |headers: Vec<String>| Served { status: 302, headers, ..Served::default() };
+    server.serve("/loop", moved(vec!["Location: /loop".to_owned()]));
+    server.serve("/nowhere", moved(Vec::new()));
+    for (path, said) in [("/loop", "too many redirects"), ("/nowhere", "a redirect leads nowhere")] {
+        let failed = env.rbuild(&[&server.url(path)]).run().code(5);
+        failed.says(&[said, "hint: the server is to blame"]).omits(&["--checksum"]);
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_are_wrong_input() {
+    let env = TestEnv::new();
+    for address in ["http://", "http://127.0.0.1:99999/x.tar"] {
+        let failed = env.rbuild(&[address]).run().code(3);
+        failed.says(&[&format!("{address} is not the address of a file")]);
+    }
 }
 
 #[test]
@@ -180,7 +203,7 @@ fn addresses_that_are_none_are_refused_by_name() {
     refused(&["docker-image://alpine"], &["docker-image:// cannot be the context", "--build-context"]);
     refused(&["-f", "https://h/x.git#main", "."], &["git repository"]);
     let missing = env.rbuild(&["nowhere"]).run().code(3);
-    missing.says(&["build context nowhere is not a directory"]);
+    missing.says(&["build context nowhere does not exist"]);
     let file = env.rbuild(&["Dockerfile"]).run().code(3);
     file.says(&["build context Dockerfile is not a directory", "rbuild … - < Dockerfile"]);
 }

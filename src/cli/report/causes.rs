@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use super::{Code, Report, state_of, underlined};
+use super::excerpt::underlined;
+use super::{Code, Report, state_of};
 use crate::build::{BuildError, FindError, PullError};
 use crate::catalog;
 use crate::container::ContainerError;
-use crate::context::SelectError;
+use crate::context::{ContextError, SelectError};
 use crate::dockerfile::{Diagnostic, Source};
 use crate::exec::{ExecError, GitError};
 use crate::export::ExportError;
 use crate::import::ImportError;
 use crate::layer::LayerError;
-use crate::registry::RegistryError;
+use crate::registry::{DownloadError, RegistryError};
 use crate::sandbox::{Failure, IsolationError, LimitError, NetworkError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
@@ -40,6 +41,9 @@ impl From<BuildError> for Report {
             BuildError::NoDockerfile { .. } => {
                 Self::new(Code::Input, &error).hint(Some("name it with --file".to_owned()))
             }
+            BuildError::NotADockerfile { .. } | BuildError::NotADockerfileHere { .. } => {
+                Self::new(Code::Input, &error).hint(Some("name the Dockerfile with --file".to_owned()))
+            }
             BuildError::NoDockerfileInside { ref near, is_outside, .. } => {
                 let near: Vec<String> = near.iter().map(|path| format!("/{}", path.display())).collect();
                 let hint = if !near.is_empty() {
@@ -52,6 +56,8 @@ impl From<BuildError> for Report {
                 };
                 Self::new(Code::Input, &error).hint(Some(hint))
             }
+            BuildError::Context(ContextError::Missing { .. }) => Self::new(Code::Input, &error)
+                .hint(Some("the context is the directory that COPY takes files from".to_owned())),
             BuildError::TwoDockerfiles { .. } => Self::usage(&error),
             BuildError::ArchiveAsDockerfile { .. } => Self::new(Code::Input, &error)
                 .hint(Some("as the context, instead of PATH, it would be unpacked".to_owned())),
@@ -148,7 +154,11 @@ impl From<ExecError> for Report {
             | ExecError::SecretNotHeader { .. }
             | ExecError::CacheSource { .. } => Self::new(Code::Input, &error),
             ExecError::Layer(error) => Self::from(error),
-            ExecError::Download(error) => Self::new(Code::Registry, &error).hint(error.hint()),
+            ExecError::Download(error) => {
+                let is_written_wrong = matches!(*error, DownloadError::Address { .. });
+                let code = if is_written_wrong { Code::Input } else { Code::Registry };
+                Self::new(code, &error).hint(error.hint())
+            }
             ExecError::Git(error) => {
                 let code = match () {
                     () if error.is_of_disk() => Code::Store,

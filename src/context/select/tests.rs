@@ -78,9 +78,13 @@ fn plain_paths_are_clamped_and_links_followed_inside_the_root() {
     check(&tree, "chain", "chain=a/b/file");
     check(&tree, "a/up", "a/up=top");
     let long = "n".repeat(300);
-    for missing in [&*long, "nothing", "top/below", "broken", "a/b/file/x"] {
+    for missing in [&*long, "nothing", "top/below", "a/b/file/x"] {
         let error = selected(&tree, missing, &[], Parents::Drop).unwrap_err();
         assert!(matches!(error, SelectError::NotFound { .. }), "{missing}: {error}");
+    }
+    for broken in ["broken", "broken/below"] {
+        let error = selected(&tree, broken, &[], Parents::Drop).unwrap_err();
+        assert_eq!(error.to_string(), "\"/broken\" links to nowhere: not found");
     }
     let error = selected(&tree, "loop", &[], Parents::Drop).unwrap_err();
     assert!(matches!(error, SelectError::Io(_)), "{error}");
