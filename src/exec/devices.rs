@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::mounts::Prepared;
 use crate::graph::joined;
 use crate::sandbox::{HostMount, HostOption, Mount, MountPointKind, Mounted};
-use crate::sys::rooted::Root;
+use crate::sys::rooted::{Irregular, Root};
 use crate::sys::{At, IoError};
 
 /// A longer description is none.
@@ -189,7 +188,7 @@ fn read(path: &Path, kind: &str) -> Result<Option<Description>, DeviceError> {
     let name = path.file_name().unwrap_or_default();
     let refuse = |reason: &str| DeviceError::Description { path: path.to_owned(), reason: reason.to_owned() };
     let file = match directory.open_file(Path::new(name)) {
-        Err(error) if error.errno() == Some(Errno::INVAL) => return Err(refuse("is no regular file")),
+        Err(error) if Irregular::of(&error).is_some() => return Err(refuse("is no regular file")),
         answer => answer?,
     };
     let mut text = String::new();

@@ -1,13 +1,13 @@
 //! OCI layouts in directories that are somebody else's: read in place, every byte checked.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::image::{Descriptor, Digest, Index, MAX_DOCUMENT};
-use crate::sys::rooted::Root;
+use crate::sys::rooted::{Irregular, Root};
 use crate::sys::{At, IoError};
 
 /// A directory with an `index.json`, and blobs by digest.
@@ -54,10 +54,7 @@ impl LayoutDirectory {
     pub fn index(&self) -> Result<Index, LayoutError> {
         let problem = |error: &IoError| match error.errno() {
             Some(Errno::NOENT | Errno::NOTDIR) => Some("it has no index.json"),
-            None if error.source.kind() == io::ErrorKind::InvalidInput => {
-                Some("its index.json is no regular file")
-            }
-            Some(_) | None => None,
+            Some(_) | None => Irregular::of(error).map(|_| "its index.json is no regular file"),
         };
         let bytes = self.read(Path::new("index.json"), MAX_DOCUMENT).map_err(|error| match error {
             LayoutError::Io(error) => no_layout(self.path(), problem(&error), error),

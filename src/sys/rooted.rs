@@ -34,6 +34,11 @@ pub struct Entry {
 pub struct Irregular(pub fs::FileType);
 
 impl Irregular {
+    /// None if an error is about something else.
+    pub fn of(error: &IoError) -> Option<&Self> {
+        error.source.get_ref()?.downcast_ref()
+    }
+
     /// For a sentence that begins with its name.
     pub fn is_what(&self) -> String {
         format!("is {}, and no regular file", kind_in_words(self.0))
