@@ -39,21 +39,23 @@ use crate::ui::{self, Style};
 /// Build an image from a Dockerfile.
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// The build context: the directory that COPY takes files from, an http(s) address, or - for standard input.
+    /// The build context: the directory that COPY takes files from, an http(s) address, a git repository, or - for standard
+    /// input.
     ///
     /// At an address or on standard input an archive (tar, also with gzip, bzip2, xz or zstd) is the context; what is none is a
-    /// Dockerfile, and the context is empty.
+    /// Dockerfile, and the context is empty. A repository is an address that ends with .git, git://…, ssh://… or user@HOST:PATH;
+    /// behind it may stand #REF and :DIRECTORY.
     #[arg(value_name = "PATH | URL | -")]
     context: PathBuf,
     /// The Dockerfile: a path, an http(s) address, or - for standard input [default: Dockerfile in the context]
     ///
-    /// A relative path is one in the context if that is an archive.
+    /// A relative path is one in the context if that is an archive or a repository.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// A further context, for FROM, --from and mounts; may be given several times.
     ///
     /// It stands for the image of that name, and for a stage that has it. VALUE is a directory, docker-image://NAME,
-    /// oci-layout://DIRECTORY[:TAG][@DIGEST], or the http(s) address of an archive.
+    /// oci-layout://DIRECTORY[:TAG][@DIGEST], or the address of an archive or a git repository.
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     contexts: Vec<BuildContext>,
     /// A name for the image; may be given several times.
