@@ -20,7 +20,7 @@ use crate::context::{
 use crate::dockerfile::{Dockerfile, GitSource, GitTimes, is_builtin_frontend, parse, parse_builtin};
 use crate::exec::Contexts;
 use crate::graph::{GitOp, Graph, Op};
-use crate::plan::{self, MAIN_CONTEXT};
+use crate::plan::{self, EPOCH_ARG, MAIN_CONTEXT};
 use crate::store::Store;
 use crate::sys::rooted::Irregular;
 use crate::sys::{At, blocking};
@@ -112,12 +112,11 @@ pub(super) async fn load(
 
 /// What the build's arguments say of the repository that is its context.
 fn of_context(source: &GitSource, request: &Request) -> GitOp {
-    let argument = |name: &str| request.wanted.build_args.get(name).map_or("", String::as_str);
     let mut op = GitOp::from(source.clone());
-    op.keep_git_dir |=
-        matches!(argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR"), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    op.keep_git_dir |= request.wanted.keeps_git_dir();
     // Who wants the same image at any time wants the same files.
-    if source.modified.is_none() && !argument("SOURCE_DATE_EPOCH").is_empty() {
+    let epoch = request.wanted.build_args.get(EPOCH_ARG);
+    if source.modified.is_none() && epoch.is_some_and(|epoch| !epoch.is_empty()) {
         op.times = GitTimes::Commit;
     }
     op

@@ -10,6 +10,7 @@ use std::fmt;
 
 pub use remote::{GitRemote, GitScheme, without_logins};
 
+use super::boolean::go_boolean;
 use super::percent::percent_decoded;
 
 /// A repository and what is wanted of it.
@@ -255,13 +256,10 @@ fn agree(what: &'static str, known: &mut Option<String>, value: String) -> Resul
     }
 }
 
-/// The spellings that Go has for the two.
+/// A key alone says yes.
 fn boolean(key: &'static str, value: &str) -> Result<bool, GitSourceError> {
-    match value {
-        "" | "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(GitSourceError::Value { key, value: value.to_owned() }),
-    }
+    let said = if value.is_empty() { Some(true) } else { go_boolean(value) };
+    said.ok_or_else(|| GitSourceError::Value { key, value: value.to_owned() })
 }
 
 /// A text around the marks of an address.

@@ -9,6 +9,7 @@
 //!
 //! Not here: what an instruction does (`plan`), which files it reads (`context`), ignore files.
 
+mod boolean;
 mod diagnostic;
 mod directive;
 mod dump;
@@ -27,6 +28,7 @@ mod source;
 mod suggest;
 mod word;
 
+pub use boolean::go_boolean;
 pub use diagnostic::{Diagnostic, Note, ParseErrors};
 pub use directive::{Directives, is_builtin_frontend};
 pub use git_source::{

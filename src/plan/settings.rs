@@ -1,6 +1,7 @@
 //! Settings of a build that are given in the way of build arguments.
 
 use super::Request;
+use crate::dockerfile::go_boolean;
 
 /// What the machine of every step is called.
 const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
@@ -8,6 +9,7 @@ const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 const CACHE_NAMESPACE_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
 /// The older way to say `--cache-to type=inline`.
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
+const KEEP_GIT_DIR_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// What Linux takes.
 const HOSTNAME_LIMIT: usize = 64;
 
@@ -36,12 +38,20 @@ impl Request {
     }
 
     pub fn wants_inline_cache(&self) -> bool {
-        self.given(INLINE_CACHE_ARG)
-            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        self.says_yes(INLINE_CACHE_ARG)
+    }
+
+    /// Whether a repository that is the build context keeps its `.git`.
+    pub fn keeps_git_dir(&self) -> bool {
+        self.says_yes(KEEP_GIT_DIR_ARG)
     }
 
     pub(super) fn cache_namespace(&self) -> &str {
         self.given(CACHE_NAMESPACE_ARG).unwrap_or_default()
+    }
+
+    fn says_yes(&self, name: &str) -> bool {
+        self.given(name).and_then(go_boolean) == Some(true)
     }
 
     fn given(&self, name: &str) -> Option<&str> {

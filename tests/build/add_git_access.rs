@@ -7,19 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{GitServer, Output, Repository, TestEnv, is_gone, processes, started, user_name};
+use crate::support::{
+    GitServer, Output, Repository, TestEnv, git_world, is_gone, processes, started, user_name,
+};
 
 const PASSWORD: &str = "t1ger-t1ger";
 /// `x-access-token:t1ger-t1ger`, as servers get it.
 const TOKEN: &str = "Basic eC1hY2Nlc3MtdG9rZW46dDFnZXItdDFnZXI=";
-
-fn world() -> (TestEnv, GitServer, Repository) {
-    let env = TestEnv::new();
-    let repository = Repository::new(&env, "x.git");
-    repository.write("file", "text\n").commit("first");
-    let server = GitServer::start(&env);
-    (env, server, repository)
-}
 
 fn with_secret(env: &TestEnv, id: &str, value: &str, url: &str) -> Output {
     env.dockerfile(&format!("FROM scratch\nADD {url} /\n"));
@@ -39,7 +33,7 @@ fn program(env: &TestEnv, name: &str, script: &str) -> String {
 
 #[test]
 fn secrets_authorize_and_are_found_nowhere() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let url = server.url("x.git");
     server.wants(Some(TOKEN));
     let host = server.address();
@@ -72,7 +66,7 @@ fn secrets_authorize_and_are_found_nowhere() {
 
 #[test]
 fn without_the_right_secret_a_build_fails_and_says_what_to_give() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     let url = server.url("x.git");
     server.wants(Some(TOKEN));
     env.dockerfile(&format!("FROM scratch\nADD {url} /\n"));
@@ -85,7 +79,7 @@ fn without_the_right_secret_a_build_fails_and_says_what_to_give() {
 
 #[test]
 fn secrets_are_in_no_arguments() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     server.wants(Some(TOKEN));
     let log = env.path("arguments");
     let path = program(&env, "git", &format!("echo \"$@\" >> {}\nexec /usr/bin/git \"$@\"", log.display()));
@@ -99,7 +93,7 @@ fn secrets_are_in_no_arguments() {
 
 #[test]
 fn secrets_stay_with_their_server() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     let other = GitServer::start(&env);
     // Sent on: without anything to be kept secret that is fine, otherwise it is not.
     server.moved_to(&other);
@@ -110,7 +104,7 @@ fn secrets_stay_with_their_server() {
     refused.code(5).says(&["has moved", "write its new address"]);
     assert!(other.requests().is_empty());
     // Submodules of another server get nothing of it, those of the same do.
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let other = GitServer::start(&env);
     let library = Repository::new(&env, "library.git");
     let commit = library.write("inner", "inner\n").commit("library");
@@ -131,7 +125,7 @@ fn secrets_stay_with_their_server() {
 
 #[test]
 fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
-    let (env, _server, repository) = world();
+    let (env, _server, repository) = git_world();
     let log = env.path("ssh");
     // Instead of a connection: what would be run at its other end.
     let script = format!(
@@ -181,7 +175,7 @@ fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
 
 #[test]
 fn a_machine_without_git_says_so() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     env.dockerfile(&format!("FROM scratch\nADD {} /\n", server.url("x.git")));
     let failed = env.rbuild(&["."]).env("PATH", env.path("nothing")).run().code(5);
     failed.says(&["the program git is not installed", "install git", "2 | >>> ADD"]);
@@ -190,7 +184,7 @@ fn a_machine_without_git_says_so() {
 
 #[test]
 fn nothing_goes_on_when_a_build_has_ended() {
-    let (env, _server, _repository) = world();
+    let (env, _server, _repository) = git_world();
     // A server that accepts and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mark = format!("git://{}/x.git", silent.local_addr().unwrap());
@@ -216,7 +210,7 @@ fn nothing_goes_on_when_a_build_has_ended() {
 
 #[test]
 fn a_fetch_that_is_killed_at_any_moment_does_no_harm() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     for number in 0..300 {
         repository
             .write(&format!("d{}/f{number}", number % 7), &format!("{number} {}\n", "x".repeat(number * 20)));
@@ -241,7 +235,7 @@ fn a_fetch_that_is_killed_at_any_moment_does_no_harm() {
 
 #[test]
 fn builds_at_the_same_time_share_what_they_fetch() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     env.dockerfile(&format!("FROM scratch\nADD {} /\n", server.url("x.git")));
     let builds: Vec<_> = (0..6)
         .map(|_| {

@@ -3,15 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use crate::support::{GitServer, Repository, TestEnv};
-
-fn world() -> (TestEnv, GitServer, Repository) {
-    let env = TestEnv::new();
-    let repository = Repository::new(&env, "x.git");
-    repository.write("file", "text\n").commit("first");
-    let server = GitServer::start(&env);
-    (env, server, repository)
-}
+use crate::support::{Repository, TestEnv, git_world};
 
 /// What must not come into being.
 fn trap(env: &TestEnv) -> (String, impl Fn(&str)) {
@@ -48,7 +40,7 @@ fn commit_tree(repository: &Repository, entries: &str) -> String {
 
 #[test]
 fn nothing_that_a_repository_has_is_run() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let (script, is_unsprung) = trap(&env);
     repository.write(".gitattributes", "* filter=evil diff=evil merge=evil\n*.t ident\n");
     repository.write("hooks/post-checkout", &format!("#!/bin/sh\nexec {script}\n"));
@@ -73,7 +65,7 @@ fn nothing_that_a_repository_has_is_run() {
 
 #[test]
 fn nothing_that_the_caller_has_set_is_run_or_counts() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let (script, is_unsprung) = trap(&env);
     repository.write(".gitattributes", "* filter=evil\n").commit("attributes");
     let template = env.path("template/hooks");
@@ -117,7 +109,7 @@ fn nothing_that_the_caller_has_set_is_run_or_counts() {
 
 #[test]
 fn names_that_look_like_options_are_none() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let (script, is_unsprung) = trap(&env);
     repository.git(&["update-ref", "refs/heads/-x", "HEAD"]);
     for (instruction, code) in [
@@ -137,7 +129,7 @@ fn names_that_look_like_options_are_none() {
 
 #[test]
 fn submodules_are_fetched_from_servers_only() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let (script, is_unsprung) = trap(&env);
     let first = repository.git(&["rev-parse", "HEAD"]);
     repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{first},a")]);
@@ -165,7 +157,7 @@ fn submodules_are_fetched_from_servers_only() {
 
 #[test]
 fn links_lead_nowhere_while_files_are_written() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let outside = env.path("outside");
     fs::create_dir(&outside).unwrap();
     // A link that is a directory of other entries at the same time.
@@ -194,7 +186,7 @@ fn links_lead_nowhere_while_files_are_written() {
 
 #[test]
 fn paths_that_no_repository_may_have_are_refused() {
-    let (env, server, repository) = world();
+    let (env, server, repository) = git_world();
     let blob = repository.git(&["rev-parse", "HEAD:file"]);
     let inner = repository.git_with_input(&["mktree"], &format!("100644 blob {blob}\tconfig\n"));
     for entries in [
@@ -219,7 +211,7 @@ fn paths_that_no_repository_may_have_are_refused() {
 
 #[test]
 fn commands_cannot_reach_what_is_kept_of_repositories() {
-    let (env, server, _repository) = world();
+    let (env, server, _repository) = git_world();
     env.dockerfile(&format!("FROM scratch\nADD {} /\n", server.url("x.git")));
     env.rbuild(&["."]).run().success();
     let caches: Vec<String> = fs::read_dir(env.store().join("caches"))

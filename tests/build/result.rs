@@ -82,3 +82,14 @@ fn labels_of_the_command_line_win() {
     let labels = Image::fetch(&registry, "app:1").sound().config.config.labels;
     assert_eq!((labels["a"].as_str(), labels["b"].as_str()), ("line", "file"));
 }
+
+#[test]
+fn a_build_argument_asks_for_the_cache_in_the_image() {
+    let env = TestEnv::new();
+    env.write("f", "x").dockerfile("FROM scratch\nCOPY f /\n");
+    for (value, is_there) in [("1", true), ("true", true), ("0", false), ("", false)] {
+        let argument = format!("BUILDKIT_INLINE_CACHE={value}");
+        env.rbuild(&["--build-arg", &argument, "-t", "app", "."]).run().success();
+        assert_eq!(env.image("app").config.cache.is_some(), is_there, "{value}");
+    }
+}

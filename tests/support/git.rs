@@ -99,6 +99,15 @@ struct Shared {
     moved: Option<String>,
 }
 
+/// A repository with a file in one commit, and who serves it.
+pub(crate) fn git_world() -> (TestEnv, GitServer, Repository) {
+    let env = TestEnv::new();
+    let repository = Repository::new(&env, "x.git");
+    repository.write("file", "text\n").commit("first");
+    let server = GitServer::start(&env);
+    (env, server, repository)
+}
+
 impl GitServer {
     pub(crate) fn start(env: &TestEnv) -> Self {
         let root = env.path("git");

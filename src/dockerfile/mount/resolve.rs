@@ -4,6 +4,7 @@ use super::resolved::{
     BindMount, CacheMount, Owner, ResolvedMount, SecretMount, Sharing, SshMount, TmpfsMount,
 };
 use super::{KINDS, Mount, MountKey, MountKind, MountOption};
+use crate::dockerfile::boolean::go_boolean;
 use crate::dockerfile::diagnostic::Diagnostic;
 use crate::dockerfile::source::Word;
 use crate::dockerfile::suggest;
@@ -240,10 +241,9 @@ impl Known<'_> {
         match self.find(key) {
             None | Some((_, Value::Unknown)) => Ok(None),
             Some((_, Value::Bare)) => Ok(Some(true)),
-            Some((_, Value::Known(text))) => match text.as_str() {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
-                _ => Err(self.wrong(key, format!("invalid value for {}: {text}", key.name()))),
+            Some((_, Value::Known(text))) => match go_boolean(text) {
+                None => Err(self.wrong(key, format!("invalid value for {}: {text}", key.name()))),
+                said => Ok(said),
             },
         }
     }
