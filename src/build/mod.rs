@@ -298,10 +298,9 @@ impl Making<'_> {
         let of_outputs = request.outputs.iter().find_map(export::Output::packing);
         let packing = request.push.then_some(request.packing).or(of_outputs).or(of_caches);
         let mut sealing = seal::Sealing::new(Arc::clone(executor), packing, latest, destination.clone());
-        let solution = self.run(&mut sealing).await?;
+        let (solution, step) = self.run(&mut sealing).await?;
         let caches =
             caches::Exporting { plan, solution: &solution, executor, client: self.client, steps: self.steps };
-        let step = self.steps.start("exporting to image");
         let built = self.export(&caches, &mut sealing, destination.as_deref(), &step).await;
         let built = match built {
             Ok(built) => {
@@ -324,8 +323,11 @@ impl Making<'_> {
         Ok(built)
     }
 
-    /// Does what the plan says; layers of the result are sealed meanwhile, and so are those that a cache is to have.
-    async fn run(&self, sealing: &mut seal::Sealing) -> Result<Solution<Key, Output>, BuildError> {
+    /// Does what the plan says; layers of the result are sealed meanwhile, and so are those that a cache is to have. The export
+    /// begins when nothing is left to be executed: what is still hashed then, is hashed for it.
+    async fn run(&self, sealing: &mut seal::Sealing) -> Result<(Solution<Key, Output>, Step), BuildError> {
+        let mut exporting = None;
+        let begin_export = || self.steps.start("exporting to image");
         let Self { request, plan, executor, .. } = self;
         let targets: Vec<_> = plan.target.into_iter().collect();
         let in_image: HashSet<VertexId> = plan.history.iter().filter_map(|item| item.layer).collect();
@@ -338,8 +340,12 @@ impl Making<'_> {
             if let (true, Some(files)) = (is_of_image || is_of_cache, output.files()) {
                 sealing.begin(&files.layers, is_of_image);
             }
+            if plan.target == Some(vertex) {
+                exporting.get_or_insert_with(begin_export);
+            }
         });
-        solved.await.map_err(|failed| BuildError::step(self.file, executor, failed))
+        let solution = solved.await.map_err(|failed| BuildError::step(self.file, executor, failed))?;
+        Ok((solution, exporting.unwrap_or_else(begin_export)))
     }
 
     async fn export(

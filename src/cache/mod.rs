@@ -30,7 +30,8 @@ use std::sync::Arc;
 
 use crate::image::{DiffId, Digest, Timestamp};
 use crate::store::{
-    ImportRecord, LayerRecord, LinkRecord, ListingRecord, SnapshotId, StepRecord, Store, StoreError,
+    ImportRecord, LayerRecord, LinkRecord, ListingRecord, OperationRecord, SnapshotId, StepRecord, Store,
+    StoreError,
 };
 
 /// The records of this machine's store.
@@ -114,6 +115,20 @@ impl LocalCache {
         self.store.update_record(&key, |record: &mut LayerRecord| record.claim(&layer.blob, source))
     }
 
+    /// Whether there may be records of some steps of an operation.
+    pub fn has_heard_of(&self, operation: &Digest) -> Result<bool, StoreError> {
+        Ok(self.store.look_at_record::<OperationRecord>(&operation.hex())?.is_some())
+    }
+
+    /// Notes that there are going to be records of steps of an operation.
+    pub fn hear_of(&self, operation: &Digest, imported: bool) -> Result<(), StoreError> {
+        let key = operation.hex();
+        match self.store.look_at_record::<OperationRecord>(&key)? {
+            Some(known) if known.imported || !imported => Ok(()),
+            Some(_) | None => self.store.put_record(&key, &OperationRecord { imported }),
+        }
+    }
+
     /// The key by content of a step that is known by definition, if that is true of what its inputs are now.
     pub fn follow(&self, key: &Digest, tops: &[Option<String>]) -> Result<Option<Digest>, StoreError> {
         let Some(link) = self.store.record::<LinkRecord>(&key.hex())? else { return Ok(None) };
@@ -176,10 +191,10 @@ impl LocalCache {
 }
 
 impl Step {
-    /// A record of now.
-    pub fn into_record(self, snapshot: SnapshotId) -> StepRecord {
+    /// A record of what it has made, and when.
+    pub fn into_record(self, snapshot: SnapshotId, created: Timestamp) -> StepRecord {
         let Self { name, parent, on, contents, definition, inputs } = self;
-        StepRecord { snapshot, created: Timestamp::now(), name, parent, on, contents, definition, inputs }
+        StepRecord { snapshot, created, name, parent, on, contents, definition, inputs }
     }
 }
 

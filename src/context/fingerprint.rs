@@ -10,12 +10,13 @@ use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
-use super::hashing::{self, Hashing};
+use super::hashing::{self, Hashing, Known};
 use super::ignore::{Ignore, Inherited};
 use super::lexical::{as_path, join, last};
 use super::remembered::Remembered;
 use super::select::{SelectError, Selector, Source};
 use super::state::{State, all_states};
+use super::taken::Taken;
 use super::tree::{Metadata, Owner, Tree};
 use crate::image::{Digest, Hasher};
 use crate::sys::IoError;
@@ -26,16 +27,21 @@ pub fn fingerprint(
     selectors: &[Selector],
     remembered: &dyn Remembered,
 ) -> Result<Digest, SelectError> {
-    take(tree, selectors, remembered, None)
+    take(tree, selectors, Known { remembered, taken: None }, None)
 }
 
-/// The same, with all that there is to be known of it.
-pub fn look(tree: &Tree, selectors: &[Selector], remembered: &dyn Remembered) -> Result<Look, SelectError> {
+/// The same, with all that there is to be known of it. What was `taken` of the tree just now is not read once more.
+pub fn look(
+    tree: &Tree,
+    selectors: &[Selector],
+    remembered: &dyn Remembered,
+    taken: Option<&Taken>,
+) -> Result<Look, SelectError> {
     if selectors.is_empty() {
-        return look(tree, &[Selector::literal("/".as_ref())], remembered);
+        return look(tree, &[Selector::literal("/".as_ref())], remembered, taken);
     }
     let mut seen = Seen { listed: Vec::new(), states: vec![None; selectors.len()] };
-    let digest = take(tree, selectors, remembered, Some(&mut seen))?;
+    let digest = take(tree, selectors, Known { remembered, taken }, Some(&mut seen))?;
     let states = seen.states.into_iter().zip(selectors);
     // What others cover was not walked through by itself.
     let states = states.map(|(state, selector)| state.map_or_else(|| selector.state(tree), Ok));
@@ -76,7 +82,7 @@ pub struct Listed {
 fn take(
     tree: &Tree,
     selectors: &[Selector],
-    remembered: &dyn Remembered,
+    known: Known<'_>,
     mut seen: Option<&mut Seen>,
 ) -> Result<Digest, SelectError> {
     let whole = [Selector::literal("/".as_ref())];
@@ -88,7 +94,7 @@ fn take(
         }
         let mut state = seen.is_some().then(State::begin);
         let listed = seen.as_deref_mut().map(|seen| &mut seen.listed);
-        text.push_str(&selector.take(tree, remembered, listed, state.as_mut())?.to_string());
+        text.push_str(&selector.take(tree, known, listed, state.as_mut())?.to_string());
         if let Some(seen) = &mut seen {
             seen.states[index] = state.map(State::finish);
         }
@@ -121,18 +127,18 @@ fn without_covered(selectors: &[Selector]) -> Vec<(usize, &Selector)> {
 impl Selector {
     /// The digest of what this selector alone selects.
     pub fn fingerprint(&self, tree: &Tree, remembered: &dyn Remembered) -> Result<Digest, SelectError> {
-        self.take(tree, remembered, None, None)
+        self.take(tree, Known { remembered, taken: None }, None, None)
     }
 
     fn take(
         &self,
         tree: &Tree,
-        remembered: &dyn Remembered,
+        known: Known<'_>,
         list: Option<&mut Vec<Listed>>,
         mut state: Option<&mut State>,
     ) -> Result<Digest, SelectError> {
         let sources = self.select(tree)?;
-        let (listed, digests) = hashing::digests(remembered, tree, |hashing| {
+        let (listed, digests) = hashing::digests(known, tree, |hashing| {
             let list = |source| Listing::of(self, source, hashing, state.as_deref_mut());
             sources.iter().map(list).collect::<Result<Vec<_>, _>>()
         })?;

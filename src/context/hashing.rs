@@ -13,23 +13,24 @@ use rustix::fs::{self, FileType};
 use rustix::io::Errno;
 
 use super::remembered::{Remembered, StatKey};
+use super::taken::Taken;
 use super::tree::{Entry, Instant, Metadata, Tree};
 use crate::image::{Digest, Hasher};
 use crate::sys::{At, Crew, IoError, Work, ownership, with_crew};
 
 /// Takes the digests of all entries that `collect` hands over; the answer has them in the order of their tickets.
 pub(super) fn digests<T, E: From<IoError>>(
-    remembered: &dyn Remembered,
+    known: Known<'_>,
     tree: &Tree,
     collect: impl FnOnce(&mut Hashing<'_, '_, '_>) -> Result<T, E>,
 ) -> Result<(T, Vec<Digest>), E> {
-    let shared = Shared { remembered, tree, taken: Mutex::default() };
+    let shared = Shared { known, tree, digests: Mutex::default() };
     let (collected, mut digests) = with_crew(&shared, |crew| {
         let mut hashing = Hashing { crew, digests: Vec::new() };
         let collected = collect(&mut hashing)?;
         Ok::<_, E>((collected, hashing.digests))
     })?;
-    for (ticket, digest) in shared.taken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for (ticket, digest) in shared.digests.into_inner().unwrap_or_else(PoisonError::into_inner) {
         digests[ticket] = Some(digest);
     }
     let digests = digests.into_iter().collect::<Option<Vec<_>>>();
@@ -42,10 +43,18 @@ pub(super) struct Hashing<'a, 'crew, 'tree> {
     digests: Vec<Option<Digest>>,
 }
 
+/// What need not be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub remembered: &'a dyn Remembered,
+    /// What was read just now.
+    pub taken: Option<&'a Taken>,
+}
+
 pub(super) struct Shared<'env> {
-    remembered: &'env dyn Remembered,
+    known: Known<'env>,
     tree: &'env Tree,
-    taken: Mutex<Vec<(usize, Digest)>>,
+    digests: Mutex<Vec<(usize, Digest)>>,
 }
 
 pub(super) struct Job {
@@ -58,7 +67,7 @@ impl Hashing<'_, '_, '_> {
     pub(super) fn add(&mut self, entry: Entry) -> usize {
         let ticket = self.digests.len();
         let known = match entry.metadata.kind {
-            FileType::RegularFile => self.crew.work().remembered(&entry),
+            FileType::RegularFile => self.crew.work().known(&entry),
             // Its attributes have to be read.
             FileType::Directory => None,
             _ => Some(header(&entry, &entry.metadata, &[]).finish()),
@@ -87,14 +96,15 @@ impl Work for Shared<'_> {
 
     fn work(&self, Job { ticket, entry }: Job, buffers: &mut Buffers) -> Result<(), IoError> {
         let digest = self.digest(&entry, buffers)?;
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push((ticket, digest));
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).push((ticket, digest));
         Ok(())
     }
 }
 
 impl Shared<'_> {
-    fn remembered(&self, entry: &Entry) -> Option<Digest> {
-        self.remembered.get(&self.tree.key(entry)?)
+    fn known(&self, entry: &Entry) -> Option<Digest> {
+        let taken = self.known.taken.and_then(|taken| taken.get(entry));
+        taken.or_else(|| self.known.remembered.get(&self.tree.key(entry)?))
     }
 
     /// Remembers a digest for which the file was read from `began` on.
@@ -113,7 +123,7 @@ impl Shared<'_> {
         let Some(file_system) = self.tree.file_system(entry) else { return Ok(()) };
         let key = StatKey::new(was, file_system);
         if key.settled(began) && entry.place.metadata(file, self.tree.owner())? == *was {
-            self.remembered.put(key, digest);
+            self.known.remembered.put(key, digest);
         }
         Ok(())
     }
@@ -128,6 +138,9 @@ impl Shared<'_> {
         if metadata.kind != FileType::RegularFile {
             return Ok(hasher.finish());
         }
+        if let Some(taken) = self.known.taken {
+            taken.note_other();
+        }
         buffers.read(&file, metadata.size, &mut hasher).at("read", entry.place.shown())?;
         let digest = hasher.finish();
         if !attributes.iter().any(|(name, _)| depends_on_reader(name)) {
@@ -138,7 +151,7 @@ impl Shared<'_> {
 }
 
 /// The digest's first part: key and value of each field, one after the other.
-fn header(entry: &Entry, metadata: &Metadata, attributes: &[(Vec<u8>, Vec<u8>)]) -> Hasher {
+pub(super) fn header(entry: &Entry, metadata: &Metadata, attributes: &[(Vec<u8>, Vec<u8>)]) -> Hasher {
     let (flag, size) = match metadata.kind {
         FileType::Directory => (5, 0),
         FileType::Symlink => (2, 0),
@@ -169,11 +182,13 @@ fn header(entry: &Entry, metadata: &Metadata, attributes: &[(Vec<u8>, Vec<u8>)])
     hasher
 }
 
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed())
 }
 
-pub(super) struct Buffers {
+/// What a thread that hashes keeps from file to file.
+#[derive(Debug)]
+pub struct Buffers {
     bytes: Vec<u8>,
     names: Vec<u8>,
 }
@@ -189,7 +204,7 @@ const MAX_ATTRIBUTE: usize = 64 << 10;
 
 impl Buffers {
     /// The attributes that count, sorted by name.
-    fn attributes(&mut self, file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(super) fn attributes(&mut self, file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let length = match fs::flistxattr(file, self.names.as_mut_slice()) {
             Ok(length) => length,
             Err(Errno::NOTSUP) => return Ok(Vec::new()),
@@ -235,6 +250,6 @@ fn counts(name: &[u8]) -> bool {
 }
 
 /// Capabilities look different from inside and outside of a namespace, and some attributes are shown to few.
-fn depends_on_reader(name: &[u8]) -> bool {
+pub(super) fn depends_on_reader(name: &[u8]) -> bool {
     name == b"security.capability" || name.starts_with(b"trusted.")
 }

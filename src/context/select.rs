@@ -128,6 +128,11 @@ impl Selector {
         !self.globs.is_empty() || wanted.is_some_and(|rule| has_wildcard(rule.text.as_bytes()))
     }
 
+    /// Whether less than all that its path leads to is taken.
+    pub fn has_filters(&self) -> bool {
+        self.include.is_some() || self.exclude.is_some()
+    }
+
     /// Finds what the source selects, sorted by path.
     pub fn select<'a>(&'a self, tree: &'a Tree) -> Result<Vec<Source<'a>>, SelectError> {
         let found = match self.globs.as_slice() {

@@ -327,6 +327,20 @@ impl Metadata {
 }
 
 impl Entry {
+    /// The path from the tree's root, without symlinks.
+    pub fn inside(&self) -> &Path {
+        as_path(&self.place.inside)
+    }
+
+    /// Whether an open file, perhaps of another mount, has the inode that the entry had when it was looked at.
+    pub fn is_same_inode(&self, file: &File) -> bool {
+        let Metadata { inode, size, modified, changed, .. } = self.metadata;
+        fs::fstat(file).is_ok_and(|stat| {
+            let now = Metadata::new(&stat, Owner::Kept);
+            (now.inode, now.size, now.modified, now.changed) == (inode, size, modified, changed)
+        })
+    }
+
     /// Opens a regular file for reading. What became a link, fifo or device since it was looked at is an error.
     pub fn open(&self) -> Result<File, IoError> {
         self.place.open(FileType::RegularFile)

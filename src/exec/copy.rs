@@ -1,6 +1,7 @@
 //! COPY and ADD: which files go where.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +14,14 @@ use super::directory::make_directories;
 use super::error::ExecError;
 use super::known::KnownInput;
 use super::looks::AsRead;
+use super::made::{Changes, Reading};
 use super::mode::ModeChange;
 use super::owner::{Owner, owner_named};
 use super::sharing::Sharing;
-use super::{Executor, Made, Output, layers_of, selector};
+use super::source_tree::SourceTree;
+use super::{Executor, Output, layers_of, selector};
 use crate::context::{Entry, Ignore, Owner as TreeOwner, Source, State, Tree, all_states};
-use crate::graph::{CopyOp, CopySource, Slot, SourcePath};
+use crate::graph::{CopyOp, CopySource, Slot, SourcePath, VertexId};
 use crate::image::Digest;
 use crate::snapshot::{Draft, Merged, SnapshotError, flatten, view};
 use crate::store::{Store, Workspace};
@@ -29,10 +32,10 @@ use crate::sys::rooted::Root;
 impl Executor {
     pub(super) async fn copy(
         &self,
+        vertex: VertexId,
         op: &CopyOp,
         inputs: &[KnownInput],
-        anew: bool,
-    ) -> Result<(Made, Option<Sharing>), ExecError> {
+    ) -> Result<Changes, ExecError> {
         let below = self.layers.directories(&layers_of(inputs, op.base)).await?;
         let mut origins = Vec::new();
         for input in inputs {
@@ -48,6 +51,7 @@ impl Executor {
         // What comes out of archives takes the place of files without being asked.
         let context = origins.iter().filter(|_| !op.unpack).find_map(Origin::shared);
         let (store, op) = (Arc::clone(&self.store), op.clone());
+        let (anew, to_look_at) = (self.graph.get(vertex).forced, self.not_looked_at(vertex, inputs));
         blocking(move || {
             let workspace = store.workspace()?;
             let draft = Draft::create(workspace.path())?;
@@ -56,30 +60,39 @@ impl Executor {
                 context.as_ref().map(|context| Sharing::find(&store, &op, context, anew)).transpose()?;
             let mut copying = Copying::new(&op, &root, FileCopier::new(sharing, context))?;
             let nothing = Root::open(&store.empty())?;
-            let nothing = tree_of(&nothing, &[])?;
-            let mut trees: Vec<Option<Arc<Tree>>> = vec![None; origins.len()];
+            let nothing = Arc::new(SourceTree::new(Arc::new(tree_of(&nothing, &[])?), Vec::new(), false));
+            let mut trees: HashMap<Slot, Arc<SourceTree>> = HashMap::new();
             for source in &op.sources {
                 let tree = match source.input {
                     // Of nothing there is nothing to be copied, and a look says what is missing.
                     None => &nothing,
-                    Some(slot) => match &mut trees[slot] {
-                        Some(tree) => tree,
-                        unopened => {
-                            let name = format!("source-{slot}");
-                            unopened.insert(origins[slot].open(&store, &workspace, &name, may_overlay)?)
+                    Some(slot) => match trees.entry(slot) {
+                        Occupied(tree) => tree.into_mut(),
+                        Vacant(unopened) => {
+                            let (tree, chain) = origins[slot].open(
+                                &store,
+                                &workspace,
+                                &format!("source-{slot}"),
+                                may_overlay,
+                            )?;
+                            let is_hashed = to_look_at.contains(&slot);
+                            unopened.insert(Arc::new(SourceTree::new(tree, chain, is_hashed)))
                         }
                     },
                 };
                 copying.source(source, tree)?;
             }
+            let to_be_hashed = trees.into_iter().filter(|(_, from)| from.is_hashed);
+            let trees = to_be_hashed.map(|(slot, from)| (slot, Arc::clone(&from.tree))).collect();
             let upper = draft.upper();
             let as_read = copying.as_read();
-            let sharing = copying.copier.record_link_owners(&upper)?.sharing;
+            let FileCopier { sharing, taken, .. } = copying.copier.record_link_owners(&upper)?;
             drop(root);
             if let Some(sharing) = &sharing {
                 sharing.begin_to_count(&store)?;
             }
-            Ok((Made { workspace, upper, as_read }, sharing))
+            let reading = Reading { as_read, trees, taken, sharing, workspace: None };
+            Ok(Changes { workspace, upper, reading })
         })
         .await
     }
@@ -101,18 +114,19 @@ impl Origin {
         }
     }
 
+    /// The files as one tree, and the layers that they lie in.
     fn open(
         &self,
         store: &Store,
         workspace: &Workspace,
         name: &str,
         may_overlay: bool,
-    ) -> Result<Arc<Tree>, ExecError> {
+    ) -> Result<(Arc<Tree>, Vec<PathBuf>), ExecError> {
         match self {
-            Self::Context(tree) => Ok(Arc::clone(tree)),
+            Self::Context(tree) => Ok((Arc::clone(tree), Vec::new())),
             Self::Files(chain) => {
                 let root = look_into(store, workspace, name, chain, may_overlay)?;
-                Ok(Arc::new(tree_of(&root, chain)?))
+                Ok((Arc::new(tree_of(&root, chain)?), chain.clone()))
             }
         }
     }
@@ -167,7 +181,8 @@ impl<'a> Copying<'a> {
         Ok(Self { op, root, owner, parents, copier, states: HashMap::new() })
     }
 
-    fn source(&mut self, source: &CopySource, tree: &Tree) -> Result<(), ExecError> {
+    fn source(&mut self, source: &CopySource, from: &Arc<SourceTree>) -> Result<(), ExecError> {
+        let tree = &*from.tree;
         let selector = selector(&self.op.selection(source))?;
         let unpacks = match source.path {
             SourcePath::File(_) | SourcePath::Everything => false,
@@ -178,6 +193,7 @@ impl<'a> Copying<'a> {
         let mut is_as_hashed = !unpacks && self.copier.files.watches(tree);
         let are_matches_apart = matches!(source.path, SourcePath::Pattern(_));
         self.copier.forget_links();
+        self.copier.from = Some(Arc::clone(from));
         for found in selector.select(tree)? {
             state.source(&found);
             // Only what is taken as one stays linked.

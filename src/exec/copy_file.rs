@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags, copy_file_range, futimens, openat};
 use super::copy_tree::times;
 use super::error::ExecError;
 use super::sharing::{self, Sharing, Wanted};
-use crate::context::{Entry, Tree};
+use super::source_tree::SourceTree;
+use crate::context::{Buffers, Entry, Taken, Taking, Tree};
 use crate::snapshot::Opened;
 use crate::sys::{At, Work, attributes, ownership};
 
@@ -25,6 +26,8 @@ pub(super) struct FileCopier {
     outside: Option<Arc<Tree>>,
     /// Whether somebody has.
     has_changed: AtomicBool,
+    /// What was hashed on the way.
+    pub(super) taken: Taken,
 }
 
 /// A file to be made at a place where nothing is.
@@ -33,6 +36,8 @@ pub(super) struct FileCopy {
     pub parent: Arc<Opened>,
     pub target: PathBuf,
     pub wanted: Wanted,
+    /// What it is of; none if that is gone again soon.
+    pub tree: Option<Arc<SourceTree>>,
 }
 
 /// What a thread keeps from file to file.
@@ -40,10 +45,13 @@ pub(super) struct FileCopy {
 pub(super) struct Desk {
     sharing: sharing::Desk,
     buffer: Vec<u8>,
+    hashing: Buffers,
 }
 
-/// Larger files are copied inside the kernel, and share their blocks where the file system can do that.
+/// Larger files are copied inside the kernel, and share their blocks where the file system can do that: nobody reads them.
 const SMALL: u64 = 64 << 10;
+/// From here on it pays to look for the layer that has a file.
+const LARGE: u64 = 1 << 20;
 
 impl Work for FileCopier {
     type Job = FileCopy;
@@ -55,7 +63,7 @@ impl Work for FileCopier {
     }
 
     fn work(&self, file: FileCopy, desk: &mut Desk) -> Result<(), ExecError> {
-        let FileCopy { source, parent, target, wanted } = &file;
+        let FileCopy { source, parent, target, wanted, .. } = &file;
         if let Some(sharing) = &self.sharing
             && sharing.take(source, *wanted, parent.fd(), target, &mut desk.sharing)
         {
@@ -63,7 +71,7 @@ impl Work for FileCopier {
         }
         let from = source.open()?;
         let to = File::from(create(&file)?);
-        copy_bytes(&from, &to, source.metadata.size, &mut desk.buffer).at("copy to", target)?;
+        let taking = self.copy_bytes(&file, &from, &to, desk)?;
         let Wanted { owner, mode } = *wanted;
         let is_made = ownership::is_made_so(&to, owner.uid, owner.gid, mode).at("stat", target)?;
         if !is_made {
@@ -75,14 +83,14 @@ impl Work for FileCopier {
             ownership::chmod(&to, mode).at("change mode of", target)?;
         }
         futimens(&to, &times(&source.metadata)).at("set times of", target)?;
-        self.note(&file, &from);
+        self.note(&file, &from, taking);
         Ok(())
     }
 }
 
 impl FileCopier {
     pub(super) fn new(sharing: Option<Sharing>, outside: Option<Arc<Tree>>) -> Self {
-        Self { sharing, outside, has_changed: AtomicBool::new(false) }
+        Self { sharing, outside, ..Self::default() }
     }
 
     /// Whether changes of a tree's files are noticed.
@@ -95,12 +103,41 @@ impl FileCopier {
         !self.has_changed.load(Ordering::Relaxed)
     }
 
-    fn note(&self, file: &FileCopy, from: &File) {
-        let Some(tree) = self.outside.as_ref().filter(|tree| tree.has(&file.source)) else { return };
-        if !tree.is_still(&file.source, from) {
-            self.has_changed.store(true, Ordering::Relaxed);
-        } else if let Some(sharing) = &self.sharing {
-            sharing.copied(&file.source, &file.target);
+    /// Copies what a file has that is said to be so large; hashes it, too, if it is to be hashed and comes by here. What it gets
+    /// meanwhile does not count.
+    fn copy_bytes(
+        &self,
+        file: &FileCopy,
+        from: &File,
+        to: &File,
+        desk: &mut Desk,
+    ) -> Result<Option<Taking>, ExecError> {
+        let size = file.source.metadata.size;
+        let tree = file.tree.as_deref();
+        if size > SMALL {
+            let in_layer = tree.filter(|_| size >= LARGE).and_then(|tree| tree.open_in_layer(&file.source));
+            copy_inside_kernel(in_layer.as_ref().unwrap_or(from), to, size).at("copy to", &file.target)?;
+            return Ok(None);
+        }
+        let is_hashed = tree.is_some_and(|tree| tree.is_hashed);
+        let mut taking =
+            is_hashed.then(|| Taking::begin(&file.source, from, &mut desk.hashing)).transpose()?;
+        copy_by_hand(from, to, size, &mut desk.buffer, taking.as_mut()).at("copy to", &file.target)?;
+        Ok(taking)
+    }
+
+    fn note(&self, file: &FileCopy, from: &File, taking: Option<Taking>) {
+        if let Some(tree) = self.outside.as_ref().filter(|tree| tree.has(&file.source)) {
+            if !tree.is_still(&file.source, from) {
+                self.has_changed.store(true, Ordering::Relaxed);
+                return;
+            }
+            if let Some(sharing) = &self.sharing {
+                sharing.copied(&file.source, &file.target);
+            }
+        }
+        if let (Some(taking), Some(from)) = (taking, &file.tree) {
+            taking.end(&self.taken, &from.tree, &file.source);
         }
     }
 }
@@ -114,11 +151,13 @@ fn create(file: &FileCopy) -> Result<OwnedFd, ExecError> {
     Ok(openat(file.parent.fd(), name, flags, Mode::from_raw_mode(mode)).at("create", &file.target)?)
 }
 
-/// Copies what a file has that is said to be so large. What it gets meanwhile does not count.
-fn copy_bytes(mut from: &File, mut to: &File, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
-    if size > SMALL {
-        return copy_inside_kernel(from, to, size);
-    }
+fn copy_by_hand(
+    mut from: &File,
+    mut to: &File,
+    size: u64,
+    buffer: &mut Vec<u8>,
+    mut taking: Option<&mut Taking>,
+) -> io::Result<()> {
     buffer.resize(usize::try_from(SMALL).unwrap_or(0), 0);
     let mut left = size;
     loop {
@@ -126,6 +165,9 @@ fn copy_bytes(mut from: &File, mut to: &File, size: u64, buffer: &mut Vec<u8>) -
             Ok(0) => return Ok(()),
             Ok(length) => {
                 to.write_all(&buffer[..length])?;
+                if let Some(taking) = &mut taking {
+                    taking.update(&buffer[..length]);
+                }
                 left = left.saturating_sub(length as u64);
                 // Some files say that they are empty and are not.
                 if left == 0 && size > 0 {

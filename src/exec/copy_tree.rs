@@ -17,6 +17,7 @@ use super::error::ExecError;
 use super::mode::ModeChange;
 use super::owner::Owner;
 use super::sharing::Wanted;
+use super::source_tree::SourceTree;
 use crate::context::{Entry, Instant, Metadata, Walk};
 use crate::snapshot::{Merged, Opened};
 use crate::sys::link_owners::LinkOwners;
@@ -37,6 +38,8 @@ pub(super) struct Copier {
     /// Of what could not be given away.
     link_owners: LinkOwners,
     pub(super) files: Arc<FileCopier>,
+    /// What the files are of.
+    pub(super) from: Option<Arc<SourceTree>>,
 }
 
 impl Copier {
@@ -46,7 +49,7 @@ impl Copier {
 
     pub(super) fn with_files(owner: Option<Owner>, mode: ModeChange, files: FileCopier) -> Self {
         let (links, directories, new, link_owners) = Default::default();
-        Self { owner, mode, links, directories, new, link_owners, files: Arc::new(files) }
+        Self { owner, mode, links, directories, new, link_owners, files: Arc::new(files), from: None }
     }
 
     /// Has what follows be no further name of what was copied before.
@@ -131,7 +134,8 @@ impl Copier {
             FileType::RegularFile => {
                 let wanted = Wanted { owner: self.owner_of(metadata), mode: self.mode_of(metadata) };
                 let has_other_names = metadata.links > 1;
-                let file = FileCopy { source: entry, parent: opened, target, wanted };
+                let tree = self.from.clone();
+                let file = FileCopy { source: entry, parent: opened, target, wanted, tree };
                 if !has_other_names {
                     return Ok(Some(file));
                 }

@@ -119,6 +119,7 @@ impl LookUps {
         let from = found.as_ref().map(|found| found.place.0);
         let (output, result) = found.map(|found| (found.output, found.record)).unzip();
         if result.is_some() || !here.known {
+            self.note_operation(op, inputs.len(), true)?;
             cache.import(&key.0, &ImportRecord { result, contents: keys.contents.clone() })?;
             note_link(keys, &cache)?;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{Imported, ListedEntry, LocalCache, Remembered, Step};
-use crate::context::{Listed, Look, Selector, Tree, fingerprint, look, state};
+use crate::context::{Listed, Look, Owner, Selector, Taken, Tree, fingerprint, look, state};
 use crate::event::{EventKind, Events, StepId};
 use crate::graph::{Graph, InputKey, Op, Slot, VertexId};
 use crate::image::{Digest, Timestamp};
@@ -33,9 +33,17 @@ pub struct Key {
     pub from: Option<usize>,
 }
 
+impl Key {
+    /// The key of a step by the contents of its inputs, if all is known that it takes.
+    pub(super) fn of(op: &Op, inputs: &[KnownInput]) -> Option<StepKey> {
+        Keys::new(op, inputs, &op.input_keys(inputs.len()))?.by_content
+    }
+}
+
 pub(super) type KnownInput = Input<Key, Output>;
 
 /// The two keys of a step.
+#[derive(Debug)]
 pub(super) struct Keys {
     /// By what its inputs are.
     by_definition: Option<StepKey>,
@@ -116,6 +124,28 @@ impl Finder for LookUps {
     type Output = Output;
     type Error = ExecError;
 
+    fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, ExecError> {
+        let it = self.graph.get(vertex);
+        let Some(operation) = it.op.digests().pop() else { return Ok(false) };
+        if it.forced {
+            return Ok(true);
+        }
+        let record = record_digest(&operation);
+        let is_elsewhere = self.imported.iter().any(|cache| !cache.with_digest(&record).is_empty());
+        Ok(!is_elsewhere && !self.cache().has_heard_of(&operation)?)
+    }
+
+    fn may_look_later(&self, vertex: VertexId, slot: Slot) -> Result<bool, ExecError> {
+        let it = self.graph.get(vertex);
+        let Op::Context(context) = &self.graph.get(it.inputs[slot]).op else { return Ok(true) };
+        if self.contexts.get(&context.name)?.tree.owner() == Owner::Kept {
+            return Ok(true);
+        }
+        // Somebody may change these meanwhile. Who copies files sees whether anybody has, if what is copied is what counts.
+        let Op::Copy(op) = &it.op else { return Ok(false) };
+        Ok(!op.may_unpack() && self.selected(vertex, slot)?.iter().all(|selector| !selector.has_filters()))
+    }
+
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
         let tree = self.outside_tree(vertex, slot)?;
         Ok(fingerprint(tree, &self.selected(vertex, slot)?, tree.memory())?)
@@ -186,9 +216,9 @@ impl LookUps {
         &self,
         tree: &Tree,
         selectors: &[Selector],
-        memory: &dyn crate::context::Remembered,
+        taken: Option<&Taken>,
     ) -> Result<Look, ExecError> {
-        let mut look = look(tree, selectors, memory)?;
+        let mut look = look(tree, selectors, tree.memory(), taken)?;
         let entry = |entry: Listed| {
             let path = entry.path.to_string_lossy().into_owned();
             ListedEntry::new(path, entry.mode, (entry.uid, entry.gid), entry.size, &entry.digest)
@@ -307,16 +337,23 @@ impl LookUps {
         Ok(Found { key: keys.known(), known, output })
     }
 
-    /// Remembers what a step has made. Yields what it is known by from now on, and when it was made.
-    pub(super) fn remember(
+    /// What a step is known by whose inputs are all known.
+    pub(super) fn keys_of(&self, vertex: VertexId, inputs: &[KnownInput]) -> Result<Keys, ExecError> {
+        let op = &self.graph.get(vertex).op;
+        let keys = Keys::new(op, inputs, &op.input_keys(inputs.len()));
+        keys.ok_or(ExecError::Unexpected("a step has a key"))
+    }
+
+    /// Remembers what a step has made.
+    pub(super) fn remember_step(
         &self,
         vertex: VertexId,
         inputs: &[KnownInput],
+        keys: &Keys,
         snapshot: SnapshotId,
-    ) -> Result<(Key, Timestamp), ExecError> {
+        created: Timestamp,
+    ) -> Result<(), ExecError> {
         let it = self.graph.get(vertex);
-        let counts = it.op.input_keys(inputs.len());
-        let keys = Keys::new(&it.op, inputs, &counts).ok_or(ExecError::Unexpected("a step has a key"))?;
         let key = keys.by_content.ok_or(ExecError::Unexpected("what was read is known"))?;
         let base = it.op.base().and_then(|slot| Some(&inputs.get(slot)?.output.as_ref()?.files()?.layers));
         let parent = match base.and_then(Stack::top) {
@@ -331,13 +368,22 @@ impl LookUps {
             definition: it.op.definition(),
             inputs: inputs.iter().map(|input| input.key.step.map(|key| key.0)).collect(),
         };
-        let record: StepRecord = step.into_record(snapshot);
+        let record: StepRecord = step.into_record(snapshot, created);
         let cache = self.cache();
         self.note_listings(keys.contents.iter().flatten())?;
+        self.note_operation(&it.op, inputs.len(), false)?;
         // A link that leads to nothing is a miss; a record that cannot be kept takes the snapshot with it, so it comes last.
-        note_link(&keys, &cache)?;
-        cache.remember(&key.0, &record)?;
-        Ok((keys.known(), record.created))
+        note_link(keys, &cache)?;
+        Ok(cache.remember(&key.0, &record)?)
+    }
+
+    /// Notes that there are steps of an operation, if it is one that can be looked for in vain.
+    pub(super) fn note_operation(&self, op: &Op, inputs: usize, imported: bool) -> Result<(), ExecError> {
+        let reads = op.input_keys(inputs).iter().any(|counts| counts.content.is_some());
+        match op.digests().last().filter(|_| reads) {
+            Some(operation) => Ok(self.cache().hear_of(operation, imported)?),
+            None => Ok(()),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod http;
 mod keys;
 mod known;
 mod looks;
+mod made;
 mod mode;
 mod mounts;
 mod network;
@@ -31,10 +32,10 @@ mod owner;
 mod run;
 mod sharing;
 mod source;
+mod source_tree;
 mod subtree;
 
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,21 +51,22 @@ pub use given::{Given, Secret, Surroundings};
 pub use keys::keys;
 pub use known::{Key, LookUps};
 pub use looks::Looks;
+pub use made::{Layer, Made, Named, NamedLayer};
 pub use mounts::StepMounts;
 pub use network::StepNetworks;
 
-use crate::context::{Forgetful, Ignore, Parents, SelectError, Selector};
+use crate::context::{Ignore, Parents, SelectError, Selector};
 use crate::event::EventKind;
 use crate::graph::{Op, Selection, Slot, SourcePath, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Layers, Stack};
 use crate::registry::Client;
 use crate::sandbox::Sandboxing;
-use crate::solve::{Finder, Found, Progress, StepKey, Worker};
-use crate::store::{Lock, SnapshotId, Workspace};
+use crate::solve::{Finder, Found, Progress, Worker};
+use crate::store::Lock;
 use crate::sys::blocking;
 use known::KnownInput;
-use looks::AsRead;
+use made::Changes;
 
 /// What an operation yields.
 #[derive(Debug, Clone)]
@@ -124,62 +126,6 @@ impl Deref for Executor {
     }
 }
 
-/// What an operation has made.
-struct Made {
-    workspace: Workspace,
-    /// The directory of changes.
-    upper: PathBuf,
-    as_read: AsRead,
-}
-
-impl Made {
-    fn new((workspace, upper): (Workspace, PathBuf)) -> Self {
-        Self { workspace, upper, as_read: AsRead::new() }
-    }
-}
-
-impl Executor {
-    /// Takes over a finished directory of changes as the result of a step.
-    async fn finish(
-        self: &Arc<Self>,
-        vertex: VertexId,
-        inputs: &[KnownInput],
-        made: Made,
-    ) -> Result<(Key, Output), ExecError> {
-        let (executor, inputs) = (Arc::clone(self), inputs.to_vec());
-        blocking(move || {
-            let store = &executor.store;
-            let snapshot = store.adopt_snapshot(&made.upper)?;
-            drop(made.workspace);
-            let changed = executor.has_changed_outside(vertex, &inputs, &made.as_read);
-            let remembered = match changed {
-                Ok(true) => Ok(executor.pass_over(vertex, &snapshot)),
-                Ok(false) => executor.remember(vertex, &inputs, snapshot.clone()),
-                Err(error) => Err(error),
-            };
-            let (key, created) = remembered.inspect_err(|_| store.discard_snapshot(&snapshot))?;
-            let base = executor.graph.get(vertex).op.base();
-            let below = base.and_then(|slot| files(&inputs, Some(slot))).map(|files| files.layers.clone());
-            let layers = below.unwrap_or_default().with(LayerRef::Made(snapshot));
-            Ok((key, Output::Files(Files { layers, created: Some(created) })))
-        })
-        .await
-    }
-}
-
-impl Executor {
-    /// A result that must not be taken for that of the step: files have changed while it was made, and nobody knows what it has
-    /// read of them. It has a name that nothing else has, and so has all that is built upon it.
-    fn pass_over(&self, vertex: VertexId, snapshot: &SnapshotId) -> (Key, Timestamp) {
-        let name = &self.graph.get(vertex).name;
-        self.events.warn(format!(
-            "files of the context have changed during {name}: its result is used just this once"
-        ));
-        let step = StepKey::new(Digest::of(snapshot.to_string().as_bytes()), &[]);
-        (Key { step: Some(step), ..Key::default() }, Timestamp::now())
-    }
-}
-
 /// The files of an input.
 fn files(inputs: &[KnownInput], slot: Option<Slot>) -> Option<&Files> {
     inputs.get(slot?)?.output.as_ref()?.files()
@@ -211,12 +157,21 @@ impl Finder for Executor {
     type Output = Output;
     type Error = ExecError;
 
+    fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, ExecError> {
+        // To explain what differs, contents have to be known.
+        Ok(self.explaining.is_none() && self.known.is_unheard_of(vertex)?)
+    }
+
+    fn may_look_later(&self, vertex: VertexId, slot: Slot) -> Result<bool, ExecError> {
+        self.known.may_look_later(vertex, slot)
+    }
+
     fn outside(&self, vertex: VertexId, slot: Slot) -> Result<Digest, ExecError> {
         if let Some(digest) = self.looks.again(vertex, slot) {
             return Ok(digest);
         }
         let (tree, selectors) = (self.outside_tree(vertex, slot)?, self.selected(vertex, slot)?);
-        let look = self.list(tree, &selectors, tree.memory())?;
+        let look = self.list(tree, &selectors, None)?;
         self.looks.note(vertex, slot, &look);
         Ok(look.digest)
     }
@@ -230,33 +185,84 @@ impl Finder for Executor {
     }
 }
 
-impl Worker for Executor {
-    type Claim = Lock;
-
-    async fn content(
+impl Executor {
+    /// The digest of what is read of something that does not change any more.
+    async fn content_of(
         self: &Arc<Self>,
         vertex: VertexId,
-        slot: usize,
+        slot: Slot,
         input: &Output,
     ) -> Result<Digest, ExecError> {
-        let layers = input.files().map(|files| files.layers.to_vec()).unwrap_or_default();
-        let chain = self.layers.directories(&layers).await?;
         let (executor, selectors) = (Arc::clone(self), self.selected(vertex, slot)?);
+        let files = match input {
+            Output::Files(files) => files,
+            Output::Context(context) => {
+                let tree = Arc::clone(&context.tree);
+                return blocking(move || Ok(executor.list(&tree, &selectors, None)?.digest)).await;
+            }
+        };
+        let chain = self.layers.directories(&files.layers.to_vec()).await?;
         let may_overlay = self.sandboxing.may_overlay();
         blocking(move || {
             let workspace = executor.store.workspace()?;
             let root = copy::look_into(&executor.store, &workspace, "source", &chain, may_overlay)?;
             let tree = copy::tree_of(&root, &chain)?;
-            Ok(executor.list(&tree, &selectors, &Forgetful)?.digest)
+            Ok(executor.list(&tree, &selectors, None)?.digest)
         })
         .await
     }
 
-    async fn claim(&self, vertex: VertexId, key: &Key) -> Result<Lock, ExecError> {
-        let step = key.step.ok_or(ExecError::Unexpected("a step that is executed has a key"))?;
-        // Who wants everything anew has nothing to share with others.
-        let forced = self.graph.get(vertex).forced;
-        let name = if forced { format!("{step}.{}", std::process::id()) } else { step.to_string() };
+    /// What a step that is made is known by to other builds that would make it. Who wants everything anew has nothing to share
+    /// with others.
+    fn name_of_claim(&self, vertex: VertexId, key: Option<&Key>, inputs: &[KnownInput]) -> String {
+        let it = self.graph.get(vertex);
+        let key = key.and_then(|key| key.step).or_else(|| Key::of(&it.op, inputs));
+        let name = key.map_or_else(|| self.name_without_contents(vertex, inputs), |key| key.to_string());
+        if it.forced { format!("{name}.{}", std::process::id()) } else { name }
+    }
+
+    /// The operation, what its inputs are where that counts, and where directories are.
+    fn name_without_contents(&self, vertex: VertexId, inputs: &[KnownInput]) -> String {
+        let op = &self.graph.get(vertex).op;
+        let mut text = op.definition();
+        for (input, counts) in inputs.iter().zip(op.input_keys(inputs.len())) {
+            text.push('\0');
+            match (&input.output, input.key.step) {
+                (Some(Output::Context(context)), _) => text.push_str(&context.tree.path().to_string_lossy()),
+                (_, Some(key)) if counts.content.is_none() => text.push_str(&key.to_string()),
+                (_, _) => {}
+            }
+        }
+        Digest::of(text.as_bytes()).hex()
+    }
+}
+
+impl Worker for Executor {
+    type Claim = Lock;
+    type Made = Made;
+    type Named = Named;
+
+    fn check(&self, vertex: VertexId, slot: Slot) -> Result<(), ExecError> {
+        let (tree, selectors) = (self.outside_tree(vertex, slot)?, self.selected(vertex, slot)?);
+        Ok(selectors.iter().try_for_each(|selector| selector.select(tree).map(drop))?)
+    }
+
+    async fn content(
+        self: &Arc<Self>,
+        vertex: VertexId,
+        slot: Slot,
+        input: &Output,
+    ) -> Result<Digest, ExecError> {
+        self.content_of(vertex, slot, input).await
+    }
+
+    async fn claim(
+        &self,
+        vertex: VertexId,
+        key: Option<&Key>,
+        inputs: &[KnownInput],
+    ) -> Result<Lock, ExecError> {
+        let name = self.name_of_claim(vertex, key, inputs);
         let mut waited = false;
         loop {
             if let Some(lock) = self.store.try_lock(&name)? {
@@ -272,34 +278,52 @@ impl Worker for Executor {
         }
     }
 
+    fn missed(&self, vertex: VertexId, key: &Key, inputs: &[KnownInput]) -> Result<(), ExecError> {
+        // A server is asked in any case: there is nothing to explain.
+        if matches!(self.graph.get(vertex).op, Op::Http(_) | Op::Git(_)) {
+            return Ok(());
+        }
+        self.explain(vertex, key, inputs)
+    }
+
     async fn execute(
         self: &Arc<Self>,
         vertex: VertexId,
-        key: &Key,
         inputs: &[KnownInput],
-    ) -> Result<(Key, Output), ExecError> {
+    ) -> Result<(Made, Output), ExecError> {
         self.networks.come_nearer(vertex);
-        // A server is asked in any case: there is nothing to explain.
-        if !matches!(self.graph.get(vertex).op, Op::Http(_) | Op::Git(_)) {
-            self.explain(vertex, key, inputs)?;
-        }
-        let made = match &self.graph.get(vertex).op {
+        let source = |(key, output)| (Made::Source(key), output);
+        let changes = match &self.graph.get(vertex).op {
             Op::Image(_) | Op::Context(_) | Op::Merge(_) => {
                 return Err(ExecError::Unexpected("what is only found is not executed"));
             }
-            Op::Http(op) => return self.fetch(vertex, op).await,
-            Op::Git(op) => return self.check_out(vertex, op).await,
-            Op::Run(op) => self.run(vertex, op, inputs).await?,
-            Op::Copy(op) => {
-                let (made, sharing) = self.copy(op, inputs, self.graph.get(vertex).forced).await?;
-                let (key, output) = self.finish(vertex, inputs, made).await?;
-                self.share(sharing, &output).await;
-                return Ok((key, output));
-            }
-            Op::MakeDirectory(op) => self.make_directory(op, inputs).await?,
-            Op::MakeFile(op) => self.make_file(op).await?,
+            Op::Http(op) => return self.fetch(vertex, op).await.map(source),
+            Op::Git(op) => return self.check_out(vertex, op).await.map(source),
+            Op::Run(op) => Changes::new(self.run(vertex, op, inputs).await?),
+            Op::Copy(op) => self.copy(vertex, op, inputs).await?,
+            Op::MakeDirectory(op) => Changes::new(self.make_directory(op, inputs).await?),
+            Op::MakeFile(op) => Changes::new(self.make_file(op).await?),
         };
-        self.finish(vertex, inputs, Made::new(made)).await
+        self.adopt(vertex, inputs, changes).await
+    }
+
+    async fn name(
+        self: &Arc<Self>,
+        vertex: VertexId,
+        inputs: Vec<KnownInput>,
+        made: Made,
+    ) -> Result<(Key, Named), ExecError> {
+        match made {
+            Made::Source(key) => Ok((key, Named::Source)),
+            Made::Layer(layer) => self.name_layer(vertex, inputs, *layer).await,
+        }
+    }
+
+    async fn remember(self: &Arc<Self>, vertex: VertexId, named: Named) -> Result<(), ExecError> {
+        match named {
+            Named::Source => Ok(()),
+            Named::Layer(layer) => self.remember_layer(vertex, *layer).await,
+        }
     }
 
     async fn settled(&self) {

@@ -22,14 +22,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, openat};
 
 use super::owner::Owner;
-use super::{Executor, Output};
 use crate::context::{Entry, Instant, KnownDigests, Origin, Remembered as _, StatKey, Tree};
 use crate::graph::CopyOp;
 use crate::image::Digest;
-use crate::layer::LayerRef;
 use crate::store::{CopyRecord, SizeRecord, SnapshotId, Standing, Store, StoreError};
+use crate::sys::attributes;
 use crate::sys::rooted::Root;
-use crate::sys::{attributes, blocking};
 
 /// The files of one COPY from the context.
 #[derive(Debug)]
@@ -64,18 +62,6 @@ pub(super) struct Desk {
 /// Less is copied faster than shared.
 const FEWEST_FILES: usize = 32;
 const FEWEST_BYTES: u64 = 1 << 20;
-
-impl Executor {
-    /// Remembers what a COPY has made, for the next one like it.
-    pub(super) async fn share(&self, made: Option<Sharing>, output: &Output) {
-        let top = output.files().and_then(|files| files.layers.top().cloned());
-        if let Some((sharing, LayerRef::Made(snapshot))) = made.zip(top) {
-            let store = Arc::clone(&self.store);
-            // Where nothing can be kept, the next one copies.
-            let _ = blocking(move || sharing.keep(&store, &snapshot)).await;
-        }
-    }
-}
 
 impl Sharing {
     /// Looks for an earlier COPY that was like this one; not where everything is to be made anew.
@@ -148,7 +134,8 @@ impl Sharing {
         Ok(())
     }
 
-    fn keep(&self, store: &Store, snapshot: &SnapshotId) -> Result<(), StoreError> {
+    /// Remembers what a COPY has made, for the next one like it.
+    pub(super) fn keep(&self, store: &Store, snapshot: &SnapshotId) -> Result<(), StoreError> {
         let (files, bytes) = (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         if files < FEWEST_FILES && bytes < FEWEST_BYTES {
             return Ok(());

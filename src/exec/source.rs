@@ -7,7 +7,7 @@ use super::known::{Key, LookUps};
 use super::{Files, Output};
 use crate::cache::{Remembered, Step};
 use crate::graph::VertexId;
-use crate::image::Digest;
+use crate::image::{Digest, Timestamp};
 use crate::layer::{LayerRef, Stack};
 use crate::solve::{StepKey, record_digest};
 use crate::store::Workspace;
@@ -55,7 +55,7 @@ impl LookUps {
             definition: it.op.definition(),
             inputs: Vec::new(),
         };
-        let record = record.into_record(snapshot.clone());
+        let record = record.into_record(snapshot.clone(), Timestamp::now());
         self.cache().remember(&step.0, &record).inspect_err(|_| self.store.discard_snapshot(&snapshot))?;
         let layers = Stack::default().with(LayerRef::Made(snapshot));
         Ok(Output::Files(Files { layers, created: Some(record.created) }))

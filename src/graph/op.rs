@@ -244,6 +244,13 @@ pub struct CopyOp {
     pub if_exists: bool,
 }
 
+impl CopyOp {
+    /// Whether something else than the files that are read may lie at the destination afterwards.
+    pub fn may_unpack(&self) -> bool {
+        self.unpack || self.sources.iter().any(|source| matches!(source.path, SourcePath::Archive(_)))
+    }
+}
+
 /// One source of a copy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CopySource {

@@ -64,28 +64,35 @@ pub(super) fn look_up<W: Finder>(
             continue;
         };
         let found = look_up_one(graph, vertex, &inputs, finder).map_err(|error| Failed { vertex, error })?;
-        known.push(Some(found));
+        known.push(found);
     }
     Ok(known)
 }
 
+/// None where files would have to be looked at only to find nothing.
 fn look_up_one<W: Finder>(
     graph: &Graph,
     vertex: VertexId,
     inputs: &[&Known<W>],
     finder: &W,
-) -> Result<Known<W>, W::Error> {
+) -> Result<Option<Known<W>>, W::Error> {
     let it = graph.get(vertex);
     let counts = it.op.input_keys(inputs.len());
-    let inputs = inputs.iter().zip(&it.inputs).enumerate().map(|(slot, (found, input))| {
-        // Files outside the graph have no other name than their content.
-        let is_context = matches!(graph.get(*input).op, Op::Context(_));
-        let reads = is_context && counts[slot].content.is_some();
-        let content = reads.then(|| finder.outside(vertex, slot)).transpose()?;
+    // Files outside the graph have no other name than their content.
+    let is_outside = |slot: usize| matches!(graph.get(it.inputs[slot]).op, Op::Context(_));
+    let read = (0..inputs.len()).filter(|slot| counts[*slot].content.is_some() && is_outside(*slot));
+    let read: Vec<usize> = read.collect();
+    for slot in &read {
+        if finder.may_look_later(vertex, *slot)? && finder.is_unheard_of(vertex)? {
+            return Ok(None);
+        }
+    }
+    let inputs = inputs.iter().enumerate().map(|(slot, found)| {
+        let content = read.contains(&slot).then(|| finder.outside(vertex, slot)).transpose()?;
         Ok(Input { key: found.key.clone(), output: found.output.clone(), content })
     });
     let inputs = inputs.collect::<Result<Vec<_>, W::Error>>()?;
-    finder.find(vertex, &inputs)
+    finder.find(vertex, &inputs).map(Some)
 }
 
 /// Which vertices the targets need.

@@ -1,15 +1,17 @@
 //! The scheduler.
 
+mod making;
+mod shown;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::try_join_all;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
-use super::first::{self, Known};
-use super::{Finder, Input, Progress, Solved, Worker};
-use crate::graph::{Graph, Op, VertexId};
+use self::making::{Making, Outcome};
+use super::first;
+use super::{Finder, Progress, Solved, Worker};
+use crate::graph::{Graph, VertexId};
 use crate::sys::blocking;
 
 /// What became of each vertex of a graph; none for those that were not needed.
@@ -70,234 +72,114 @@ pub async fn solve<W: Worker>(
             .into_iter()
             .for_each(|output| on_solved(vertex, output));
     }
-    let (wanted, mut asked) = mpsc::unbounded_channel();
-    let second = Arc::new(Second::<W> {
-        graph: Arc::clone(graph),
-        worker: Arc::clone(worker),
-        states: known.into_iter().map(State::new).collect(),
-        wanted,
-        jobs: Semaphore::new(jobs.max(1)),
-    });
-    targets.iter().for_each(|target| second.want_output(*target));
-    let mut running = JoinSet::new();
-    loop {
-        while let Ok(vertex) = asked.try_recv() {
-            running.spawn(Arc::clone(&second).run(vertex));
-        }
-        let joined = tokio::select! {
-            biased;
-            Some(vertex) = asked.recv() => {
-                running.spawn(Arc::clone(&second).run(vertex));
-                continue;
-            }
-            joined = running.join_next() => joined,
-        };
-        let Some(joined) = joined else { break };
-        let (vertex, result) = match joined {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => continue,
-        };
-        match result {
-            Ok(solved) => {
-                solved.output.iter().for_each(|output| on_solved(vertex, output));
-                second.states[vertex.index()].solved.send_replace(Some(solved));
-            }
-            Err(error) => {
-                // Dropping a task drops its sandbox, which has it killed. Waiting here means nothing runs on afterwards.
-                running.shutdown().await;
-                worker.settled().await;
-                return Err(Failed { vertex, error });
-            }
-        }
+    let (wanted, asked) = mpsc::unbounded_channel();
+    let making = Arc::new(Making::new(graph, worker, known, wanted, jobs));
+    targets.iter().for_each(|target| making.want_output(*target));
+    let tasks = Tasks { making: Arc::clone(&making), running: JoinSet::new(), settling: JoinSet::new() };
+    if let Err(failed) = tasks.run(asked, on_solved).await {
+        worker.settled().await;
+        return Err(failed);
     }
     if !is_over {
-        for (vertex, _) in graph.iter() {
-            // Known, and never needed.
-            if second.states[vertex.index()]
-                .solved
-                .borrow()
-                .as_ref()
-                .is_some_and(|solved| solved.output.is_none())
-            {
-                worker.progress(vertex, Progress::Started);
-                worker.progress(vertex, Progress::Cached);
-            }
+        for vertex in making.passed_by() {
+            worker.progress(vertex, Progress::Started);
+            worker.progress(vertex, Progress::Cached);
         }
     }
-    Ok(Solution(second.states.iter().map(|state| state.solved.borrow().clone()).collect()))
+    Ok(making.solution())
 }
 
-/// The second pass: what is made, from the target down.
-struct Second<W: Worker> {
-    graph: Arc<Graph>,
-    worker: Arc<W>,
-    states: Vec<State<W>>,
-    wanted: mpsc::UnboundedSender<VertexId>,
-    jobs: Semaphore,
+/// What is going on.
+struct Tasks<W: Worker> {
+    making: Arc<Making<W>>,
+    running: JoinSet<Ended<Outcome<W>, W>>,
+    /// Results that are there, and whose keys are being found out.
+    settling: JoinSet<Ended<(), W>>,
 }
 
-struct State<W: Worker> {
-    /// What there is of the vertex, as soon as there is something.
-    solved: watch::Sender<Option<Solved<W::Key, W::Output>>>,
-    /// Whether it is being made.
-    begun: AtomicBool,
-}
+/// What a task comes to.
+type Ended<T, W> = (VertexId, Result<T, <W as Finder>::Error>);
 
-type Inputs<W> = Vec<Input<<W as Finder>::Key, <W as Finder>::Output>>;
-
-impl<W: Worker> State<W> {
-    fn new(known: Option<Known<W>>) -> Self {
-        let known = known.filter(|found| found.known);
-        let solved = known.map(|found| Solved { key: found.key, output: found.output, cached: true });
-        Self { solved: watch::Sender::new(solved), begun: AtomicBool::new(false) }
-    }
-}
-
-impl<W: Worker> Second<W> {
-    /// Has a vertex made unless its result is there.
-    fn want_output(&self, vertex: VertexId) {
-        let state = &self.states[vertex.index()];
-        let is_there = state.solved.borrow().as_ref().is_some_and(|solved| solved.output.is_some());
-        if !is_there && !state.begun.swap(true, Ordering::SeqCst) {
-            // Whoever reads this end is gone only when all is given up.
-            let _ = self.wanted.send(vertex);
-        }
-    }
-
-    /// Has a vertex made if nothing is known of it.
-    fn want_key(&self, vertex: VertexId) {
-        if self.states[vertex.index()].solved.borrow().is_none() {
-            self.want_output(vertex);
-        }
-    }
-
-    async fn wait(
-        &self,
-        vertex: VertexId,
-        enough: impl Fn(&Solved<W::Key, W::Output>) -> bool,
-    ) -> Solved<W::Key, W::Output> {
-        let mut changes = self.states[vertex.index()].solved.subscribe();
-        let solved = changes.wait_for(|solved| solved.as_ref().is_some_and(&enough)).await;
-        solved.expect("the sender lives as long as the tasks").clone().expect("it was waited for")
-    }
-
+impl<W: Worker> Tasks<W> {
+    /// Makes what is asked for until nothing is left to be done.
     async fn run(
-        self: Arc<Self>,
-        vertex: VertexId,
-    ) -> (VertexId, Result<Solved<W::Key, W::Output>, W::Error>) {
-        let mut shown = Shown { worker: &*self.worker, vertex, state: ShownState::Unseen };
-        let result = self.make(vertex, &mut shown).await;
-        match &result {
-            Ok((_, end)) => shown.end(*end),
-            // Whoever tells of the failure needs to have told of the step.
-            Err(_) if shown.state == ShownState::Unseen => {
-                shown.start();
-                shown.state = ShownState::Ended;
+        mut self,
+        mut asked: mpsc::UnboundedReceiver<VertexId>,
+        mut on_solved: impl FnMut(VertexId, &W::Output),
+    ) -> Result<(), Failed<W::Error>> {
+        loop {
+            while let Ok(vertex) = asked.try_recv() {
+                self.running.spawn(Arc::clone(&self.making).run(vertex));
             }
-            Err(_) => shown.state = ShownState::Ended,
-        }
-        drop(shown);
-        (vertex, result.map(|(solved, _)| solved))
-    }
-
-    async fn make(
-        &self,
-        vertex: VertexId,
-        shown: &mut Shown<'_, W>,
-    ) -> Result<(Solved<W::Key, W::Output>, Progress), W::Error> {
-        let inputs = self.graph.get(vertex).inputs.clone();
-        inputs.iter().for_each(|input| self.want_key(*input));
-        let counts = self.graph.get(vertex).op.input_keys(inputs.len());
-        let mut inputs: Inputs<W> = try_join_all(inputs.iter().enumerate().map(|(slot, input)| {
-            let by_content = counts[slot].content.is_some();
-            self.input(vertex, slot, *input, by_content)
-        }))
-        .await?;
-        shown.start();
-        let found = self.find(vertex, &inputs).await?;
-        if let (true, Some(output)) = (found.known, found.output) {
-            return Ok((Solved { key: found.key, output: Some(output), cached: true }, Progress::Cached));
-        }
-        for (slot, input) in self.graph.get(vertex).inputs.iter().enumerate() {
-            self.want_output(*input);
-            if inputs[slot].output.is_none() {
-                let solved = self.wait(*input, |solved| solved.output.is_some()).await;
-                (inputs[slot].key, inputs[slot].output) = (solved.key, solved.output);
+            // Who asks is running.
+            if self.running.is_empty() && self.settling.is_empty() {
+                return Ok(());
+            }
+            let went_on = tokio::select! {
+                biased;
+                Some(vertex) = asked.recv() => {
+                    self.running.spawn(Arc::clone(&self.making).run(vertex));
+                    Ok(())
+                }
+                Some(joined) = self.running.join_next() => match finished(joined) {
+                    Some((vertex, Ok(outcome))) => {
+                        outcome.output().into_iter().for_each(|output| on_solved(vertex, output));
+                        self.note(vertex, outcome);
+                        Ok(())
+                    }
+                    Some((vertex, Err(error))) => Err(Failed { vertex, error }),
+                    None => Ok(()),
+                },
+                Some(joined) = self.settling.join_next() => match settled(joined) {
+                    Ok(()) => Ok(()),
+                    Err(failed) => {
+                        // What waits for its key would wait for ever.
+                        self.settling.shutdown().await;
+                        Err(failed)
+                    }
+                },
+            };
+            if let Err(failed) = went_on {
+                self.give_up().await;
+                return Err(failed);
             }
         }
-        let _claim = self.worker.claim(vertex, &found.key).await?;
-        // Somebody else may have made it since this one has looked.
-        let found = self.find(vertex, &inputs).await?;
-        if let (true, Some(output)) = (found.known, found.output) {
-            return Ok((Solved { key: found.key, output: Some(output), cached: true }, Progress::Shared));
+    }
+
+    fn note(&mut self, vertex: VertexId, outcome: Outcome<W>) {
+        if let Some(unsettled) = self.making.note(vertex, outcome) {
+            self.settling.spawn(Arc::clone(&self.making).settle(vertex, unsettled));
         }
-        let _permit = self.jobs.acquire().await.expect("the semaphore is never closed");
-        let (key, output) = self.worker.execute(vertex, &found.key, &inputs).await?;
-        Ok((Solved { key, output: Some(output), cached: false }, Progress::Done))
     }
 
-    /// What is known of an input once it cannot be known better without executing it.
-    async fn input(
-        &self,
-        vertex: VertexId,
-        slot: usize,
-        input: VertexId,
-        by_content: bool,
-    ) -> Result<Input<W::Key, W::Output>, W::Error> {
-        if !by_content {
-            let solved = self.wait(input, |_| true).await;
-            return Ok(Input { key: solved.key, output: solved.output, content: None });
+    /// Cancels what is running, and lets what has been made be remembered. Nothing runs on afterwards.
+    async fn give_up(mut self) {
+        // Dropping a task drops its sandbox, which has it killed.
+        self.running.abort_all();
+        while let Some(joined) = self.running.join_next().await {
+            if let Some((vertex, Ok(outcome))) = finished(joined) {
+                self.note(vertex, outcome);
+            }
         }
-        self.want_output(input);
-        let solved = self.wait(input, |solved| solved.output.is_some()).await;
-        let output = solved.output.clone().expect("it was waited for");
-        let content = if matches!(self.graph.get(input).op, Op::Context(_)) {
-            let worker = Arc::clone(&self.worker);
-            blocking(move || worker.outside(vertex, slot)).await?
-        } else {
-            self.worker.content(vertex, slot, &output).await?
-        };
-        Ok(Input { key: solved.key, output: solved.output, content: Some(content) })
-    }
-
-    async fn find(&self, vertex: VertexId, inputs: &Inputs<W>) -> Result<Known<W>, W::Error> {
-        let (worker, inputs) = (Arc::clone(&self.worker), inputs.clone());
-        blocking(move || worker.find(vertex, &inputs)).await
-    }
-}
-
-/// Tells what becomes of a vertex, also when its task is dropped half way.
-struct Shown<'a, W: Worker> {
-    worker: &'a W,
-    vertex: VertexId,
-    state: ShownState,
-}
-
-#[derive(PartialEq, Eq)]
-enum ShownState {
-    Unseen,
-    Started,
-    Ended,
-}
-
-impl<W: Worker> Shown<'_, W> {
-    fn start(&mut self) {
-        self.worker.progress(self.vertex, Progress::Started);
-        self.state = ShownState::Started;
-    }
-
-    fn end(&mut self, end: Progress) {
-        self.worker.progress(self.vertex, end);
-        self.state = ShownState::Ended;
-    }
-}
-
-impl<W: Worker> Drop for Shown<'_, W> {
-    fn drop(&mut self) {
-        if self.state == ShownState::Started {
-            self.worker.progress(self.vertex, Progress::Canceled);
+        while let Some(joined) = self.settling.join_next().await {
+            if settled(joined).is_err() {
+                self.settling.shutdown().await;
+            }
         }
+    }
+}
+
+fn settled<E>(joined: Result<(VertexId, Result<(), E>), JoinError>) -> Result<(), Failed<E>> {
+    let Some((vertex, result)) = finished(joined) else { return Ok(()) };
+    result.map_err(|error| Failed { vertex, error })
+}
+
+/// What a task has come to; none if it was cancelled.
+fn finished<T>(joined: Result<T, JoinError>) -> Option<T> {
+    match joined {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
     }
 }
 

@@ -12,8 +12,9 @@ use super::records::Reading;
 use super::session::Trash;
 use super::{
     BlobRecord, CacheFound, DownloadRecord, ImageRecord, ImportRecord, LayerRecord, LinkRecord,
-    ListingRecord, PlatformTag, Record as _, StepRecord, Store, caches, pins,
+    ListingRecord, OperationRecord, PlatformTag, Record as _, StepRecord, Store, caches, pins,
 };
+use crate::image::Digest;
 use crate::sys::At;
 use crate::sys::disk::Refusal;
 use crate::sys::link_owners::LinkOwners;
@@ -114,23 +115,29 @@ impl<'a> Collection<'a> {
     fn forget_what_leads_nowhere(&self) -> Result<(), StoreError> {
         let records = &self.store.records;
         let steps = records.list::<StepRecord>()?;
-        let contents: HashSet<String> = steps
-            .iter()
-            .filter_map(|step| match &step.value {
-                Reading::Counts(record) => {
-                    Some(record.contents.iter().flatten().map(crate::image::Digest::hex))
-                }
-                Reading::LostItsBoot | Reading::Unreadable => None,
-            })
-            .flatten()
-            .collect();
-        // Whoever has just made a step has noted its contents before.
-        let listings = records.list::<ListingRecord>()?.into_iter();
+        let steps = steps.iter().filter_map(|step| match &step.value {
+            Reading::Counts(record) => Some(record),
+            Reading::LostItsBoot | Reading::Unreadable => None,
+        });
+        let (mut contents, mut operations) = (HashSet::new(), HashSet::new());
+        for step in steps {
+            contents.extend(step.contents.iter().flatten().map(Digest::hex));
+            operations.insert(Digest::of(step.definition.as_bytes()).hex());
+        }
+        // Whoever has just made a step has noted its contents and its operation before.
         let old = |used: std::time::SystemTime| used.elapsed().is_ok_and(|age| age > JUST_NOW);
+        let listings = records.list::<ListingRecord>()?.into_iter();
         for listing in listings.filter(|listing| !contents.contains(&listing.key) && old(listing.used)) {
             remove_file(&listing.path)?;
         }
         let (links, imports) = (records.list::<LinkRecord>()?, records.list::<ImportRecord>()?);
+        for operation in records.list::<OperationRecord>()? {
+            let is_imported = matches!(&operation.value, Reading::Counts(record) if record.imported);
+            let may_lead = operations.contains(&operation.key) || is_imported && !imports.is_empty();
+            if !may_lead && old(operation.used) {
+                remove_file(&operation.path)?;
+            }
+        }
         let downloads = records.list::<DownloadRecord>()?;
         let platform_tags = records.list::<PlatformTag>()?;
         let has = |kind: &str, key: &str| records.path(kind, key).exists();

@@ -62,7 +62,7 @@ pub use lock::Lock;
 pub use prune::{Filter, Limits, NAMELESS_STAYS, PruneRequest, choose};
 pub use record::{
     BlobRecord, CopyRecord, DownloadRecord, ImageRecord, ImportRecord, ImportResult, KnownBlob, LayerRecord,
-    LinkRecord, ListingRecord, MergedRecord, Record, SealRecord, SizeRecord, StepRecord,
+    LinkRecord, ListingRecord, MergedRecord, OperationRecord, Record, SealRecord, SizeRecord, StepRecord,
 };
 pub use repair::Mended;
 pub use session::{Session, Workspace};

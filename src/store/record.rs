@@ -53,6 +53,13 @@ pub struct LinkRecord {
     pub tops: Vec<Option<String>>,
 }
 
+/// That steps of an operation are known, by the operation's digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// Whether caches from elsewhere know of it. Their records here do not tell what they are about.
+    pub imported: bool,
+}
+
 /// What came from an address last, by what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadRecord {
@@ -315,6 +322,10 @@ impl Record for StepRecord {
 }
 impl Record for LinkRecord {
     const KIND: &'static str = "links";
+}
+impl Record for OperationRecord {
+    const KIND: &'static str = "operations";
+    const PINNED: bool = false;
 }
 impl Record for DownloadRecord {
     const KIND: &'static str = "downloads";

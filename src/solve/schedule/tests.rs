@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::super::Found;
+use super::super::{Found, Input};
 use super::*;
 use crate::graph::{CopyOp, CopySource, Op, SourcePath, Vertex};
 use crate::image::Digest;
@@ -24,13 +24,27 @@ struct Counting {
     same_content: Vec<usize>,
     /// Made by another process while this one waits.
     shared: Vec<usize>,
+    /// Like none that was ever done.
+    unheard_of: Vec<usize>,
     takes: Duration,
+    /// How long it takes to find out what such a one is known by.
+    named_after: Duration,
+    remembered: Mutex<Vec<usize>>,
 }
 
 impl Finder for Counting {
     type Key = usize;
     type Output = usize;
     type Error = String;
+
+    fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, String> {
+        let is_claimed = self.executed.lock().unwrap().contains(&(1000 + vertex.index()));
+        Ok(self.unheard_of.contains(&vertex.index()) && !is_claimed)
+    }
+
+    fn may_look_later(&self, _: VertexId, _: usize) -> Result<bool, String> {
+        Ok(true)
+    }
 
     fn outside(&self, _: VertexId, _: usize) -> Result<Digest, String> {
         Err("nothing lies outside".to_owned())
@@ -55,22 +69,36 @@ impl Finder for Counting {
 
 impl Worker for Counting {
     type Claim = ();
+    type Made = usize;
+    type Named = ();
+
+    fn check(&self, _: VertexId, _: usize) -> Result<(), String> {
+        Err("nothing lies outside".to_owned())
+    }
 
     async fn content(self: &Arc<Self>, _: VertexId, _: usize, input: &usize) -> Result<Digest, String> {
         Ok(Digest::of(&input.to_le_bytes()))
     }
 
-    async fn claim(&self, vertex: VertexId, _: &usize) -> Result<(), String> {
+    async fn claim(
+        &self,
+        vertex: VertexId,
+        _: Option<&usize>,
+        _: &[Input<usize, usize>],
+    ) -> Result<(), String> {
         if self.shared.contains(&vertex.index()) {
             self.executed.lock().unwrap().push(1000 + vertex.index());
         }
         Ok(())
     }
 
+    fn missed(&self, _: VertexId, _: &usize, _: &[Input<usize, usize>]) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn execute(
         self: &Arc<Self>,
         vertex: VertexId,
-        _: &usize,
         inputs: &[Input<usize, usize>],
     ) -> Result<(usize, usize), String> {
         assert!(inputs.iter().all(|input| input.output.unwrap() < vertex.index()));
@@ -85,6 +113,24 @@ impl Worker for Counting {
         tokio::time::sleep(self.takes).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
         Ok((vertex.index(), vertex.index()))
+    }
+
+    async fn name(
+        self: &Arc<Self>,
+        _: VertexId,
+        inputs: Vec<Input<usize, usize>>,
+        made: usize,
+    ) -> Result<(usize, ()), String> {
+        assert!(inputs.iter().all(|input| input.key == input.output.unwrap()), "the inputs are named");
+        if self.unheard_of.contains(&made) {
+            tokio::time::sleep(self.named_after).await;
+        }
+        Ok((made, ()))
+    }
+
+    async fn remember(self: &Arc<Self>, vertex: VertexId, (): ()) -> Result<(), String> {
+        self.remembered.lock().unwrap().push(vertex.index());
+        Ok(())
     }
 }
 
@@ -201,6 +247,39 @@ async fn cached_vertices_are_not_executed() {
     let (worker, result) = run(&[&[], &[0], &[1]], 2, counting, 4).await;
     assert_eq!(result, Ok(3));
     assert_eq!(*worker.executed.lock().unwrap(), [2]);
+}
+
+#[tokio::test]
+async fn what_builds_upon_something_new_does_not_wait_for_its_key() {
+    let counting =
+        Counting { unheard_of: vec![2], named_after: Duration::from_millis(100), ..Counting::default() };
+    let began = std::time::Instant::now();
+    // 2 reads 1, and is like nothing that there was; 3 and 4 build upon it.
+    let (worker, result) = run(&[&[], &[], &[0, 1], &[2], &[3]], 4, counting, 4).await;
+    assert_eq!(result, Ok(5));
+    assert_eq!(worker.executed.lock().unwrap()[2..], [2, 3, 4]);
+    let mut remembered = worker.remembered.lock().unwrap().clone();
+    remembered.sort_unstable();
+    assert_eq!(remembered, [0, 1, 2, 3, 4]);
+    assert!(began.elapsed() < Duration::from_millis(190), "one after the other");
+}
+
+#[tokio::test]
+async fn what_has_been_made_is_remembered_when_something_else_fails() {
+    let named_after = Duration::from_millis(200);
+    let counting = Counting { unheard_of: vec![2], failing: Some(3), named_after, ..Counting::default() };
+    let (worker, result) = run(&[&[], &[], &[0, 1], &[2]], 3, counting, 4).await;
+    assert_eq!(result, Err(3));
+    assert_eq!(worker.remembered.lock().unwrap().iter().max(), Some(&2));
+}
+
+#[tokio::test]
+async fn something_new_is_looked_for_when_it_was_made_meanwhile() {
+    // Something like it is heard of as soon as it is claimed.
+    let counting = Counting { unheard_of: vec![2], shared: vec![2], ..Counting::default() };
+    let (worker, result) = run(&[&[], &[], &[0, 1]], 2, counting, 4).await;
+    assert_eq!(result, Ok(3));
+    assert_eq!(worker.executed.lock().unwrap()[2..], [1002]);
 }
 
 #[tokio::test]
