@@ -14,7 +14,7 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -98,7 +98,6 @@ impl Bench {
         fs::write(context.join("kept"), "kept").unwrap();
         fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY . /\n").unwrap();
         let rules = ["modules\n", "**/*.o\n", "**/*.o\n!**/kept.o\n", "modules\n!modules/p1/m1/kept\n"];
-        let seconds = |limit: f64| Took { wall: Duration::from_secs_f64(limit), cpu: Duration::MAX };
         for rules in rules {
             fs::write(context.join(".dockerignore"), rules).unwrap();
             let builds: Vec<_> = (0..RUNS).map(|_| self.build(&context)).collect();
@@ -108,8 +107,8 @@ impl Bench {
         }
     }
 
-    /// What a COPY of a large file from another stage adds to a build that has made that stage. Both of its digests, for the key and
-    /// for the layer, have to be taken of all of it.
+    /// A COPY of a large file from another stage that was made before. The step is over when the file is there; both of its digests,
+    /// for the key and for the layer, are taken after that, and before the build ends.
     fn large_file(&mut self) {
         let context = self.world.join("large");
         fs::create_dir_all(&context).unwrap();
@@ -119,18 +118,34 @@ impl Bench {
         (0..LARGE / block.len()).for_each(|_| file.write_all(&block).unwrap());
         let text = "FROM scratch AS a\nCOPY file /\nFROM scratch\nARG NAME\nCOPY --from=a /file /$NAME\n";
         fs::write(context.join("Dockerfile"), text).unwrap();
+        // Blocks can be shared only once they have reached the disk.
+        file.sync_all().unwrap();
         settle();
         let store = self.fresh();
         self.build_in(&store, &context, &["--target", "a"]);
-        let [mut copies, mut builds] = [const { Vec::new() }; 2];
+        let reflink = ["--reflink=always", context.join("file").to_str().unwrap()].map(str::to_owned);
+        let shares =
+            Command::new("cp").args(reflink).arg(self.fresh()).stderr(Stdio::null()).status().unwrap();
+        let [mut copies, mut steps, mut builds] = [const { Vec::new() }; 3];
         for number in 0..3 {
-            copies.push(run(Command::new("cp").arg(context.join("file")).arg(self.fresh())));
+            let copy = self.fresh();
+            copies.push(run(Command::new("cp").arg(context.join("file")).arg(&copy)));
+            fs::remove_file(&copy).unwrap();
             // Another place each time, which nobody has made before.
             let name = format!("NAME=copy-{number}");
-            builds.push(self.build_in(&store, &context, &["--build-arg", &name]));
+            let mut command = self.command(&store, &["--progress", "plain", "--build-arg", &name], &context);
+            let (step, build) = step_of(&mut command, "COPY --from");
+            steps.push(step);
+            builds.push(build);
         }
         tell("cp of a file of 1 GiB", best(&copies));
-        tell("build with COPY --from of it, both digests and all", best(&builds));
+        tell("COPY --from of it", best(&steps));
+        if shares.success() {
+            ratio("to 0.1 s, as files share their blocks here", best(&steps), seconds(0.1), 1.0);
+        } else {
+            ratio("to cp", best(&steps), best(&copies), 1.2);
+        }
+        tell("build with that, both digests and all", best(&builds));
     }
 
     fn build(&mut self, context: &Path) -> Took {
@@ -139,10 +154,40 @@ impl Bench {
     }
 
     fn build_in(&self, store: &Path, context: &Path, flags: &[&str]) -> Took {
+        run(&mut self.command(store, &[&["-q"], flags].concat(), context))
+    }
+
+    fn command(&self, store: &Path, flags: &[&str], context: &Path) -> Command {
         let program = std::env::var_os("RBUILD_TEST_BIN");
         let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_rbuild").into()));
-        run(command.arg("--root").arg(store).args(["build", "-q"]).args(flags).arg(context))
+        command.arg("--root").arg(store).arg("build").args(flags).arg(context);
+        command
     }
+}
+
+/// How long a step has taken, by when a build tells of it, and the whole build.
+fn step_of(command: &mut Command, name: &str) -> (Took, Took) {
+    let began = Instant::now();
+    let mut build =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut step, mut took) = (None, None);
+    for line in BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap) {
+        match &step {
+            None if line.contains(name) => {
+                let number = line.split(' ').next().unwrap_or_default().to_owned();
+                step = Some((format!("{number} DONE"), Instant::now()));
+            }
+            Some((done, began)) if line.starts_with(done) => took = Some(began.elapsed()),
+            _ => {}
+        }
+    }
+    assert!(build.wait().unwrap().success());
+    let took_it = |wall| Took { wall, cpu: Duration::ZERO };
+    (took_it(took.expect("the step is executed")), took_it(began.elapsed()))
+}
+
+fn seconds(limit: f64) -> Took {
+    Took { wall: Duration::from_secs_f64(limit), cpu: Duration::MAX }
 }
 
 /// What was written just now is not yet remembered.

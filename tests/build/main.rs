@@ -45,6 +45,7 @@ mod mounts;
 mod named_contexts;
 mod named_images;
 mod network;
+mod new_steps;
 mod outputs;
 mod overlays;
 mod ownership;
