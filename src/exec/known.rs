@@ -126,10 +126,10 @@ impl Finder for LookUps {
 
     fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, ExecError> {
         let it = self.graph.get(vertex);
-        let Some(operation) = it.op.digests().pop() else { return Ok(false) };
         if it.forced {
             return Ok(true);
         }
+        let Some(operation) = it.op.digests().pop() else { return Ok(false) };
         let record = record_digest(&operation);
         let is_elsewhere = self.imported.iter().any(|cache| !cache.with_digest(&record).is_empty());
         Ok(!is_elsewhere && !self.cache().has_heard_of(&operation)?)
