@@ -90,22 +90,30 @@ fn what_was_made_before_a_failure_is_remembered() {
 #[test]
 fn what_was_made_is_remembered_while_later_steps_go_on() {
     require_busybox!();
-    let env = TestEnv::new();
-    env.busybox_image("base:1");
-    write_context(&env, "x");
-    env.dockerfile("FROM base:1\nCOPY d /d\nRUN echo begun; sleep 60\n");
-    let before = keys(&env.store()).len();
-    let mut build = started(env.rbuild(&["."]), "begun");
-    let began = Instant::now();
-    while keys(&env.store()).len() == before {
-        assert!(began.elapsed() < Duration::from_secs(20), "nothing is remembered");
-        std::thread::sleep(Duration::from_millis(10));
+    for rest in [
+        "COPY d /d\nRUN echo begun; sleep 60\n",
+        // One that has all it builds upon and waits for what it reads.
+        "COPY d /d\nCOPY --from=slow /d /e\n",
+    ] {
+        let env = TestEnv::new();
+        env.busybox_image("base:1");
+        write_context(&env, "x");
+        env.dockerfile(&format!(
+            "FROM base:1 AS slow\nRUN mkdir /d; echo begun; sleep 60\nFROM base:1\n{rest}"
+        ));
+        let before = keys(&env.store()).len();
+        let mut build = started(env.rbuild(&["."]), "begun");
+        let began = Instant::now();
+        while keys(&env.store()).len() == before {
+            assert!(began.elapsed() < Duration::from_secs(20), "nothing is remembered");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        build.kill().unwrap();
+        build.wait().unwrap();
+        env.dockerfile("FROM base:1\nCOPY d /d\nRUN true\n");
+        let again = env.rbuild(&["."]).run().success();
+        assert_eq!(again.outcome("COPY d"), Some("CACHED"), "{again}");
     }
-    build.kill().unwrap();
-    build.wait().unwrap();
-    env.dockerfile("FROM base:1\nCOPY d /d\nRUN true\n");
-    let again = env.rbuild(&["."]).run().success();
-    assert_eq!(again.outcome("COPY d"), Some("CACHED"), "{again}");
 }
 
 /// Large files are hashed when they have been copied, and then they may be other ones already.

@@ -238,18 +238,13 @@ impl<W: Worker> Making<W> {
         it.inputs.iter().for_each(|input| self.want_key(*input));
         let reads = self.reads(vertex).await?;
         let waiting = reads.iter().enumerate().map(|(slot, read)| self.input(vertex, slot, *read));
-        let mut inputs: Inputs<W> = Vec::with_capacity(reads.len());
-        // Whether what it builds upon has just been made.
-        let (mut is_on_new, mut holds) = (false, Vec::new());
-        for (read, (input, standing)) in reads.iter().zip(try_join_all(waiting).await?) {
-            if *read == Read::Key && standing.key.is_none() {
-                is_on_new = true;
-                holds.extend(standing.hold);
-            }
-            inputs.push(input);
-        }
+        let mut inputs: Inputs<W> = try_join_all(waiting).await?;
+        // What is just put together is not made, and known by keys alone.
+        let is_made = !matches!(it.op, Op::Merge(_));
+        let holds = if is_made { self.hold_new(vertex, &reads, &mut inputs) } else { Vec::new() };
+        let is_on_new = !holds.is_empty();
         shown.start();
-        if (is_on_new || reads.contains(&Read::Later)) && !matches!(it.op, Op::Merge(_)) {
+        if is_on_new || reads.contains(&Read::Later) {
             let kept = if is_on_new {
                 Some(Kept::Held(holds))
             } else {
@@ -266,6 +261,20 @@ impl<W: Worker> Making<W> {
             inputs[slot].content = Some(self.content(vertex, slot, &output).await?);
         }
         self.make_unless_known(vertex, inputs).await
+    }
+
+    /// Fills in the keys of what it builds upon. What was made just now has none yet, and yields a hold.
+    fn hold_new(&self, vertex: VertexId, reads: &[Read], inputs: &mut Inputs<W>) -> Vec<Hold> {
+        let mut holds = Vec::new();
+        let slots = self.graph.get(vertex).inputs.iter().zip(reads).zip(inputs);
+        for ((input, _), known) in slots.filter(|((_, read), _)| **read == Read::Key) {
+            let standing = self.states[input.index()].standing.borrow();
+            match &standing.hold {
+                Some(hold) if standing.key.is_none() => holds.push(hold.clone()),
+                Some(_) | None => known.key = standing.key.clone().unwrap_or_default(),
+            }
+        }
+        holds
     }
 
     /// Claims a step like none that was ever done. Nothing if somebody has done one meanwhile.
@@ -361,7 +370,7 @@ impl<W: Worker> Making<W> {
         vertex: VertexId,
         slot: usize,
         read: Read,
-    ) -> Result<(Input<W::Key, W::Output>, Standing<W>), W::Error> {
+    ) -> Result<Input<W::Key, W::Output>, W::Error> {
         let input = self.graph.get(vertex).inputs[slot];
         if read == Read::Key {
             let standing = self.wait(input, |standing| !standing.is_nothing()).await;
@@ -421,10 +430,6 @@ impl<W: Worker> Making<W> {
     }
 }
 
-fn input_of<W: Finder>(
-    standing: Standing<W>,
-    content: Option<Digest>,
-) -> (Input<W::Key, W::Output>, Standing<W>) {
-    let (key, output) = (standing.key.clone().unwrap_or_default(), standing.output.clone());
-    (Input { key, output, content }, standing)
+fn input_of<W: Finder>(standing: Standing<W>, content: Option<Digest>) -> Input<W::Key, W::Output> {
+    Input { key: standing.key.unwrap_or_default(), output: standing.output, content }
 }
