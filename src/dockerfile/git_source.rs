@@ -171,7 +171,7 @@ impl GitSource {
             checksum.make_ascii_lowercase();
             self.reference.get_or_insert_with(|| checksum.clone());
         }
-        if let Some(name) = self.reference.as_ref().filter(|name| !is_name(name)) {
+        if let Some(name) = self.reference.as_ref().filter(|name| !is_reference_name(name)) {
             return Err(GitSourceError::Reference(name.clone()));
         }
         if let Some(subdir) = &self.subdir {
@@ -221,7 +221,7 @@ pub fn is_checksum(text: &str) -> bool {
 }
 
 /// Whether git allows such a name for a ref; nor is it taken for an option anywhere.
-fn is_name(name: &str) -> bool {
+pub fn is_reference_name(name: &str) -> bool {
     let is_odd = |letter: char| letter.is_control() || " ~^:?*[\\".contains(letter);
     let is_bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
     !name.starts_with('-')

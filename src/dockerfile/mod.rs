@@ -32,7 +32,8 @@ pub use boolean::go_boolean;
 pub use diagnostic::{Diagnostic, Note, ParseErrors};
 pub use directive::{Directives, is_builtin_frontend};
 pub use git_source::{
-    GitRemote, GitScheme, GitSource, GitSourceError, GitTimes, is_checksum, is_commit, without_logins,
+    GitRemote, GitScheme, GitSource, GitSourceError, GitTimes, is_checksum, is_commit, is_reference_name,
+    without_logins,
 };
 pub use heredoc::Heredoc;
 pub use instruction::{

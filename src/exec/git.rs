@@ -11,20 +11,20 @@ mod program;
 mod repository;
 mod submodules;
 mod tidy;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::GitError;
 
-use self::checkout::Kept;
 use self::program::Git;
 use self::submodules::Submodule;
 use super::Executor;
 use super::Output;
 use super::error::ExecError;
 use super::known::{Key, LookUps};
-use crate::dockerfile::{GitTimes, is_commit};
+use crate::dockerfile::{GitRemote, GitTimes, is_commit, is_reference_name};
 use crate::graph::{GitOp, Op, VertexId};
 use crate::image::Digest;
 use crate::snapshot::Draft;
@@ -48,18 +48,11 @@ struct Resolved {
 
 impl LookUps {
     /// What is known without asking the server: all, if the commit is named by its id; nothing, if a name may lead elsewhere by now.
-    /// Where a name has to lead to a commit whose files are here, nobody is asked whether it does.
     pub(super) fn look_up_checkout(&self, op: &GitOp) -> Result<Found<Key, Output>, ExecError> {
         if let Some(digest) = Op::Git(op.clone()).digests().pop() {
             let key = self.source_key(digest);
             let output = self.find_source(&key)?;
             return Ok(Found { key, known: true, output });
-        }
-        if let Some(digest) = op.expected_digest() {
-            let key = self.source_key(digest);
-            if let Some(output) = self.find_source(&key)? {
-                return Ok(Found { key, known: true, output: Some(output) });
-            }
         }
         // Something to wait for each other by: two builds need not fetch it at the same time.
         let step = Some(StepKey(Digest::of(Op::Git(op.clone()).definition().as_bytes())));
@@ -75,7 +68,7 @@ impl Executor {
         op: &GitOp,
     ) -> Result<(Key, Output), ExecError> {
         let store = Arc::clone(&self.store);
-        let workspace = blocking(move || store.workspace()).await?;
+        let mut workspace = blocking(move || store.workspace()).await?;
         let git = Git::new(self, vertex, &workspace)?;
         let resolved = match op.commit() {
             Some(id) => Resolved { object: id.to_owned(), commit: id.to_owned(), name: None },
@@ -91,8 +84,18 @@ impl Executor {
         if let Some(output) = found {
             return Ok((key, output));
         }
-        let upper = self.write_files(&git, op, &resolved, &workspace).await;
-        let upper = upper.map_err(|error| self.with_state_of_disk(error))?;
+        let written = match self.write_files(&git, op, &resolved, &workspace).await {
+            // A disk that has lost its memory, for example. What was kept is gone by now.
+            Err(error) if is_of_damage(&error) => {
+                git.tell("what is kept of the repository is damaged: fetching it again".to_owned()).await;
+                let store = Arc::clone(&self.store);
+                workspace = blocking(move || store.workspace()).await?;
+                let git = Git::new(self, vertex, &workspace)?;
+                self.write_files(&git, op, &resolved, &workspace).await
+            }
+            answer => answer,
+        };
+        let upper = written.map_err(|error| self.with_state_of_disk(error))?;
         let executor = Arc::clone(self);
         blocking(move || {
             let output = executor.remember_source(vertex, &key, workspace, &upper)?;
@@ -124,7 +127,6 @@ impl Executor {
             None => draft.upper(),
             Some(_) => workspace.directory("repository")?,
         };
-        let is_kept = op.keep_git_dir && op.subdir.is_none();
         let mut made = None;
         let mut waiting = vec![Submodule {
             remote: op.remote.clone(),
@@ -136,20 +138,16 @@ impl Executor {
         while let Some(next) = waiting.pop() {
             let access = self.access(&next.remote, &op.remote)?;
             let repository = self.open_repository(git, &next.remote, &next.object).await?;
-            git.fetch(&repository, &next, &access).await?;
-            let commit = git.commit(&repository, &next.object).await?;
+            let brought = git.bring(&repository, &next, op, &access, workspace).await;
+            if brought.as_ref().is_err_and(is_of_damage) {
+                upkeep::empty(repository.path())?;
+            }
+            let brought = brought?;
             if made.is_none() {
-                made = Some(git.made(&repository, &commit).await?);
+                resolved.check_commit(&brought.commit, &next.remote)?;
+                made = Some(git.made(&repository, &brought.commit).await?);
             }
-            let kept = is_kept.then_some(Kept {
-                remote: &next.remote,
-                object: &next.object,
-                name: next.name.as_deref(),
-            });
-            let index = git.check_out(&repository, &commit, &next.place, kept, workspace).await?;
-            if op.submodules {
-                waiting.extend(git.submodules(&repository, &commit, &index, &next).await?);
-            }
+            waiting.extend(brought.submodules);
         }
         let times = match op.times {
             GitTimes::Checkout => None,
@@ -186,6 +184,17 @@ impl Resolved {
         Err(GitError::OtherCommit { checksum: checksum.to_owned(), found: found.join(" or ") })
     }
 
+    /// What a tag leads to is only said by the server until the tag is here: without this it could give any files for those of a
+    /// commit, and they would be kept as such for everybody.
+    fn check_commit(&self, found: &str, remote: &GitRemote) -> Result<(), GitError> {
+        // Where the server has said nothing, the files are known by the object itself.
+        if self.commit == self.object || self.commit == found {
+            return Ok(());
+        }
+        let (remote, object) = (remote.to_string(), self.object.clone());
+        Err(GitError::OtherTag { remote, object, said: self.commit.clone(), found: found.to_owned() })
+    }
+
     /// Reads what `git ls-remote` says of a name. As everywhere in git, a branch goes before a tag of the same name.
     fn of_listing(listing: &str, name: &str) -> Option<Self> {
         let refs = || listing.lines().filter_map(|line| line.split_once('\t'));
@@ -211,7 +220,9 @@ impl Resolved {
     fn of_head(listing: &str) -> Option<Self> {
         let lines =
             || listing.lines().filter_map(|line| line.split_once('\t')).filter(|(_, found)| *found == "HEAD");
+        // A server may say anything; what is no name is none.
         let name = lines().find_map(|(what, _)| what.strip_prefix("ref: "));
+        let name = name.filter(|name| name.starts_with("refs/") && is_reference_name(name));
         let object = lines().map(|(what, _)| what).find(|what| !what.starts_with("ref: "))?;
         Some(Self { object: object.to_owned(), commit: object.to_owned(), name: name.map(str::to_owned) })
     }
@@ -243,6 +254,11 @@ impl Git {
         }
         Ok(resolved)
     }
+}
+
+/// Whether what is kept of a repository is not whole.
+fn is_of_damage(error: &ExecError) -> bool {
+    matches!(error, ExecError::Git(git) if git.is_of_damage())
 }
 
 /// A directory in files of a repository: links lead nowhere.
@@ -308,6 +324,13 @@ mod tests {
         assert_eq!((found.object.as_str(), found.name.as_deref()), (A, Some("refs/heads/trunk")));
         assert_eq!(Resolved::of_head(&format!("{A}\tHEAD\n")).unwrap().name, None);
         assert_eq!(Resolved::of_head(""), None);
+        for odd in ["-d", "HEAD", "main", "refs/heads/a:b", "refs/../x", "refs/heads/a b"] {
+            assert_eq!(
+                Resolved::of_head(&format!("ref: {odd}\tHEAD\n{A}\tHEAD\n")).unwrap().name,
+                None,
+                "{odd}"
+            );
+        }
     }
 
     #[test]

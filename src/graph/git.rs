@@ -16,12 +16,6 @@ impl GitOp {
         self.reference.as_deref().filter(|name| is_commit(name))
     }
 
-    /// What the files are known by if the name leads to the commit that it has to lead to, and that is a whole id.
-    pub fn expected_digest(&self) -> Option<Digest> {
-        let commit = self.checksum.as_deref().filter(|checksum| is_commit(checksum) && !self.keep_git_dir);
-        commit.map(|commit| self.digest_of(commit, None))
-    }
-
     /// What the files are known by once the commit is: its id, or where the repository's own files are wanted that of the tag,
     /// with the full name that has led to it.
     pub fn digest_of(&self, commit: &str, name: Option<&str>) -> Digest {
@@ -101,12 +95,9 @@ mod tests {
         let digest = plain.digest_of(SHA, Some("refs/heads/main"));
         assert_eq!(vec![digest], key(SHA));
         let pinned = op(&format!("git@other:x?checksum={SHA}#v1"));
-        assert_eq!(pinned.expected_digest(), Some(digest));
         assert_eq!(pinned.digest_of(SHA, Some("refs/tags/v1")), digest);
-        assert_eq!(plain.expected_digest(), None);
         // With the repository's own files the name is part of them.
         let kept = op(&format!("https://h/x.git?keep-git-dir=1&checksum={SHA}#v1"));
-        assert_eq!(kept.expected_digest(), None);
         let expected = key(&format!("{SHA}.git#refs/tags/v1"));
         assert_eq!(vec![kept.digest_of(SHA, Some("refs/tags/v1"))], expected);
     }

@@ -137,19 +137,21 @@ fn what_a_name_leads_to_is_asked_for_and_fetched_once() {
         assert_eq!(world.server.requests(), ["refs x.git"], "{more}");
     }
     // Who knows the commit asks nobody.
-    for more in [format!("#{}", world.main), format!("?branch=main&checksum={}", world.main)] {
+    for more in [format!("#{}", world.main), format!("?checksum={}", world.main)] {
         assert_eq!(world.add(&more).outcome("[internal] fetch"), Some("CACHED"), "{more}");
         assert!(world.server.requests().is_empty(), "{more}");
     }
-    let dockerfile = format!("FROM scratch\nADD --checksum={} {}#main /d/\n", world.main, world.url(""));
-    let built = world.build(&dockerfile);
-    assert_eq!(built.outcome("[internal] fetch"), Some("CACHED"));
-    assert!(world.server.requests().is_empty());
+    // Who has a name lead to it wants to know whether it does.
+    let pinned = format!("ADD --checksum={} {} /d/", world.main, world.url("#main"));
+    world.build(&format!("FROM scratch\n{pinned}\n"));
+    assert_eq!(world.server.requests(), ["refs x.git"]);
     // The name leads elsewhere.
     world.repository.write("file", "third\n").commit("third");
     assert!(world.add("").outcome("ADD").unwrap().starts_with("DONE"));
     assert_eq!(world.env.image("app").text("d/file"), "third\n");
     assert_eq!(world.server.requests(), ["refs x.git", "files x.git"]);
+    world.fails(&pinned, 5, &["expected checksum to match", &world.main]);
+    assert_eq!(world.server.requests(), ["refs x.git"]);
     // Another commit with the same files changes nothing in the image.
     world.repository.commit("empty");
     let built = world.add("");
@@ -213,10 +215,13 @@ fn a_repository_may_keep_what_git_needs() {
     let out = world.env.path("out");
     world.env.dockerfile(&format!(
         "FROM scratch\nADD --keep-git-dir {0} /main\nADD {0}?keep-git-dir&tag=heavy /tag\n\
-         ADD --keep-git-dir=true {0}#{1} /commit\nADD --keep-git-dir=false {0} /none\nADD --keep-git-dir {0}#:sub /sub\n",
+         ADD --keep-git-dir=true {0}#{1} /commit\nADD --keep-git-dir=false {0} /none\nADD --keep-git-dir {0}#:sub /sub\n\
+         ADD --keep-git-dir {0}#outer /nested\n",
         world.url(""),
         world.main,
     ));
+    // A tag of a tag is all that leads to the commit.
+    world.repository.git(&["-c", "advice.nestedTag=false", "tag", "-a", "-m", "outer", "outer", "heavy"]);
     let given = format!("http://ann:secret@{}", world.server.address());
     let text = fs::read_to_string(world.env.context().join("Dockerfile")).unwrap();
     world.env.dockerfile(&text.replace(&format!("http://{}", world.server.address()), &given));
@@ -233,13 +238,14 @@ fn a_repository_may_keep_what_git_needs() {
         assert_eq!(said(name, &["rev-parse", "HEAD"]), *commit);
         assert_eq!(said(name, &["show-ref"]), refs);
     }
-    for name in ["main", "tag", "commit"] {
+    for name in ["main", "tag", "commit", "nested"] {
         assert_eq!(said(name, &["status", "--porcelain"]), "", "{name}");
         assert_eq!(said(name, &["remote", "get-url", "origin"]), world.url(""));
         assert_eq!(said(name, &["rev-list", "--count", "HEAD"]), "1");
         said(name, &["fsck", "--strict"]);
     }
     assert_eq!(said("tag", &["cat-file", "-t", "refs/tags/heavy"]), "tag");
+    assert_eq!(said("nested", &["describe"]), "outer");
     assert!(!out.join("none/.git").exists() && !out.join("sub/.git").exists());
     let image = world.env.image("app");
     assert!(!image.mentions("secret"), "a password is in the image");

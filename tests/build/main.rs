@@ -8,6 +8,8 @@ mod add_archive;
 mod add_git;
 mod add_git_access;
 mod add_git_hostile;
+mod add_git_kept;
+mod add_git_lies;
 mod add_url;
 mod annotation;
 mod bad_input;

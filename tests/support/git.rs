@@ -97,6 +97,8 @@ struct Shared {
     is_old: bool,
     /// Where everybody is sent on to.
     moved: Option<String>,
+    /// What is said of refs, and what is said in its place, as long.
+    lie: Option<(String, String)>,
 }
 
 /// A repository with a file in one commit, and who serves it.
@@ -145,6 +147,12 @@ impl GitServer {
 
     pub(crate) fn moved_to(&self, server: &Self) {
         self.shared.lock().unwrap().moved = Some(server.url(""));
+    }
+
+    /// Says something else of its refs, which has to be as long.
+    pub(crate) fn lies(&self, truth: &str, lie: &str) {
+        assert_eq!(truth.len(), lie.len());
+        self.shared.lock().unwrap().lie = Some((truth.to_owned(), lie.to_owned()));
     }
 
     /// What was asked since the last time: `refs x.git` for a list of names, `files x.git` for commits.
@@ -201,6 +209,7 @@ fn answer(stream: TcpStream, root: &Path, shared: &Mutex<Shared>) -> Option<()> 
     }
     let refused = shared.wants.is_some() && shared.wants != value_of("authorization");
     let moved = shared.moved.clone();
+    let lie = shared.lie.clone().filter(|_| asks_for_refs);
     drop(shared);
     let mut stream = stream;
     if let Some(moved) = moved {
@@ -230,12 +239,17 @@ fn answer(stream: TcpStream, root: &Path, shared: &Mutex<Shared>) -> Option<()> 
     let end = output.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&output[..end]);
     let status = head.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK");
-    let content = &output[end + 4..];
+    let mut content = output[end + 4..].to_vec();
+    if let Some((truth, lie)) = lie
+        && let Some(at) = content.windows(truth.len()).position(|window| window == truth.as_bytes())
+    {
+        content[at..at + lie.len()].copy_from_slice(lie.as_bytes());
+    }
     let length = content.len();
     let head =
         format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n\r\n");
     // Who has hung up does not want to know.
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(content)).ok()
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content)).ok()
 }
 
 fn find(body: &[u8], text: &[u8]) -> bool {

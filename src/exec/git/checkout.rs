@@ -4,20 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::error::ExecError;
+use super::access::Access;
 use super::program::Git;
 use super::repository::{Repository, lay_out};
+use super::submodules::Submodule;
 use crate::dockerfile::GitRemote;
+use crate::graph::GitOp;
 use crate::store::Workspace;
 use crate::sys::At;
 
 /// A repository that goes with the files.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept<'a> {
-    pub remote: &'a GitRemote,
+struct Kept<'a> {
+    remote: &'a GitRemote,
     /// The commit, or the tag that leads to it.
-    pub object: &'a str,
+    object: &'a str,
     /// The full name that has led to it.
-    pub name: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+/// What has come of a repository.
+pub(super) struct Brought {
+    pub commit: String,
+    pub submodules: Vec<Submodule>,
 }
 
 /// What git has noted of the files that it has written.
@@ -27,8 +36,30 @@ pub(super) struct Index {
 }
 
 impl Git {
+    /// Fetches a commit unless it is here, writes its files, and looks for submodules, if they are wanted.
+    pub(super) async fn bring(
+        &self,
+        repository: &Repository,
+        wanted: &Submodule,
+        op: &GitOp,
+        access: &Access,
+        workspace: &Workspace,
+    ) -> Result<Brought, ExecError> {
+        self.fetch(repository, wanted, access).await?;
+        let commit = self.commit(repository, &wanted.object).await?;
+        let is_kept = op.keep_git_dir && op.subdir.is_none();
+        let (remote, object, name) = (&wanted.remote, wanted.object.as_str(), wanted.name.as_deref());
+        let kept = is_kept.then_some(Kept { remote, object, name });
+        let index = self.check_out(repository, &commit, &wanted.place, kept, workspace).await?;
+        let submodules = match op.submodules {
+            true => self.submodules(repository, &commit, &index, wanted).await?,
+            false => Vec::new(),
+        };
+        Ok(Brought { commit, submodules })
+    }
+
     /// Writes the files of a commit into a directory that is there and empty.
-    pub(super) async fn check_out(
+    async fn check_out(
         &self,
         repository: &Repository,
         commit: &str,
@@ -70,11 +101,9 @@ impl Git {
         );
         fs::create_dir(&git_dir).at("create directory", &git_dir)?;
         lay_out(&git_dir, repository.format, &settings)?;
-        let objects = self.quiet(repository, &format!("list the objects of {commit}"));
-        let mut objects = objects.arguments(["rev-list", "--objects", "--no-walk", commit]).run().await?;
-        if kept.object != commit {
-            objects.extend_from_slice(format!("{}\n", kept.object).as_bytes());
-        }
+        // Of a tag, that and all those which lead from it to the commit.
+        let objects = self.quiet(repository, &format!("list the objects of {}", kept.object));
+        let objects = objects.arguments(["rev-list", "--objects", "--no-walk", kept.object]).run().await?;
         let call = self.quiet(repository, &format!("pack {commit}")).input(objects);
         let call = call.arguments(["pack-objects", "-q", "--delta-base-offset"]);
         call.argument(git_dir.join("objects/pack/pack")).run().await?;

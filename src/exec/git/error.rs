@@ -28,6 +28,8 @@ pub enum GitError {
     NoCommit { remote: String, object: String },
     #[error("expected checksum to match {checksum}, got {found}")]
     OtherCommit { checksum: String, found: String },
+    #[error("{remote} says that tag {object} leads to commit {said}, but it leads to {found}")]
+    OtherTag { remote: String, object: String, said: String, found: String },
     #[error("subdir {subdir} cannot be taken: {path} {problem}")]
     Subdir { subdir: String, path: String, problem: &'static str },
     #[error("submodule {path} of {remote} cannot be fetched: {problem}")]
@@ -54,6 +56,25 @@ impl GitError {
         matches!(self, Self::Failed { disk: Some(_), .. })
     }
 
+    /// Whether git says that what it has of a repository is not whole.
+    pub(super) fn is_of_damage(&self) -> bool {
+        const MARKS: [&str; 10] = [
+            "does not match index",
+            "differ in contents",
+            "index file",
+            "is far too short to be a packfile",
+            "is corrupt",
+            "bad object",
+            "invalid object",
+            "unable to read",
+            "failed to unpack tree object",
+            "does not point to a valid object",
+        ];
+        let Self::Failed { said, .. } = self else { return false };
+        let own = said.iter().filter(|line| !line.starts_with("remote: "));
+        own.into_iter().any(|line| MARKS.iter().any(|mark| line.contains(mark)))
+    }
+
     /// Whether the repository has been had, and is not as it is said to be.
     pub fn is_of_content(&self) -> bool {
         matches!(self, Self::Subdir { .. } | Self::Submodule { .. })
@@ -76,6 +97,7 @@ impl GitError {
             | Self::NoId { .. }
             | Self::NoCommit { .. }
             | Self::OtherCommit { .. }
+            | Self::OtherTag { .. }
             | Self::Subdir { .. } => return None,
         };
         Some(hint.to_owned())
@@ -87,7 +109,7 @@ fn is_short_id(name: &str) -> bool {
 }
 
 fn of_lines(said: &[String]) -> Option<&'static str> {
-    const KNOWN: [(&[&str], &str); 6] = [
+    const KNOWN: [(&[&str], &str); 7] = [
         (
             &[
                 "could not read Username",
@@ -116,6 +138,10 @@ fn of_lines(said: &[String]) -> Option<&'static str> {
                 "error: 308",
             ],
             "the repository has moved, and a token is not sent to another place: write its new address",
+        ),
+        (
+            &["certificate verification failed", "SSL certificate problem", "SSL CA cert"],
+            "if the server has a certificate of its own authority, name that in SSL_CERT_FILE",
         ),
         (&["dumb http transport"], "the server has to speak git's smart protocol"),
     ];

@@ -1,10 +1,10 @@
 //! What has been fetched: a bare repository for each address, which the store keeps.
 //!
 //! One process works with it at a time. Packs get their names when they are whole, so whoever is killed leaves no commit without its
-//! files; a left-over lock of git's own is removed by who has the repository for itself next.
+//! files; what it has left is removed by who has the repository for itself next ([`upkeep`](super::upkeep)).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::error::ExecError;
@@ -13,6 +13,7 @@ use super::access::Access;
 use super::error::GitError;
 use super::program::Git;
 use super::submodules::Submodule;
+use super::upkeep::remove_leftovers;
 use crate::dockerfile::GitRemote;
 use crate::store::{CacheKey, CacheUse, HeldCache};
 use crate::sys::{At, IoError, blocking};
@@ -70,7 +71,7 @@ impl Executor {
                 })
             });
             if let Some(held) = taken.await? {
-                remove_locks(held.data())?;
+                remove_leftovers(held.data())?;
                 return Ok(Repository { held, format });
             }
             if !waited {
@@ -101,26 +102,10 @@ pub(super) fn lay_out(path: &Path, format: Format, settings: &str) -> Result<(),
     Ok(())
 }
 
-/// What a killed git has left: nobody else has the repository now.
-fn remove_locks(path: &Path) -> Result<(), IoError> {
-    let mut places: Vec<PathBuf> =
-        ["shallow.lock", "packed-refs.lock", "HEAD.lock", "config.lock"].map(|name| path.join(name)).into();
-    let kept = path.join(KEPT);
-    if let Ok(entries) = fs::read_dir(&kept) {
-        let names = entries.flatten().map(|entry| entry.path());
-        places.extend(names.filter(|path| path.extension().is_some_and(|extension| extension == "lock")));
-    }
-    for place in places {
-        match fs::remove_file(&place) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            answer => answer.at("remove", &place)?,
-        }
-    }
-    Ok(())
-}
-
 /// Where names lead to all that was fetched, so that it is not asked for again.
 const KEPT: &str = "refs/rbuild";
+/// Where names are as the server has them, of servers that give all or nothing.
+const ALL: &str = "refs/rbuild-all";
 
 impl Git {
     /// Fetches an object unless it is there: alone if the server gives it, else with all that the repository has.
@@ -142,7 +127,7 @@ impl Git {
         let only =
             ["--depth=1".to_owned(), "--".to_owned(), remote.address(), format!("{object}:{KEPT}/{object}")];
         match call().arguments(only).attempt().await? {
-            Ok(_) => return Ok(()),
+            Ok(_) => return self.keep_small(repository).await,
             Err(said) if !is_refused(&said) => {
                 return Err(GitError::Failed { what: format!("fetch {remote}"), said, disk: None }.into());
             }
@@ -152,11 +137,11 @@ impl Git {
         if repository.path().join("shallow").exists() {
             all.push("--unshallow".to_owned());
         }
-        let refs = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/rbuild-all/{kind}/*"));
+        let refs = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:{ALL}/{kind}/*"));
         all.extend(["--".to_owned(), remote.address()].into_iter().chain(refs));
         call().arguments(all).run().await?;
         if self.has(repository, object).await? {
-            return Ok(());
+            return self.keep_small(repository).await;
         }
         Err(GitError::NoCommit { remote: remote.to_string(), object: object.clone() }.into())
     }
