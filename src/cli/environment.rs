@@ -164,9 +164,19 @@ pub(super) fn surroundings() -> Surroundings {
     let known_hosts = ["known_hosts", "known_hosts2"].map(|name| Some(known_hosts.as_ref()?.join(name)));
     Surroundings {
         user: user_name(own_id()),
-        variables: names.filter_map(|(name, as_what)| Some((as_what, variable(name)?))).collect(),
+        variables: names
+            .filter_map(|(name, as_what)| Some((as_what, variable(name)?)))
+            .map(absolute)
+            .collect(),
         known_hosts: known_hosts.into_iter().flatten().filter(|path| path.is_file()).collect(),
     }
+}
+
+/// Git is started in another directory than this program was: files that are named from there are named from the root.
+fn absolute((name, value): (&'static str, OsString)) -> (&'static str, OsString) {
+    let is_file = matches!(name, "GIT_SSL_CAINFO" | "GIT_SSL_CAPATH");
+    let path = is_file.then(|| std::path::absolute(&value).ok()).flatten();
+    (name, path.map_or(value, PathBuf::into_os_string))
 }
 
 /// The user's name, as /etc/subuid has it.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    GitServer, Output, Repository, TestEnv, git_world, is_gone, processes, started, user_name,
+    GitServer, Output, Repository, TestEnv, certificates, git_world, is_gone, processes, require_tool,
+    started, user_name,
 };
 
 const PASSWORD: &str = "t1ger-t1ger";
@@ -170,6 +171,44 @@ fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
         "word nobody.example".to_owned(),
     ] {
         assert!(said.lines().any(|line| line == expected), "{expected} is not in\n{said}");
+    }
+}
+
+#[test]
+fn a_server_of_an_own_authority_is_trusted_by_its_certificate() {
+    require_tool!("openssl");
+    let env = TestEnv::new();
+    let directory = env.path("tls");
+    fs::create_dir(&directory).unwrap();
+    certificates::make(&directory);
+    // A repository that is nothing but files, for a server that knows nothing but files.
+    let repository = Repository::new(&env, "x");
+    repository.write("file", "text\n").commit("first");
+    repository.git(&["update-server-info"]);
+    let served = directory.join("x.git");
+    fs::rename(repository.path().join(".git"), &served).unwrap();
+    fs::copy(served.join("info/refs"), served.join("info/refs?service=git-upload-pack")).unwrap();
+    let server = certificates::FilesByTls::serve(&directory);
+    env.dockerfile(&format!("FROM scratch\nADD https://{}/x.git /\n", server.address()));
+    let authority = directory.join("ca.crt");
+    let others = directory.join("client.cert");
+    env.rbuild(&["."]).run().code(5).says(&["certificate", "SSL_CERT_FILE"]);
+    env.rbuild(&["."]).env("SSL_CERT_FILE", others).run().code(5).says(&["certificate", "SSL_CERT_FILE"]);
+    env.rbuild(&["."]).env("SSL_CERT_FILE", "/no/such.pem").run().code(5).says(&["SSL_CERT_FILE"]);
+    // As it is for other programs, the name of a file may begin where the caller is.
+    fs::copy(&authority, env.context().join("own.crt")).unwrap();
+    for (variable, value) in [
+        ("SSL_CERT_FILE", authority.display().to_string()),
+        ("SSL_CERT_FILE", "own.crt".to_owned()),
+        ("SSL_CERT_DIR", "trusted".to_owned()),
+    ] {
+        let trusted = env.context().join("trusted");
+        fs::create_dir_all(&trusted).unwrap();
+        fs::copy(&authority, trusted.join("ca.pem")).unwrap();
+        certificates::openssl(&trusted, &["rehash", "."]);
+        env.rbuild(&["--no-cache", "-t", "app", "."]).env(variable, value).run().success();
+        assert_eq!(env.image("app").text("file"), "text\n", "{variable}");
+        env.rbuild(&["prune", "-a", "-f"]).run().success();
     }
 }
 

@@ -242,34 +242,11 @@ fn a_server_of_an_own_authority_is_trusted_by_its_certificate() {
     fs::create_dir(&directory).unwrap();
     certificates::make(&directory);
     fs::write(directory.join("x"), "one\n").unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut server = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "openssl",
-            "s_server",
-            "-WWW",
-            "-quiet",
-            "-accept",
-            &address.to_string(),
-        ])
-        .args(["-cert", "server.cert", "-key", "server.key"])
-        .current_dir(&directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while std::net::TcpStream::connect(address).is_err() {
-        assert!(server.try_wait().unwrap().is_none(), "the server has ended");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    let server = certificates::FilesByTls::serve(&directory);
+    let address = server.address();
     env.dockerfile(&format!("FROM scratch\nADD https://{address}/x /\n"));
     let untrusted = env.rbuild(&["."]).run();
     let trusted = env.rbuild(&["-t", "app", "."]).env("SSL_CERT_FILE", directory.join("ca.crt")).run();
-    server.kill().unwrap();
-    server.wait().unwrap();
     untrusted.code(5).says(&["no trusted TLS connection", "SSL_CERT_FILE"]);
     trusted.success();
     assert_eq!(env.image("app").text("x"), "one\n");

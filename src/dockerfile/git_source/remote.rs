@@ -70,6 +70,11 @@ impl GitRemote {
         if !host.chars().all(may_be_in_host) || host.starts_with('-') {
             return None;
         }
+        // It becomes a part of an address again.
+        let may_be_in_user = |letter: char| !letter.is_control() && !" /@:?#".contains(letter);
+        if scheme == GitScheme::Ssh && !user.chars().all(may_be_in_user) {
+            return None;
+        }
         let (host, path) = (host.to_owned(), path.to_owned());
         Some(Self { scheme, is_short: false, user: some(user), password: some(password), host, path })
     }

@@ -163,6 +163,9 @@ fn logins_are_shown_nowhere() {
     let source = parsed("https://foo:b%40r@h/x.git#v1");
     assert_eq!(source.remote.login(), Some(("foo", "b@r")));
     assert_eq!(parsed("https://token@h/x.git").remote.login(), Some(("token", "")));
+    for user in ["a%2Fb", "a%40b", "a%0Ab", "a%20b", "%23"] {
+        assert_eq!(GitSource::parse(&format!("ssh://{user}@h/x.git")), None, "{user}");
+    }
     assert_eq!(parsed("ssh://git:x@h/x.git").remote.login(), None);
     assert!(!format!("{source:?} {source}").contains("foo"));
     for (text, shown) in [

@@ -38,10 +38,14 @@ pub enum GitError {
 
 /// The line that says why, of several.
 fn gist(said: &[String]) -> String {
-    let is_reason =
-        |line: &&String| ["fatal: ", "error: ", "ERROR: "].iter().any(|mark| line.starts_with(mark));
     // What a server says comes before what git makes of it.
-    let line = said.iter().find(is_reason).or_else(|| said.last());
+    let reason = said
+        .iter()
+        .position(|line| ["fatal: ", "error: ", "ERROR: "].iter().any(|mark| line.starts_with(mark)));
+    // Of what ssh says git knows nothing.
+    let before = |at: &usize| said[*at].contains("Could not read from remote repository") && *at > 0;
+    let reason = reason.map(|at| if before(&at) { at - 1 } else { at });
+    let line = reason.map(|at| &said[at]).or_else(|| said.last());
     line.map_or_else(|| "it does not say why".to_owned(), Clone::clone)
 }
 
@@ -109,7 +113,7 @@ fn is_short_id(name: &str) -> bool {
 }
 
 fn of_lines(said: &[String]) -> Option<&'static str> {
-    const KNOWN: [(&[&str], &str); 7] = [
+    const KNOWN: [(&[&str], &str); 8] = [
         (
             &[
                 "could not read Username",
@@ -119,6 +123,10 @@ fn of_lines(said: &[String]) -> Option<&'static str> {
                 "error: 403",
             ],
             "give a token with --secret id=GIT_AUTH_TOKEN,src=FILE (or GIT_AUTH_TOKEN.HOST for one host alone)",
+        ),
+        (
+            &["has changed and you have requested strict checking"],
+            "the host shows another key than ~/.ssh/known_hosts has for it: it has a new one, or it is another machine",
         ),
         (
             &["Host key verification failed"],
@@ -147,4 +155,43 @@ fn of_lines(said: &[String]) -> Option<&'static str> {
     ];
     let has = |part: &&str| said.iter().any(|line| line.contains(*part));
     KNOWN.iter().find(|(parts, _)| parts.iter().any(&has)).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(lines: &[&str]) -> GitError {
+        let said = lines.iter().map(|line| (*line).to_owned()).collect();
+        GitError::Failed { what: "ask".to_owned(), said, disk: None }
+    }
+
+    #[test]
+    fn the_line_that_says_why_is_shown() {
+        for (lines, why) in [
+            (&["a", "fatal: b", "error: c"][..], "fatal: b"),
+            (&["a", "b"], "b"),
+            (
+                &["ERROR: Repository not found.", "fatal: Could not read from remote repository.", "Please"],
+                "ERROR: Repository not found.",
+            ),
+            (
+                &["Host key verification failed.", "fatal: Could not read from remote repository.", "Please"],
+                "Host key verification failed.",
+            ),
+            (
+                &["fatal: Could not read from remote repository."],
+                "fatal: Could not read from remote repository.",
+            ),
+            (&[], "it does not say why"),
+        ] {
+            assert_eq!(failed(lines).to_string(), format!("cannot ask: {why}"));
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_no_damage_here() {
+        assert!(failed(&["error: packfile x does not match index", "fatal: y"]).is_of_damage());
+        assert!(!failed(&["remote: fatal: bad object x", "fatal: early EOF"]).is_of_damage());
+    }
 }
