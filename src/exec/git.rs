@@ -9,6 +9,7 @@ mod checkout;
 mod error;
 mod program;
 mod repository;
+mod running;
 mod submodules;
 mod tidy;
 mod upkeep;

@@ -16,6 +16,8 @@ pub enum GitError {
     },
     #[error("git was killed: to {what} took longer than the {limit:?} that a step may take (--timeout)")]
     TimedOut { what: String, limit: Duration },
+    #[error("cannot {what}: the server has had nothing to say for {patience:?}")]
+    Silent { what: String, patience: Duration },
     #[error("cannot {what}: git says more than it should")]
     Endless { what: String },
     #[error("could not find default branch for repository: {remote}")]
@@ -97,6 +99,7 @@ impl GitError {
             Self::NoHead { .. } => "it may be empty; else name a branch or a tag behind a #",
             Self::Submodule { .. } => "the query ?submodules=false leaves submodules out",
             Self::TimedOut { .. }
+            | Self::Silent { .. }
             | Self::Endless { .. }
             | Self::NoId { .. }
             | Self::NoCommit { .. }

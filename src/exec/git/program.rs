@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::super::Executor;
 use super::super::error::ExecError;
 use super::super::given::{Mask, Surroundings};
 use super::access::Access;
 use super::error::GitError;
+use super::running::{Group, Heard, read};
 use crate::event::{Events, StepId, Stream, harmless_lines};
 use crate::graph::VertexId;
 use crate::store::{HeldCache, Workspace};
@@ -27,9 +27,9 @@ use crate::sys::{At, process};
 
 /// How many of the last lines an error repeats.
 const LAST_LINES: usize = 10;
+/// How long a server may have nothing to say. Git gives up by itself only one that speaks HTTP.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LONGEST_LINE: usize = 4 << 10;
-/// Lists of the files of a repository may be long.
-const LARGEST_ANSWER: usize = 512 << 20;
 
 /// What holds for every call, whatever anybody's settings say.
 const SETTINGS: [(&str, &str); 20] = [
@@ -77,6 +77,7 @@ pub(super) struct Call<'a> {
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
     access: Option<&'a Access>,
+    patience: Option<Duration>,
     held: Option<&'a HeldCache>,
     input: Option<Vec<u8>>,
 }
@@ -108,6 +109,7 @@ impl Git {
             arguments: Vec::new(),
             variables: Vec::new(),
             access: None,
+            patience: None,
             held: None,
             input: None,
         }
@@ -138,6 +140,7 @@ impl<'a> Call<'a> {
     /// As whom a server is talked to. Without it none is.
     pub(super) fn access(mut self, access: &'a Access) -> Self {
         self.access = Some(access);
+        self.patience = Some(PATIENCE);
         self
     }
 
@@ -198,7 +201,14 @@ impl<'a> Call<'a> {
                 let _ = stdin.write_all(input).await;
             }
         };
-        let (output, said, ()) = tokio::join!(read(output), self.follow(error, mask), feeding);
+        let heard = Heard::default();
+        let done = async { tokio::join!(read(output, &heard), self.follow(error, mask, &heard), feeding) };
+        let (output, said, ()) = tokio::select! {
+            done = done => done,
+            patience = heard.nothing_for(self.patience) => {
+                return Err(GitError::Silent { what: self.what, patience }.into());
+            }
+        };
         let status = group.child.wait().await.at("wait for", "git")?;
         group.is_over = true;
         let Some(output) = output else { return Err(GitError::Endless { what: self.what }.into()) };
@@ -252,13 +262,14 @@ impl<'a> Call<'a> {
     }
 
     /// Passes on what git says of its progress, line by line; of lines that overwrite each other the last.
-    async fn follow(&self, mut from: impl AsyncRead + Unpin, mask: Mask) -> Vec<String> {
+    async fn follow(&self, mut from: impl AsyncRead + Unpin, mask: Mask, heard: &Heard) -> Vec<String> {
         let mut last = VecDeque::new();
         let mut line = Vec::new();
         let mut overwritten = Vec::new();
         let mut buffer = vec![0; 8 << 10];
         // A pipe that breaks has ended as far as its reader is concerned.
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            heard.something();
             for byte in &buffer[..length] {
                 match byte {
                     b'\r' => overwritten = std::mem::take(&mut line),
@@ -292,38 +303,34 @@ impl<'a> Call<'a> {
     }
 }
 
-/// All that is written, within bounds.
-async fn read(mut from: impl AsyncRead + Unpin) -> Option<Vec<u8>> {
-    let mut output = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if output.len() + length > LARGEST_ANSWER {
-            return None;
-        }
-        output.extend_from_slice(&buffer[..length]);
-    }
-    Some(output)
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
 
-/// A program with all that it has started: who lets go of it before its end has all of them killed.
-struct Group {
-    child: Child,
-    id: Option<Pid>,
-    is_over: bool,
-}
+    use super::*;
+    use crate::event;
 
-impl Group {
-    fn of(child: Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { child, id, is_over: false }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let (false, Some(id)) = (self.is_over, self.id) {
-            // They may have ended by themselves.
-            let _ = kill_process_group(id, Signal::KILL);
-        }
+    /// A git that says something twice, and then nothing more.
+    #[tokio::test]
+    async fn a_server_that_has_nothing_to_say_is_given_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        let program = scratch.path().join("git");
+        std::fs::write(&program, "#!/bin/sh\necho a\nsleep 0.2\necho b >&2\nsleep $1\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", scratch.path().display());
+        let surroundings = Surroundings { variables: vec![("PATH", path.into())], ..Surroundings::default() };
+        let (events, _receiver) = event::channel();
+        let home = scratch.path().to_owned();
+        let git = Git { surroundings, events, step: StepId(0), home, limit: None };
+        let said = |seconds: &'static str, patience| {
+            let mut call = git.call("ask".to_owned()).argument(seconds);
+            call.patience = patience;
+            call.text()
+        };
+        let (short, long) = (Some(Duration::from_millis(700)), Some(Duration::from_secs(60)));
+        assert_eq!(said("0", long).await.unwrap(), "a\n");
+        assert_eq!(said("1", None).await.unwrap(), "a\n");
+        let error = said("60", short).await.unwrap_err().to_string();
+        assert_eq!(error, "cannot ask: the server has had nothing to say for 700ms");
     }
 }
