@@ -124,6 +124,26 @@ fn what_is_damaged_is_fetched_again() {
     env.has_no_leftovers();
 }
 
+#[test]
+fn what_goes_with_the_files_is_of_where_they_are_from() {
+    let (env, server, repository) = git_world();
+    let commit = repository.git(&["rev-parse", "HEAD"]);
+    repository.git(&["clone", "-q", "--bare", ".", "../fork.git"]);
+    let add = |what: &str| {
+        env.dockerfile(&format!("FROM scratch\nADD {what}#{commit} /\n"));
+        env.rbuild(&["-t", "app", "."]).run().success();
+        !server.requests().is_empty()
+    };
+    for (name, is_fetched) in [("fork.git", true), ("x.git", true), ("fork.git", false)] {
+        assert_eq!(add(&format!("--keep-git-dir {}", server.url(name))), is_fetched, "{name}");
+        let settings = env.image("app").text(".git/config");
+        assert!(settings.contains(&format!("\"{}\"", server.url(name))), "{name}");
+    }
+    // Files alone are the same wherever they are from.
+    let _ = add(&server.url("x.git"));
+    assert!(!add(&server.url("fork.git")));
+}
+
 fn cut(path: &Path) {
     let content = fs::read(path).unwrap();
     fs::remove_file(path).unwrap();
