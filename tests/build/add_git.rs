@@ -295,7 +295,7 @@ fn submodules_come_with_their_repository() {
         }
     }));
     user.git(&["config", "-f", ".gitmodules", "submodule.odd name.url", "../library.git"]);
-    user.git(&["config", "-f", ".gitmodules", "submodule.odd name.update", "none"]);
+    user.git(&["config", "-f", ".gitmodules", "submodule.odd name.update", "merge"]);
     user.write("own", "own\n").commit("one");
     // An old commit, which no name leads to.
     user.git(&["submodule", "add", "-q", &world.server.url("nested/library.git"), "two"]);
@@ -347,6 +347,13 @@ fn a_submodule_without_an_address_fails_the_build() {
     let add = format!("ADD {} /", world.url(""));
     world.fails(&add, 3, &["submodule lost of", "No url found for submodule path", "submodules=false"]);
     world.add("?submodules=false");
+    // As git does it: what a repository leaves out itself nobody has to have.
+    let left_out = "[submodule \"l\"]\n\tpath = lost\n\turl = ../private.git\n\tupdate = none\n";
+    world.repository.write(".gitmodules", left_out);
+    world.repository.git(&["add", ".gitmodules"]);
+    world.repository.git(&["commit", "-q", "-m", "left out"]);
+    world.add("");
+    assert!(world.env.image("app").files().contains_key("d/lost"));
 }
 
 #[test]

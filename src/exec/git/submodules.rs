@@ -28,6 +28,14 @@ pub(super) struct Submodule {
     pub depth: usize,
 }
 
+/// What a repository says of one that is within it.
+#[derive(Debug, PartialEq, Eq)]
+enum Listed {
+    At(String),
+    /// Git fetches it for nobody who has not asked for that very one.
+    LeftOut,
+}
+
 impl Git {
     /// The submodules of what was just checked out.
     pub(super) async fn submodules(
@@ -51,27 +59,23 @@ impl Git {
             .arguments(["config", "--blob", &blob, "--no-includes", "--null", "--list"])
             .attempt()
             .await?;
-        let addresses = addresses(&settings.unwrap_or_default());
-        links.into_iter().map(|(object, path)| parent.submodule(&object, path, &addresses)).collect()
+        let listed = listed(&settings.unwrap_or_default());
+        let wanted = links.into_iter().filter(|(_, path)| listed.get(*path) != Some(&Listed::LeftOut));
+        wanted.map(|(object, path)| parent.submodule(&object, path, listed.get(path))).collect()
     }
 }
 
 impl Submodule {
-    fn submodule(
-        &self,
-        object: &str,
-        path: &[u8],
-        addresses: &HashMap<Vec<u8>, String>,
-    ) -> Result<Self, ExecError> {
+    fn submodule(&self, object: &str, path: &[u8], listed: Option<&Listed>) -> Result<Self, ExecError> {
         let place = self.place.join(OsStr::from_bytes(path));
         let problem = |problem: String| GitError::Submodule {
             remote: self.remote.to_string(),
             path: String::from_utf8_lossy(path).into_owned(),
             problem,
         };
-        let address = addresses.get(path);
-        let address =
-            address.ok_or_else(|| problem("No url found for submodule path in .gitmodules".to_owned()))?;
+        let Some(Listed::At(address)) = listed else {
+            return Err(problem("No url found for submodule path in .gitmodules".to_owned()).into());
+        };
         if self.depth >= DEEPEST {
             return Err(problem("it lies in too many others".to_owned()).into());
         }
@@ -96,22 +100,25 @@ fn link(entry: &[u8]) -> Option<(String, &[u8])> {
     Some((String::from_utf8(object.to_vec()).ok()?, &rest[tab + 1..]))
 }
 
-/// The address of each path, out of a list of settings.
-fn addresses(settings: &[u8]) -> HashMap<Vec<u8>, String> {
-    let mut paths: HashMap<&[u8], &[u8]> = HashMap::new();
-    let mut urls: HashMap<&[u8], String> = HashMap::new();
+/// What is said of each path, out of a list of settings.
+fn listed(settings: &[u8]) -> HashMap<Vec<u8>, Listed> {
+    let mut of_names: HashMap<&[u8], HashMap<&[u8], &[u8]>> = HashMap::new();
     for setting in settings.split(|byte| *byte == 0) {
         let Some(end) = setting.iter().position(|byte| *byte == b'\n') else { continue };
         let (key, value) = (&setting[..end], &setting[end + 1..]);
         let Some(key) = key.strip_prefix(b"submodule.") else { continue };
-        if let Some(name) = key.strip_suffix(b".path") {
-            paths.insert(name, value);
-        } else if let Some(name) = key.strip_suffix(b".url") {
-            urls.insert(name, String::from_utf8_lossy(value).into_owned());
-        }
+        let Some(dot) = key.iter().rposition(|byte| *byte == b'.') else { continue };
+        of_names.entry(&key[..dot]).or_default().insert(&key[dot + 1..], value);
     }
-    let of_path = |(name, path): (&[u8], &[u8])| Some((path.to_vec(), urls.get(name)?.clone()));
-    paths.into_iter().filter_map(of_path).collect()
+    let of_path = |said: HashMap<&[u8], &[u8]>| {
+        let path = said.get(b"path".as_slice())?.to_vec();
+        if said.get(b"update".as_slice()).is_some_and(|how| *how == b"none") {
+            return Some((path, Listed::LeftOut));
+        }
+        let address = String::from_utf8_lossy(said.get(b"url".as_slice())?);
+        Some((path, Listed::At(address.into_owned())))
+    };
+    of_names.into_values().filter_map(of_path).collect()
 }
 
 #[cfg(test)]
@@ -122,9 +129,11 @@ mod tests {
     fn paths_have_addresses() {
         let settings =
             b"core.x\ny\0submodule.a.b.path\nlib/a\0submodule.a.b.url\n../a.git\0submodule.c.path\nc\0\
-            submodule.a.b.update\n!rm\0submodule.d.url\nhttps://h/d.git\0submodule.e.path\0";
-        let expected = HashMap::from([(b"lib/a".to_vec(), "../a.git".to_owned())]);
-        assert_eq!(addresses(settings), expected);
+            submodule.a.b.update\n!rm\0submodule.d.url\nhttps://h/d.git\0submodule.e.path\0\
+            submodule.f.path\nf\0submodule.f.url\nhttps://h/f.git\0submodule.f.update\nnone\0submodule.path\nx\0";
+        let address = Listed::At("../a.git".to_owned());
+        let expected = HashMap::from([(b"lib/a".to_vec(), address), (b"f".to_vec(), Listed::LeftOut)]);
+        assert_eq!(listed(settings), expected);
     }
 
     #[test]
