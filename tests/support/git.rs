@@ -266,16 +266,12 @@ impl GitDaemon {
     pub(crate) fn start(env: &TestEnv) -> Self {
         let root = env.path("git");
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Started by `git` it would be the child of one who is killed without it.
+        let programs = git(&root).arg("--exec-path").output().unwrap().stdout;
+        let daemon = Path::new(String::from_utf8(programs).unwrap().trim_end()).join("git-daemon");
         let mut command = Command::new("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "git",
-            "daemon",
-            "--export-all",
-            "--reuseaddr",
-            "--listen=127.0.0.1",
-        ]);
+        command.args(["--pdeathsig", "KILL"]).arg(daemon);
+        command.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"]);
         command.arg(format!("--port={}", address.port())).arg(format!("--base-path={}", root.display()));
         command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "safe.directory");
         command.env("GIT_CONFIG_VALUE_0", "*").env("PATH", PATH);
