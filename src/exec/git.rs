@@ -51,7 +51,7 @@ impl LookUps {
     /// What is known without asking the server: all, if the commit is named by its id; nothing, if a name may lead elsewhere by now.
     pub(super) fn look_up_checkout(&self, op: &GitOp) -> Result<Found<Key, Output>, ExecError> {
         if let Some(digest) = Op::Git(op.clone()).digests().pop() {
-            let key = self.source_key(digest);
+            let key = self.source_key(digest, op.origin());
             let output = self.find_source(&key)?;
             return Ok(Found { key, known: true, output });
         }
@@ -77,7 +77,7 @@ impl Executor {
         };
         resolved.check(op.checksum.as_deref())?;
         let digest = resolved.digest(op);
-        let (executor, key) = (Arc::clone(self), self.source_key(digest));
+        let (executor, key) = (Arc::clone(self), self.source_key(digest, op.origin()));
         let found = {
             let key = key.clone();
             blocking(move || executor.find_source(&key)).await?

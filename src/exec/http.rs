@@ -30,7 +30,7 @@ impl LookUps {
             let step = Some(StepKey(asked_for(op)));
             return Ok(Found { key: Key { step, ..Key::default() }, known: false, output: None });
         };
-        let key = self.source_key(digest);
+        let key = self.source_key(digest, None);
         let output = self.find_source(&key)?;
         Ok(Found { key, known: true, output })
     }
@@ -40,7 +40,7 @@ impl LookUps {
         let Some(record) = self.store.record::<DownloadRecord>(&asked_for(op).hex())? else {
             return Ok(None);
         };
-        let key = self.source_key(op.digest_of(&record.body, record.last_modified.as_deref()));
+        let key = self.source_key(op.digest_of(&record.body, record.last_modified.as_deref()), None);
         let output = self.find_source(&key)?;
         Ok(output.map(|output| (record, key, output)))
     }
@@ -82,7 +82,7 @@ impl Executor {
             set_time(&file, downloaded.modified, &op.name)?;
             drop(file);
             let last_modified = downloaded.last_modified.as_deref();
-            let key = executor.source_key(op.digest_of(&downloaded.body, last_modified));
+            let key = executor.source_key(op.digest_of(&downloaded.body, last_modified), None);
             let output = match executor.find_source(&key)? {
                 // It came anew and is what it was.
                 Some(output) => output,

@@ -13,9 +13,10 @@ use crate::solve::{StepKey, record_digest};
 use crate::store::Workspace;
 
 impl LookUps {
-    pub(super) fn source_key(&self, digest: Digest) -> Key {
+    /// The key of a source, with what its digest leaves open.
+    pub(super) fn source_key(&self, digest: Digest, open: Option<Digest>) -> Key {
         Key {
-            step: Some(StepKey::new(record_digest(&digest), &[])),
+            step: Some(StepKey::with_order(record_digest(&digest), &[], open)),
             source: Some(digest),
             elsewhere: self.source_elsewhere(&[digest]),
             ..Key::default()

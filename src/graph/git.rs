@@ -32,11 +32,14 @@ impl GitOp {
             GitTimes::Checkout => "",
             GitTimes::Commit => "(mtime=commit)",
         });
-        // It is in the repository's settings: a commit of a fork is not to come with the address of the other.
-        if self.keep_git_dir && self.subdir.is_none() {
-            text.push_str(&format!("(origin={})", self.remote));
-        }
         source_digest(&text)
+    }
+
+    /// What the commit leaves open: the address, where that is in the repository's own files. A commit of a fork is not to come with
+    /// the address of the other.
+    pub fn origin(&self) -> Option<Digest> {
+        let is_kept = self.keep_git_dir && self.subdir.is_none();
+        is_kept.then(|| Digest::of(format!("origin {}", self.remote).as_bytes()))
     }
 
     /// For people, and to tell one wish from another.
@@ -72,7 +75,7 @@ mod tests {
         vec![Digest::of(format!("buildkit.source.v0:{text}").as_bytes())]
     }
 
-    /// The names are BuildKit's, byte for byte, except where the address is a part of the files.
+    /// The names are BuildKit's, byte for byte.
     #[test]
     fn a_commit_is_known_by_its_id_and_what_is_wanted_of_it() {
         let of = |text: &str| Op::Git(op(&format!("https://h/x.git{text}"))).digests();
@@ -83,10 +86,7 @@ mod tests {
         assert_eq!(of(&format!("?commit={sha}")), key(sha));
         assert_eq!(of(&format!("#{sha}:a/b/")), key(&format!("{sha}:a/b/")));
         assert_eq!(of(&format!("?submodules=false#{sha}")), key(&format!("{sha}(skip-submodules)")));
-        assert_eq!(
-            of(&format!("?keep-git-dir=1#{sha}")),
-            key(&format!("{sha}.git#{sha}(origin=https://h/x.git)"))
-        );
+        assert_eq!(of(&format!("?keep-git-dir=1#{sha}")), key(&format!("{sha}.git#{sha}")));
         assert_eq!(
             of(&format!("?keep-git-dir=1&submodules=0&mtime=commit&subdir=/d#{sha}")),
             key(&format!("{sha}.git#{sha}:/d(skip-submodules)(mtime=commit)"))
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(pinned.digest_of(SHA, Some("refs/tags/v1")), digest);
         // With the repository's own files the name is part of them.
         let kept = op(&format!("https://h/x.git?keep-git-dir=1&checksum={SHA}#v1"));
-        let expected = key(&format!("{SHA}.git#refs/tags/v1(origin=https://h/x.git)"));
+        let expected = key(&format!("{SHA}.git#refs/tags/v1"));
         assert_eq!(vec![kept.digest_of(SHA, Some("refs/tags/v1"))], expected);
     }
 

@@ -37,7 +37,7 @@ impl StepKey {
         Self::with_order(record, ingredients, None)
     }
 
-    /// With what record digests and contents leave open: which of several sources of one input goes where.
+    /// With what record digests and contents leave open: which of several sources of one input goes where, or whose commit it is.
     pub fn with_order(record: Digest, ingredients: &[Ingredient], order: Option<Digest>) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(b"rbuild step 2\0");
