@@ -221,16 +221,16 @@ impl Executor {
         if it.forced { format!("{name}.{}", std::process::id()) } else { name }
     }
 
-    /// The operation, what its inputs are where that counts, and where directories are.
+    /// The operation, what its inputs are, and where directories are.
     fn name_without_contents(&self, vertex: VertexId, inputs: &[KnownInput]) -> String {
         let op = &self.graph.get(vertex).op;
         let mut text = op.definition();
-        for (input, counts) in inputs.iter().zip(op.input_keys(inputs.len())) {
+        for input in inputs {
             text.push('\0');
             match (&input.output, input.key.step) {
                 (Some(Output::Context(context)), _) => text.push_str(&context.tree.path().to_string_lossy()),
-                (_, Some(key)) if counts.content.is_none() => text.push_str(&key.to_string()),
-                (_, _) => {}
+                (_, Some(key)) => text.push_str(&key.to_string()),
+                (_, None) => {}
             }
         }
         Digest::of(text.as_bytes()).hex()

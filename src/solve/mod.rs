@@ -77,7 +77,7 @@ pub trait Worker: Finder {
         input: &Self::Output,
     ) -> impl Future<Output = Result<Digest, Self::Error>> + Send;
 
-    /// Waits until nobody else makes this step. Without a key it is known by its inputs, as far as that goes.
+    /// Waits until nobody else makes this step. Without a key it is known by its inputs, whose keys are known.
     fn claim(
         &self,
         vertex: VertexId,

@@ -1,5 +1,6 @@
 //! The scheduler.
 
+mod alike;
 mod making;
 mod shown;
 
@@ -75,7 +76,12 @@ pub async fn solve<W: Worker>(
     let (wanted, asked) = mpsc::unbounded_channel();
     let making = Arc::new(Making::new(graph, worker, known, wanted, jobs));
     targets.iter().for_each(|target| making.want_output(*target));
-    let tasks = Tasks { making: Arc::clone(&making), running: JoinSet::new(), settling: JoinSet::new() };
+    let tasks = Tasks {
+        making: Arc::clone(&making),
+        running: JoinSet::new(),
+        settling: JoinSet::new(),
+        settles: true,
+    };
     if let Err(failed) = tasks.run(asked, on_solved).await {
         worker.settled().await;
         return Err(failed);
@@ -95,6 +101,8 @@ struct Tasks<W: Worker> {
     running: JoinSet<Ended<Outcome<W>, W>>,
     /// Results that are there, and whose keys are being found out.
     settling: JoinSet<Ended<(), W>>,
+    /// Whether results are still remembered.
+    settles: bool,
 }
 
 /// What a task comes to.
@@ -133,8 +141,7 @@ impl<W: Worker> Tasks<W> {
                 Some(joined) = self.settling.join_next() => match settled(joined) {
                     Ok(()) => Ok(()),
                     Err(failed) => {
-                        // What waits for its key would wait for ever.
-                        self.settling.shutdown().await;
+                        self.stop_settling().await;
                         Err(failed)
                     }
                 },
@@ -147,7 +154,7 @@ impl<W: Worker> Tasks<W> {
     }
 
     fn note(&mut self, vertex: VertexId, outcome: Outcome<W>) {
-        if let Some(unsettled) = self.making.note(vertex, outcome) {
+        if let Some(unsettled) = self.making.note(vertex, outcome).filter(|_| self.settles) {
             self.settling.spawn(Arc::clone(&self.making).settle(vertex, unsettled));
         }
     }
@@ -163,9 +170,15 @@ impl<W: Worker> Tasks<W> {
         }
         while let Some(joined) = self.settling.join_next().await {
             if settled(joined).is_err() {
-                self.settling.shutdown().await;
+                self.stop_settling().await;
             }
         }
+    }
+
+    /// What waits for the key of something that cannot be named would wait for ever.
+    async fn stop_settling(&mut self) {
+        self.settles = false;
+        self.settling.shutdown().await;
     }
 }
 

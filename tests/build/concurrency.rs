@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use crate::support::{TestEnv, require_busybox, started};
 
@@ -116,4 +117,46 @@ fn a_store_is_made_by_whoever_comes_first() {
             scope.spawn(move || rbuild.run().success());
         }
     });
+}
+
+/// Each of the copies has the result of another stage to read that is being copied just then, in the same way.
+#[test]
+fn stages_that_are_alike_do_not_wait_for_each_other() {
+    let env = TestEnv::new();
+    env.write("a.txt", "a");
+    env.write("b.txt", "b");
+    env.dockerfile(
+        "FROM scratch AS a\nCOPY a.txt /f\nFROM scratch AS b\nCOPY b.txt /f\n\
+         FROM scratch AS first\nCOPY --from=a /f /f\nFROM scratch AS second\nCOPY --from=b /f /f\n\
+         FROM first\nCOPY --from=second /f /g\n",
+    );
+    for (count, outcome) in [(1, "DONE"), (2, "CACHED")] {
+        let built = env.rbuild(&["."]).limit(Duration::from_secs(20)).run().success();
+        assert!(!built.stderr().contains("waiting for"), "there is no other build\n{built}");
+        let copies = ["COPY --from=a", "COPY --from=b", "COPY --from=second"].map(|step| built.outcome(step));
+        assert!(copies.iter().flatten().all(|is| is.starts_with(outcome)), "{count}: {built}");
+    }
+}
+
+/// What they are upon is large and hashed late, so all that follows is made before anything is known to be the same.
+#[test]
+fn stages_that_turn_out_to_be_the_same_are_found_by_the_next_build() {
+    let env = TestEnv::new();
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        env.write(name, "the same");
+    }
+    env.write("large", &"x".repeat(16 << 20));
+    env.dockerfile(
+        "FROM scratch AS a\nCOPY a.txt /f\nFROM scratch AS b\nCOPY b.txt /f\nFROM scratch AS base\nCOPY large /\n\
+         FROM base AS first\nCOPY --from=a /f /f\nCOPY c.txt /c\nFROM base AS second\nCOPY --from=b /f /f\nCOPY c.txt /d\n\
+         FROM scratch\nCOPY --from=first / /first\nCOPY --from=second / /second\n",
+    );
+    let limit = Duration::from_secs(60);
+    let id = |text: &str| text.lines().find(|line| line.starts_with("image ")).map(str::to_owned);
+    let first = env.rbuild(&["."]).limit(limit).run().success();
+    let again = env.rbuild(&["."]).limit(limit).run().success();
+    for step in ["COPY --from=a", "COPY --from=b", "COPY c.txt /c", "COPY c.txt /d", "COPY --from=second"] {
+        assert_eq!(again.outcome(step), Some("CACHED"), "{step}\n{again}");
+    }
+    assert_eq!(id(first.stderr()), id(again.stderr()));
 }

@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
 
 use super::super::first::Known;
 use super::super::{Finder, Input, Progress, Solved, Worker};
 use super::Solution;
+use super::alike::{Alike, Turn};
 use super::shown::Shown;
 use crate::graph::{Graph, Op, VertexId};
 use crate::image::Digest;
@@ -21,6 +24,7 @@ pub(super) struct Making<W: Worker> {
     states: Vec<State<W>>,
     wanted: mpsc::UnboundedSender<VertexId>,
     jobs: Semaphore,
+    alike: Alike,
 }
 
 struct State<W: Worker> {
@@ -38,8 +42,12 @@ struct Standing<W: Finder> {
     hold: Option<Hold>,
 }
 
-/// As long as somebody has one, the result is not remembered: other processes would find it, and begin to make what builds upon it.
+/// While somebody has one, the result is not remembered: other processes would find it, and begin to make what builds upon it.
 type Hold = mpsc::Sender<Infallible>;
+
+/// Whoever holds a result may himself wait for what others have claimed, so there has to be an end to it. What comes of it then is
+/// no worse than a step that two processes make.
+const HELD_AT_MOST: Duration = Duration::from_millis(100);
 
 /// What has become of a vertex.
 pub(super) enum Outcome<W: Worker> {
@@ -55,6 +63,7 @@ pub(super) struct Unsettled<W: Worker> {
     kept: Kept<W>,
     hold: Hold,
     held: mpsc::Receiver<Infallible>,
+    turn: Option<Turn>,
 }
 
 /// What keeps other processes from making a step.
@@ -123,6 +132,7 @@ impl<W: Worker> Making<W> {
             states: known.into_iter().map(state).collect(),
             wanted,
             jobs: Semaphore::new(jobs.max(1)),
+            alike: Alike::of(graph),
         }
     }
 
@@ -208,7 +218,7 @@ impl<W: Worker> Making<W> {
     }
 
     async fn name_and_remember(&self, vertex: VertexId, unsettled: Unsettled<W>) -> Result<(), W::Error> {
-        let Unsettled { mut inputs, made, kept, hold, mut held } = unsettled;
+        let Unsettled { mut inputs, made, kept, hold, mut held, turn: _turn } = unsettled;
         self.wait_for_keys(vertex, &mut inputs).await;
         let _claim = match kept {
             Kept::Claimed(claim) => claim,
@@ -225,7 +235,7 @@ impl<W: Worker> Making<W> {
             standing.hold = None;
         });
         // Nothing is ever sent: it ends when the last hold is gone.
-        held.recv().await;
+        let _ = timeout(HELD_AT_MOST, held.recv()).await;
         self.worker.remember(vertex, named).await
     }
 
@@ -238,21 +248,19 @@ impl<W: Worker> Making<W> {
         it.inputs.iter().for_each(|input| self.want_key(*input));
         let reads = self.reads(vertex).await?;
         let waiting = reads.iter().enumerate().map(|(slot, read)| self.input(vertex, slot, *read));
-        let mut inputs: Inputs<W> = try_join_all(waiting).await?;
-        // What is just put together is not made, and known by keys alone.
-        let is_made = !matches!(it.op, Op::Merge(_));
-        let holds = if is_made { self.hold_new(vertex, &reads, &mut inputs) } else { Vec::new() };
-        let is_on_new = !holds.is_empty();
+        let mut inputs: Inputs<W> = Vec::with_capacity(reads.len());
+        // Whether what it builds upon has just been made.
+        let mut is_on_new = false;
+        for (read, (input, has_key)) in reads.iter().zip(try_join_all(waiting).await?) {
+            is_on_new |= *read == Read::Key && !has_key;
+            inputs.push(input);
+        }
         shown.start();
-        if is_on_new || reads.contains(&Read::Later) {
-            let kept = if is_on_new {
-                Some(Kept::Held(holds))
-            } else {
-                self.wait_for_outputs(vertex, &mut inputs).await;
-                self.claim_new(vertex, &inputs).await?
-            };
-            if let Some(kept) = kept {
-                return Ok((self.make_first(vertex, inputs, kept).await?, Progress::Done));
+        if (is_on_new || reads.contains(&Read::Later)) && !matches!(it.op, Op::Merge(_)) {
+            self.wait_for_outputs(vertex, &mut inputs).await;
+            let reads_later = reads.contains(&Read::Later);
+            if let Some((kept, turn)) = self.keep(vertex, reads_later, &mut inputs).await? {
+                return Ok((self.make_first(vertex, inputs, kept, turn).await?, Progress::Done));
             }
         }
         self.wait_for_keys(vertex, &mut inputs).await;
@@ -263,18 +271,42 @@ impl<W: Worker> Making<W> {
         self.make_unless_known(vertex, inputs).await
     }
 
-    /// Fills in the keys of what it builds upon. What was made just now has none yet, and yields a hold.
-    fn hold_new(&self, vertex: VertexId, reads: &[Read], inputs: &mut Inputs<W>) -> Vec<Hold> {
-        let mut holds = Vec::new();
-        let slots = self.graph.get(vertex).inputs.iter().zip(reads).zip(inputs);
-        for ((input, _), known) in slots.filter(|((_, read), _)| **read == Read::Key) {
-            let standing = self.states[input.index()].standing.borrow();
-            match &standing.hold {
-                Some(hold) if standing.key.is_none() => holds.push(hold.clone()),
-                Some(_) | None => known.key = standing.key.clone().unwrap_or_default(),
+    /// Keeps others from making what cannot be found. Nothing if it may be found by now.
+    async fn keep(
+        &self,
+        vertex: VertexId,
+        reads_later: bool,
+        inputs: &mut Inputs<W>,
+    ) -> Result<Option<(Kept<W>, Option<Turn>)>, W::Error> {
+        // What is to be made anew is not looked for.
+        let turn = match self.graph.get(vertex).forced {
+            true => None,
+            false => match self.alike.take_turn(vertex).await {
+                None => return Ok(None),
+                turn => turn,
+            },
+        };
+        // Only who knows what all inputs are has a claim: while he has it, he waits for nobody else's.
+        let kept = match self.holds(vertex) {
+            Some(holds) => Some(Kept::Held(holds)),
+            // What it builds upon got a key while this one waited for something else.
+            None if !reads_later => None,
+            None => {
+                self.wait_for_keys(vertex, inputs).await;
+                self.claim_new(vertex, inputs).await?
             }
-        }
-        holds
+        };
+        Ok(kept.map(|kept| (kept, turn)))
+    }
+
+    /// Holds what a vertex builds upon and reads, as far as that has no key yet; none if all of it has one. To be taken when
+    /// nothing has to be waited for any more before the vertex is made.
+    fn holds(&self, vertex: VertexId) -> Option<Vec<Hold>> {
+        let standings =
+            self.graph.get(vertex).inputs.iter().map(|input| &self.states[input.index()].standing);
+        let without_key = standings.filter(|standing| standing.borrow().key.is_none());
+        let holds: Vec<Option<Hold>> = without_key.map(|standing| standing.borrow().hold.clone()).collect();
+        (!holds.is_empty()).then(|| holds.into_iter().flatten().collect())
     }
 
     /// Claims a step like none that was ever done. Nothing if somebody has done one meanwhile.
@@ -289,6 +321,7 @@ impl<W: Worker> Making<W> {
         vertex: VertexId,
         inputs: Inputs<W>,
         mut kept: Kept<W>,
+        turn: Option<Turn>,
     ) -> Result<Outcome<W>, W::Error> {
         let mut claiming = std::pin::pin!(self.claim_later(vertex, inputs.clone()));
         let mut executing = std::pin::pin!(self.execute(vertex, inputs));
@@ -300,7 +333,7 @@ impl<W: Worker> Making<W> {
             }
         };
         let (hold, held) = mpsc::channel(1);
-        Ok(Outcome::Made(output, Unsettled { inputs, made, kept, hold, held }))
+        Ok(Outcome::Made(output, Unsettled { inputs, made, kept, hold, held, turn }))
     }
 
     /// As soon as it is known what the inputs are, others get as far as this step.
@@ -364,13 +397,13 @@ impl<W: Worker> Making<W> {
         counts.iter().enumerate().map(read).collect()
     }
 
-    /// What is known of an input once it cannot be known better without executing it.
+    /// What is known of an input once it cannot be known better without executing it, and whether it has a key.
     async fn input(
         &self,
         vertex: VertexId,
         slot: usize,
         read: Read,
-    ) -> Result<Input<W::Key, W::Output>, W::Error> {
+    ) -> Result<(Input<W::Key, W::Output>, bool), W::Error> {
         let input = self.graph.get(vertex).inputs[slot];
         if read == Read::Key {
             let standing = self.wait(input, |standing| !standing.is_nothing()).await;
@@ -430,6 +463,7 @@ impl<W: Worker> Making<W> {
     }
 }
 
-fn input_of<W: Finder>(standing: Standing<W>, content: Option<Digest>) -> Input<W::Key, W::Output> {
-    Input { key: standing.key.unwrap_or_default(), output: standing.output, content }
+fn input_of<W: Finder>(standing: Standing<W>, content: Option<Digest>) -> (Input<W::Key, W::Output>, bool) {
+    let has_key = standing.key.is_some();
+    (Input { key: standing.key.unwrap_or_default(), output: standing.output, content }, has_key)
 }
