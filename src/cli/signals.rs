@@ -99,9 +99,15 @@ pub(super) fn passing_on<T, F: Future<Output = T>>(
     result
 }
 
-/// Work that came to its end has waited for all it needs; work that was given up gets a moment to notice.
+/// Work that came to its end has waited for all it needs, and its threads end with the process; work that was given up gets a moment
+/// to notice.
 fn end(runtime: tokio::runtime::Runtime, finished: bool) {
-    if finished { runtime.shutdown_background() } else { runtime.shutdown_timeout(PATIENCE) }
+    if finished {
+        // Letting go of a thread that is just ending crashes: glibc looks at it once more after its stack is gone (pthread_detach).
+        std::mem::forget(runtime);
+    } else {
+        runtime.shutdown_timeout(PATIENCE);
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Report> {

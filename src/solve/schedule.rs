@@ -1,8 +1,10 @@
 //! The scheduler.
 
 mod alike;
+mod inputs;
 mod making;
 mod shown;
+mod standing;
 
 use std::sync::Arc;
 

@@ -1,49 +1,32 @@
 //! The second pass: what is made, from the target down.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::super::first::Known;
-use super::super::{Finder, Input, Progress, Solved, Worker};
+use super::super::{Progress, Solved, Worker};
 use super::Solution;
 use super::alike::{Alike, Turn};
+use super::inputs::{Inputs, Read};
 use super::shown::Shown;
+use super::standing::{Hold, Standing, Standings};
 use crate::graph::{Graph, Op, VertexId};
-use crate::image::Digest;
 use crate::sys::blocking;
 
 pub(super) struct Making<W: Worker> {
-    graph: Arc<Graph>,
-    worker: Arc<W>,
-    states: Vec<State<W>>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) worker: Arc<W>,
+    pub(super) standings: Standings<W>,
     wanted: mpsc::UnboundedSender<VertexId>,
     jobs: Semaphore,
-    alike: Alike,
+    /// Looked for when it first matters.
+    alike: OnceLock<Alike>,
 }
-
-struct State<W: Worker> {
-    standing: watch::Sender<Standing<W>>,
-    /// Whether it is being made.
-    begun: AtomicBool,
-}
-
-/// What there is of a vertex so far. What has been made and not been named has an output and no key.
-struct Standing<W: Finder> {
-    key: Option<W::Key>,
-    output: Option<W::Output>,
-    cached: bool,
-    /// For those who build upon it before it has a key.
-    hold: Option<Hold>,
-}
-
-/// While somebody has one, the result is not remembered: other processes would find it, and begin to make what builds upon it.
-type Hold = mpsc::Sender<Infallible>;
 
 /// Whoever holds a result may himself wait for what others have claimed, so there has to be an end to it. What comes of it then is
 /// no worse than a step that two processes make.
@@ -73,44 +56,12 @@ enum Kept<W: Worker> {
     Claimed(W::Claim),
 }
 
-type Inputs<W> = Vec<Input<<W as Finder>::Key, <W as Finder>::Output>>;
-
-/// How an input is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// As what it is.
-    Key,
-    /// By its content.
-    Content,
-    /// By its content, which can be looked at when the step has been made.
-    Later,
-}
-
 impl<W: Worker> Outcome<W> {
     pub(super) fn output(&self) -> Option<&W::Output> {
         match self {
             Self::Solved(solved) => solved.output.as_ref(),
             Self::Made(output, _) => Some(output),
         }
-    }
-}
-
-impl<W: Finder> Clone for Standing<W> {
-    fn clone(&self) -> Self {
-        let (key, output, hold) = (self.key.clone(), self.output.clone(), self.hold.clone());
-        Self { key, output, cached: self.cached, hold }
-    }
-}
-
-impl<W: Finder> Standing<W> {
-    fn new(known: Option<Known<W>>) -> Self {
-        let known = known.filter(|found| found.known);
-        let (key, output) = known.map(|found| (found.key, found.output)).unzip();
-        Self { cached: key.is_some(), key, output: output.flatten(), hold: None }
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.key.is_none() && self.output.is_none()
     }
 }
 
@@ -122,53 +73,36 @@ impl<W: Worker> Making<W> {
         wanted: mpsc::UnboundedSender<VertexId>,
         jobs: usize,
     ) -> Self {
-        let state = |known| State {
-            standing: watch::Sender::new(Standing::new(known)),
-            begun: AtomicBool::new(false),
-        };
         Self {
             graph: Arc::clone(graph),
             worker: Arc::clone(worker),
-            states: known.into_iter().map(state).collect(),
+            standings: Standings::new(known),
             wanted,
             jobs: Semaphore::new(jobs.max(1)),
-            alike: Alike::of(graph),
+            alike: OnceLock::new(),
         }
     }
 
     /// What became of everything, once nothing is going on any more.
     pub(super) fn solution(&self) -> Solution<W::Key, W::Output> {
-        let solved = |state: &State<W>| {
-            let Standing { key, output, cached, .. } = state.standing.borrow().clone();
-            Some(Solved { key: key?, output, cached })
-        };
-        Solution::new(self.states.iter().map(solved).collect())
+        self.standings.solution()
     }
 
     /// What is known and was never needed.
     pub(super) fn passed_by(&self) -> Vec<VertexId> {
-        let is_passed_by = |vertex: &VertexId| {
-            let standing = self.states[vertex.index()].standing.borrow();
-            standing.key.is_some() && standing.output.is_none()
-        };
-        self.graph.iter().map(|(vertex, _)| vertex).filter(is_passed_by).collect()
+        let is_passed_by = |vertex| self.standings.look(vertex, |it| it.key.is_some() && it.output.is_none());
+        self.graph.iter().map(|(vertex, _)| vertex).filter(|vertex| is_passed_by(*vertex)).collect()
     }
 
     /// Notes what has become of a vertex. Yields what is still to be done.
     pub(super) fn note(&self, vertex: VertexId, outcome: Outcome<W>) -> Option<Unsettled<W>> {
-        let standing = &self.states[vertex.index()].standing;
         match outcome {
-            Outcome::Solved(Solved { key, output, cached }) => {
-                standing.send_replace(Standing { key: Some(key), output, cached, hold: None });
+            Outcome::Solved(solved) => {
+                self.standings.solved(vertex, solved);
                 None
             }
             Outcome::Made(output, unsettled) => {
-                // What was known already keeps its key so long.
-                standing.send_modify(|standing| {
-                    standing.output = Some(output);
-                    standing.cached = false;
-                    standing.hold = Some(unsettled.hold.clone());
-                });
+                self.standings.made(vertex, output, unsettled.hold.clone());
                 Some(unsettled)
             }
         }
@@ -176,9 +110,7 @@ impl<W: Worker> Making<W> {
 
     /// Has a vertex made unless its result is there.
     pub(super) fn want_output(&self, vertex: VertexId) {
-        let state = &self.states[vertex.index()];
-        let is_there = state.standing.borrow().output.is_some();
-        if !is_there && !state.begun.swap(true, Ordering::SeqCst) {
+        if self.standings.begin(vertex) {
             // Whoever reads this end is gone only when all is given up.
             let _ = self.wanted.send(vertex);
         }
@@ -186,15 +118,9 @@ impl<W: Worker> Making<W> {
 
     /// Has a vertex made if nothing is known of it.
     fn want_key(&self, vertex: VertexId) {
-        if self.states[vertex.index()].standing.borrow().is_nothing() {
+        if self.standings.look(vertex, Standing::is_nothing) {
             self.want_output(vertex);
         }
-    }
-
-    async fn wait(&self, vertex: VertexId, enough: impl Fn(&Standing<W>) -> bool) -> Standing<W> {
-        let mut changes = self.states[vertex.index()].standing.subscribe();
-        let standing = changes.wait_for(enough).await;
-        standing.expect("the sender lives as long as the tasks").clone()
     }
 
     pub(super) async fn run(self: Arc<Self>, vertex: VertexId) -> (VertexId, Result<Outcome<W>, W::Error>) {
@@ -230,10 +156,7 @@ impl<W: Worker> Making<W> {
         };
         let (key, named) = self.worker.name(vertex, inputs, made).await?;
         drop(hold);
-        self.states[vertex.index()].standing.send_modify(|standing| {
-            standing.key = Some(key);
-            standing.hold = None;
-        });
+        self.standings.named(vertex, key);
         // Nothing is ever sent: it ends when the last hold is gone.
         let _ = timeout(HELD_AT_MOST, held.recv()).await;
         self.worker.remember(vertex, named).await
@@ -281,7 +204,7 @@ impl<W: Worker> Making<W> {
         // What is to be made anew is not looked for.
         let turn = match self.graph.get(vertex).forced {
             true => None,
-            false => match self.alike.take_turn(vertex).await {
+            false => match self.alike.get_or_init(|| Alike::of(&self.graph)).take_turn(vertex).await {
                 None => return Ok(None),
                 turn => turn,
             },
@@ -302,11 +225,11 @@ impl<W: Worker> Making<W> {
     /// Holds what a vertex builds upon and reads, as far as that has no key yet; none if all of it has one. To be taken when
     /// nothing has to be waited for any more before the vertex is made.
     fn holds(&self, vertex: VertexId) -> Option<Vec<Hold>> {
-        let standings =
-            self.graph.get(vertex).inputs.iter().map(|input| &self.states[input.index()].standing);
-        let without_key = standings.filter(|standing| standing.borrow().key.is_none());
-        let holds: Vec<Option<Hold>> = without_key.map(|standing| standing.borrow().hold.clone()).collect();
-        (!holds.is_empty()).then(|| holds.into_iter().flatten().collect())
+        let inputs = self.graph.get(vertex).inputs.iter();
+        let without_key: Vec<VertexId> =
+            inputs.copied().filter(|input| self.standings.look(*input, |it| it.key.is_none())).collect();
+        let hold = |input: &VertexId| self.standings.look(*input, |it| it.hold.clone());
+        (!without_key.is_empty()).then(|| without_key.iter().filter_map(hold).collect())
     }
 
     /// Claims a step like none that was ever done. Nothing if somebody has done one meanwhile.
@@ -379,80 +302,7 @@ impl<W: Worker> Making<W> {
         Ok((solved(key, output, false), Progress::Done))
     }
 
-    /// How each input is read.
-    async fn reads(&self, vertex: VertexId) -> Result<Vec<Read>, W::Error> {
-        let it = self.graph.get(vertex);
-        let counts = it.op.input_keys(it.inputs.len());
-        if counts.iter().all(|counts| counts.content.is_none()) {
-            return Ok(vec![Read::Key; counts.len()]);
-        }
-        let looks_later = self.is_unheard_of(vertex).await?;
-        let read = |(slot, counts): (usize, &crate::graph::InputKey)| {
-            Ok(match counts.content {
-                None => Read::Key,
-                Some(_) if looks_later && self.worker.may_look_later(vertex, slot)? => Read::Later,
-                Some(_) => Read::Content,
-            })
-        };
-        counts.iter().enumerate().map(read).collect()
-    }
-
-    /// What is known of an input once it cannot be known better without executing it, and whether it has a key.
-    async fn input(
-        &self,
-        vertex: VertexId,
-        slot: usize,
-        read: Read,
-    ) -> Result<(Input<W::Key, W::Output>, bool), W::Error> {
-        let input = self.graph.get(vertex).inputs[slot];
-        if read == Read::Key {
-            let standing = self.wait(input, |standing| !standing.is_nothing()).await;
-            return Ok(input_of(standing, None));
-        }
-        self.want_output(input);
-        let standing = self.wait(input, |standing| standing.output.is_some()).await;
-        let content = match &standing.output {
-            Some(output) if read == Read::Content => Some(self.content(vertex, slot, output).await?),
-            _ if self.is_outside(input) => {
-                let worker = Arc::clone(&self.worker);
-                blocking(move || worker.check(vertex, slot)).await?;
-                None
-            }
-            _ => None,
-        };
-        Ok(input_of(standing, content))
-    }
-
-    fn is_outside(&self, vertex: VertexId) -> bool {
-        matches!(self.graph.get(vertex).op, Op::Context(_))
-    }
-
-    async fn content(&self, vertex: VertexId, slot: usize, output: &W::Output) -> Result<Digest, W::Error> {
-        if self.is_outside(self.graph.get(vertex).inputs[slot]) {
-            let worker = Arc::clone(&self.worker);
-            return blocking(move || worker.outside(vertex, slot)).await;
-        }
-        self.worker.content(vertex, slot, output).await
-    }
-
-    async fn wait_for_outputs(&self, vertex: VertexId, inputs: &mut Inputs<W>) {
-        for (slot, input) in self.graph.get(vertex).inputs.iter().enumerate() {
-            self.want_output(*input);
-            if inputs[slot].output.is_none() {
-                let standing = self.wait(*input, |standing| standing.output.is_some()).await;
-                (inputs[slot].key, inputs[slot].output) = (standing.key.unwrap_or_default(), standing.output);
-            }
-        }
-    }
-
-    async fn wait_for_keys(&self, vertex: VertexId, inputs: &mut Inputs<W>) {
-        for (known, input) in inputs.iter_mut().zip(&self.graph.get(vertex).inputs) {
-            let standing = self.wait(*input, |standing| standing.key.is_some()).await;
-            known.key = standing.key.unwrap_or_default();
-        }
-    }
-
-    async fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, W::Error> {
+    pub(super) async fn is_unheard_of(&self, vertex: VertexId) -> Result<bool, W::Error> {
         let worker = Arc::clone(&self.worker);
         blocking(move || worker.is_unheard_of(vertex)).await
     }
@@ -461,9 +311,4 @@ impl<W: Worker> Making<W> {
         let (worker, inputs) = (Arc::clone(&self.worker), inputs.clone());
         blocking(move || worker.find(vertex, &inputs)).await
     }
-}
-
-fn input_of<W: Finder>(standing: Standing<W>, content: Option<Digest>) -> (Input<W::Key, W::Output>, bool) {
-    let has_key = standing.key.is_some();
-    (Input { key: standing.key.unwrap_or_default(), output: standing.output, content }, has_key)
 }
