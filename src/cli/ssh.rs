@@ -11,13 +11,16 @@ use super::report::{Code, Report};
 use crate::exec::{AgentSource, PrivateKey, Secret};
 
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+/// What a mount asks for that names no id.
+const DEFAULT: &str = "default";
 /// As BuildKit's clients have it.
 const LARGEST_KEY: u64 = 100 << 10;
 
 /// An id and who answers for it.
 pub(super) fn agent(text: &str) -> Result<(String, AgentSource), Report> {
-    let (id, paths) = text.split_once('=').map_or((text, ""), |(id, paths)| (id, paths));
-    let source = if paths.is_empty() { of_environment(text)? } else { named(text, paths)? };
+    let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+    let id = if id.is_empty() { DEFAULT } else { id };
+    let source = if paths.is_empty() { of_environment(text)? } else { named(text, id, paths)? };
     Ok((id.to_owned(), source))
 }
 
@@ -39,7 +42,7 @@ fn of_environment(text: &str) -> Result<AgentSource, Report> {
     Ok(AgentSource::Socket(absolute(path)))
 }
 
-fn named(text: &str, paths: &str) -> Result<AgentSource, Report> {
+fn named(text: &str, id: &str, paths: &str) -> Result<AgentSource, Report> {
     let (mut sockets, mut files) = (Vec::new(), Vec::new());
     for path in paths.split(',') {
         if path.is_empty() {
@@ -63,13 +66,13 @@ fn named(text: &str, paths: &str) -> Result<AgentSource, Report> {
                 .hint(Some("give the other one by another id: --ssh ID=SOCKET".to_owned())))
         }
         (None, _, _) => {
-            let keys = files.into_iter().map(|file| key(text, file)).collect::<Result<_, _>>()?;
+            let keys = files.into_iter().map(|file| key(text, id, file)).collect::<Result<_, _>>()?;
             Ok(AgentSource::Keys(keys))
         }
     }
 }
 
-fn key(text: &str, file: PathBuf) -> Result<PrivateKey, Report> {
+fn key(text: &str, id: &str, file: PathBuf) -> Result<PrivateKey, Report> {
     let content = read(&file).map_err(|error| unreadable(text, &file, &error))?;
     let key = private_key::recognize(&content).map_err(|unfit| {
         let shown = file.display();
@@ -79,7 +82,7 @@ fn key(text: &str, file: PathBuf) -> Result<PrivateKey, Report> {
                 "name the file with the private key, which mostly has the same name without .pub".to_owned()
             }
             Unfit::Locked => format!(
-                "nobody is asked for it; load the key into an agent, and give that: `ssh-add {shown}`, --ssh default"
+                "nobody is asked for it; load the key into an agent, and give that: `ssh-add {shown}`, --ssh {id}"
             ),
             Unfit::Putty => format!("puttygen converts it: puttygen {shown} -O private-openssh -o KEYFILE"),
             Unfit::CutOff => format!("`ssh-keygen -y -f {shown}` shows whether a key is whole"),

@@ -139,7 +139,8 @@ fn git_reaches_the_keys_wherever_the_store_is() {
     env.dockerfile(&format!("FROM scratch\nADD {address} /\n"));
     let deep = env.path("d".repeat(120));
     for store in [env.store(), deep] {
-        let build = env.rbuild(&["--root", store.to_str().unwrap(), "--ssh", "default=key", "."]);
+        // Without a name of its own it is the one that git asks.
+        let build = env.rbuild(&["--root", store.to_str().unwrap(), "--ssh", "=key", "."]);
         build.env("PATH", &path).run().success().says(&[&print]);
         let build = env.rbuild(&["--root", store.to_str().unwrap(), "--ssh", "default=key", &address]);
         let failed = build.env("PATH", &path).run().code(3);
@@ -171,7 +172,7 @@ fn what_is_no_key_is_refused_before_anything_is_built() {
         ("default=half", 3, ["half is a private key that is cut off", "ssh-keygen -y -f half"]),
         ("default=key.pub", 3, ["key.pub is a public key", "without .pub"]),
         ("default=locked", 3, ["locked is protected by a passphrase", "ssh-add locked"]),
-        ("default=locked-pem", 3, ["locked-pem is protected by a passphrase", "--ssh default"]),
+        ("other=locked-pem", 3, ["locked-pem is protected by a passphrase", "--ssh other"]),
         ("default=key,", 2, ["a name between the commas is missing", "--ssh"]),
         ("default=key,socket", 2, ["sockets and keys cannot be given", "by another id"]),
         ("default=socket,socket2", 2, ["one socket only", "by another id"]),
@@ -277,7 +278,7 @@ fn nobody_is_asked_at_a_terminal() {
     require_tool!("ssh-agent");
     require_tool!("script");
     let env = world();
-    // Said to be open, and locked for all that: what only ssh-add finds out.
+    // Instead of one that would ask: it says whether it could.
     let program = env.path("bin/ssh-add");
     key(&env, "key", &["-t", "ed25519"], "");
     fs::create_dir(env.path("bin")).unwrap();
