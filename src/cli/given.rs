@@ -2,19 +2,18 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::environment;
 use super::report::{Code, Report};
+use super::ssh;
 use crate::dockerfile::nearest;
 use crate::exec::{Given, Secret};
 
 /// As BuildKit's clients have it.
 const LARGEST_SECRET: u64 = 500 << 10;
-const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 #[derive(Debug, Args)]
 pub(super) struct GivenArgs {
@@ -22,8 +21,9 @@ pub(super) struct GivenArgs {
     /// of the id's name if it is set, else from the file of that name.
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
     secrets: Vec<String>,
-    /// An SSH agent for RUN --mount=type=ssh, by its socket [default: that of SSH_AUTH_SOCK]
-    #[arg(long = "ssh", value_name = "default|ID[=SOCKET]")]
+    /// An SSH agent for RUN --mount=type=ssh, by its socket [default: that of SSH_AUTH_SOCK], or private keys, which an agent is
+    /// started for; `default` is the one for git repositories, too
+    #[arg(long = "ssh", value_name = "default|ID[=SOCKET|=KEYFILE,…]")]
     agents: Vec<String>,
     /// Where devices for RUN --device are described (CDI, in JSON); of several directories, later ones come first
     /// [default: /etc/cdi and /var/run/cdi]
@@ -49,9 +49,10 @@ impl GivenArgs {
             given.secrets.extend(value.map(|value| (id, Secret::new(value))));
         }
         for text in &self.agents {
-            let (id, socket) = agent(text)?;
-            if given.agents.insert(id.clone(), socket).is_some() {
-                return Err(Report::usage(format!("--ssh gives {id} twice")));
+            let (id, source) = ssh::agent(text)?;
+            if given.agents.insert(id.clone(), source).is_some() {
+                let hint = format!("several keys of one id are given at once: --ssh {id}=KEYFILE,KEYFILE");
+                return Err(Report::usage(format!("--ssh gives {id} twice")).hint(Some(hint)));
             }
         }
         Ok(given)
@@ -128,34 +129,6 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("larger than the 500 KiB that a secret may have"));
     }
     Ok(value)
-}
-
-fn agent(text: &str) -> Result<(String, PathBuf), Report> {
-    let (id, socket) = match text.split_once('=') {
-        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
-        None => (text, None),
-    };
-    let from_environment = || environment::text(AGENT_VARIABLE).filter(|path| !path.is_empty());
-    let Some(socket) = socket.or_else(|| from_environment().map(PathBuf::from)) else {
-        return Err(Report::usage(format!(
-            "--ssh {text}: no agent is known, because {AGENT_VARIABLE} is not set"
-        ))
-        .hint(Some(
-            "start one with `eval $(ssh-agent)` and `ssh-add`, or name its socket: --ssh default=SOCKET"
-                .to_owned(),
-        )));
-    };
-    let kind = std::fs::metadata(&socket)
-        .map_err(|error| Report::new(Code::Input, format!("--ssh {text}: {}: {error}", socket.display())))?;
-    if !kind.file_type().is_socket() {
-        let message =
-            format!("--ssh {text}: {} is no socket; files with keys are not supported", socket.display());
-        return Err(Report::usage(message).hint(Some(
-            "load the key into an agent with `ssh-add FILE`, and give that: --ssh default".to_owned(),
-        )));
-    }
-    let socket = std::path::absolute(&socket).unwrap_or(socket);
-    Ok((id.to_owned(), socket))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::agent::OwnAgentError;
 use super::archive::ArchiveError;
 use super::death::Death;
 use super::devices::DeviceError;
@@ -57,6 +58,8 @@ pub enum ExecError {
     SecretNotText { id: String },
     #[error("no SSH agent {id:?} is forwarded")]
     NoAgent { id: String },
+    #[error(transparent)]
+    OwnAgent(#[from] OwnAgentError),
     #[error("no device {name} is described on this machine")]
     NoDevice { name: String },
     #[error(transparent)]

@@ -73,7 +73,7 @@ impl Executor {
         let git = Git::new(self, vertex, &workspace)?;
         let resolved = match op.commit() {
             Some(id) => Resolved { object: id.to_owned(), commit: id.to_owned(), name: None },
-            None => git.resolve(op, &self.access(&op.remote, &op.remote)?).await?,
+            None => git.resolve(op, &self.access(&op.remote, &op.remote).await?).await?,
         };
         resolved.check(op.checksum.as_deref())?;
         let digest = resolved.digest(op);
@@ -137,7 +137,7 @@ impl Executor {
             depth: 0,
         }];
         while let Some(next) = waiting.pop() {
-            let access = self.access(&next.remote, &op.remote)?;
+            let access = self.access(&next.remote, &op.remote).await?;
             let repository = self.open_repository(git, &next.remote, &next.object).await?;
             let brought = git.bring(&repository, &next, op, &access, workspace).await;
             if brought.as_ref().is_err_and(is_of_damage) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::ExecError;
 
@@ -11,8 +11,7 @@ use super::error::ExecError;
 #[derive(Debug, Default, Clone)]
 pub struct Given {
     pub secrets: BTreeMap<String, Secret>,
-    /// The sockets of agents.
-    pub agents: BTreeMap<String, PathBuf>,
+    pub agents: BTreeMap<String, AgentSource>,
     /// Directories with descriptions of devices; of two, the later one counts.
     pub device_directories: Vec<PathBuf>,
     pub surroundings: Surroundings,
@@ -27,6 +26,22 @@ pub struct Surroundings {
     pub user: String,
     /// Files with the keys of hosts that the user knows.
     pub known_hosts: Vec<PathBuf>,
+}
+
+/// Where an agent comes from.
+#[derive(Debug, Clone)]
+pub enum AgentSource {
+    /// It runs already, and has this socket.
+    Socket(PathBuf),
+    /// It has to be started, for these keys alone.
+    Keys(Vec<PrivateKey>),
+}
+
+#[derive(Debug, Clone)]
+pub struct PrivateKey {
+    /// For messages.
+    pub file: PathBuf,
+    pub text: Secret,
 }
 
 /// A value that nobody is shown but the steps that ask for it.
@@ -63,10 +78,10 @@ impl Given {
         }
     }
 
-    pub(super) fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, ExecError> {
+    pub(super) fn agent(&self, id: &str, required: bool) -> Result<Option<&AgentSource>, ExecError> {
         match self.agents.get(id) {
             None if required => Err(ExecError::NoAgent { id: id.to_owned() }),
-            found => Ok(found.map(PathBuf::as_path)),
+            found => Ok(found),
         }
     }
 }

@@ -39,6 +39,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use agent::OwnAgentError;
 pub use archive::{ArchiveError, check_archive};
 pub use contexts::{Context, Contexts};
 pub use death::Death;
@@ -47,7 +48,7 @@ pub use elsewhere::Lost;
 pub use error::ExecError;
 pub use explaining::{Explain, Explaining};
 pub use git::GitError;
-pub use given::{Given, Secret, Surroundings};
+pub use given::{AgentSource, Given, PrivateKey, Secret, Surroundings};
 pub use keys::keys;
 pub use known::{Key, LookUps};
 pub use looks::Looks;

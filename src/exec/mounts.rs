@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::Executor;
-use super::agent::Agent;
+use super::agent::{Agent, OwnAgents};
 use super::binds::{ContextParts, Making};
 use super::cache_mounts::{cache_key, show_cache};
 use super::devices;
@@ -20,6 +20,7 @@ use crate::sys::blocking;
 #[derive(Debug, Default)]
 pub struct StepMounts {
     pub(super) given: Given,
+    pub(super) own_agents: OwnAgents,
     pub(super) context_parts: ContextParts,
     /// Caches that this build has begun anew.
     pub(super) renewed: Mutex<BTreeSet<CacheKey>>,
@@ -113,7 +114,7 @@ impl Executor {
                         gid: secret.gid,
                     })
                 }),
-                MountKind::Ssh(ssh) => match given.agent(&ssh.id, ssh.required)? {
+                MountKind::Ssh(ssh) => match self.agent(&ssh.id, ssh.required).await? {
                     Some(agent) => {
                         let name = format!("agent-{}", prepared.held.agents.len());
                         let agent = Agent::forward(agent, workspace, &name, ssh)?;

@@ -104,6 +104,18 @@ pub fn end_with_this(command: &mut std::process::Command) {
     unsafe { command.pre_exec(die_with_parent) };
 }
 
+/// Starts a program without a terminal to ask at, and without what its file would give it. Debian's `ssh-agent` would get a
+/// group, and with other credentials a program outlives who started it.
+pub fn set_apart(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let leave = || {
+        rustix::process::setsid()?;
+        Ok(rustix::thread::set_no_new_privs(true)?)
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(leave) };
+}
+
 /// The user and the group that nobody else is.
 pub const NOBODY: u32 = 65_534;
 

@@ -63,6 +63,7 @@ mod shared_store;
 mod sharing;
 mod skeleton;
 mod ssh;
+mod ssh_keys;
 mod stages;
 mod stale;
 mod unchanged;

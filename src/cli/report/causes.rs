@@ -138,9 +138,10 @@ impl From<ExecError> for Report {
             ExecError::NoAgent { ref id } => {
                 let what = if id == "default" { id.clone() } else { format!("{id}=SOCKET") };
                 Self::new(Code::Input, &error).hint(Some(format!(
-                    "give it with --ssh {what}; without a socket it is the one of SSH_AUTH_SOCK"
+                    "give it with --ssh {what}; without a socket it is the one of SSH_AUTH_SOCK. --ssh {id}=KEYFILE serves a key"
                 )))
             }
+            ExecError::OwnAgent(ref wrong) => Self::new(Code::Input, &error).hint(wrong.hint()),
             ExecError::NoDevice { .. } => Self::new(Code::Input, &error).hint(Some(
                 "descriptions (CDI) are looked for in /etc/cdi and /var/run/cdi, or in --cdi-spec-dir; without \
                  `required` the step goes without it"

@@ -22,17 +22,17 @@ pub(super) struct Access {
 
 impl Executor {
     /// How a repository is reached that a build asks for because of `main`, which may be itself.
-    pub(super) fn access(&self, remote: &GitRemote, main: &GitRemote) -> Result<Access, ExecError> {
+    pub(super) async fn access(&self, remote: &GitRemote, main: &GitRemote) -> Result<Access, ExecError> {
         let given = &self.mounts.given;
         let mut access =
             Access { scheme: remote.scheme(), header: None, variables: Vec::new(), mask: Mask::default() };
         match remote.scheme() {
             GitScheme::Http | GitScheme::Https => access.authorize(given, remote, main)?,
             GitScheme::Ssh => {
-                let agent = given.agent("default", true)?;
+                let agent = self.agent("default", true).await?;
                 let known_hosts: Vec<&Path> =
                     given.surroundings.known_hosts.iter().map(std::path::PathBuf::as_path).collect();
-                access.variables.extend(agent.map(|agent| ("SSH_AUTH_SOCK", agent.into())));
+                access.variables.extend(agent.map(|agent| ("SSH_AUTH_SOCK", agent.address().into())));
                 // In a namespace this process has another name.
                 let user = Some(given.surroundings.user.as_str()).filter(|_| !remote.names_user());
                 access.variables.push(("GIT_SSH_COMMAND", ssh_command(&known_hosts, user).into()));

@@ -137,7 +137,7 @@ fn of_lines(said: &[String]) -> Option<&'static str> {
         ),
         (
             &["Permission denied (publickey"],
-            "load a key that may read the repository into the agent: ssh-add FILE",
+            "load a key that may read the repository into the agent (ssh-add FILE), or give it: --ssh default=FILE",
         ),
         (&["cannot run ssh"], "install an SSH client (Debian: package openssh-client)"),
         (
