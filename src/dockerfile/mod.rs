@@ -40,7 +40,7 @@ pub use instruction::{
     Add, ArgInstruction, ArgVariable, Check, Cmd, CommandLine, Copy, CopySource, Device, Entrypoint, Env,
     Expose, From, Healthcheck, Instruction, KEYWORDS, Keyword, KeywordRow, Label, Maintainer, Network,
     Onbuild, Pair, Port, Protocol, Remote, Run, RunBody, Security, Shell, Stopsignal, User, Volume, Workdir,
-    refuse_remote_path, signal_number,
+    refuse_remote_path,
 };
 pub use lint::{Lint, Rule};
 pub use mount::{

@@ -5,7 +5,6 @@ use super::refusal::Outcome;
 use super::stage::{Planner, StageState};
 use crate::dockerfile::{
     ArgInstruction, CommandLine, Diagnostic, Healthcheck, Instruction, Pair, Port, Spanned, Word,
-    signal_number,
 };
 use crate::image::{Healthcheck as ConfigHealthcheck, RunConfig};
 
@@ -55,9 +54,7 @@ impl Planner<'_> {
             }
             Instruction::Stopsignal(signal) => {
                 let name = self.expand(state, &signal.signal)?;
-                if signal_number(&name).is_none() {
-                    return Err(Diagnostic::new(format!("invalid signal: {name}"), signal.signal.span).into());
-                }
+                signal.check(&name)?;
                 note(state, format!("STOPSIGNAL {name}"));
                 state.config.config.stop_signal = name;
                 Ok(())

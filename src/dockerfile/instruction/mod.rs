@@ -43,7 +43,7 @@ pub use maintainer::Maintainer;
 pub use onbuild::Onbuild;
 pub use run::{Device, Network, Run, RunBody, Security};
 pub use shell::Shell;
-pub use stopsignal::{Stopsignal, signal_number};
+pub use stopsignal::Stopsignal;
 pub use user::User;
 pub use volume::Volume;
 pub use workdir::Workdir;
