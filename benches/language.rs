@@ -68,6 +68,7 @@ fn request() -> Request {
         build_args: BTreeMap::from([("VERSION".to_owned(), "3".to_owned())]),
         target: None,
         platform: Platform::new("linux", "amd64", None),
+        is_platform_given: false,
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         entitlements: BTreeSet::new(),

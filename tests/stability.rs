@@ -31,6 +31,7 @@ fn request(build_args: &[(&str, &str)]) -> Request {
         build_args: build_args.iter().map(pair).collect(),
         target: None,
         platform: platform.clone(),
+        is_platform_given: false,
         build_platform: platform,
         labels: Vec::new(),
         entitlements: BTreeSet::new(),

@@ -220,7 +220,7 @@ impl BaseSource {
     /// Whether images are wanted that this machine can run. Names lead to such, unless the user says otherwise: what is only
     /// built on has names of its own.
     fn is_of_here(&self) -> bool {
-        self.platform == Platform::host()
+        Platform::host().satisfies(&self.platform)
     }
 
     fn by_id(&self, id: ImageId, repository: Option<&str>) -> Result<Option<Found>, StoreError> {

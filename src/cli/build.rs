@@ -302,7 +302,8 @@ fn keep_within(limit: Option<Bytes>, store: Arc<Store>) {
 /// What is to be built, and which machines its steps know.
 fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, NetworkSettings), Report> {
     let builds = args.call.is_build() && !args.check;
-    let platform = platform(args.platform, builds)?;
+    let given = platform(args.platform, builds)?;
+    let (is_platform_given, platform) = (given.is_some(), given.unwrap_or_else(Platform::host));
     let (mut tags, mut push) = (args.tags, args.push);
     let (mut packing, mut form, mut rewrite_timestamps) = (DEFAULT_PACKING, Form::Oci, false);
     if builds {
@@ -356,6 +357,7 @@ fn request(args: BuildArgs, explain: Option<Explain>) -> Result<(Request, Networ
         build_args: build_args(&args.build_args)?,
         target: args.target,
         platform,
+        is_platform_given,
         build_platform: Platform::host(),
         labels: args.labels.iter().map(|label| name_and_value(label)).collect(),
         entitlements,

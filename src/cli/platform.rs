@@ -27,20 +27,21 @@ impl FromStr for Wanted {
     }
 }
 
-/// The platform that is meant; `builds` if an image is to come out.
-pub(super) fn platform(wanted: Option<Wanted>, builds: bool) -> Result<Platform, Report> {
+/// The platform that is meant, if any is named; `builds` if an image is to come out.
+pub(super) fn platform(wanted: Option<Wanted>, builds: bool) -> Result<Option<Platform>, Report> {
     let of_environment = || -> Result<Option<Wanted>, Report> {
         let Some(text) = environment::text(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
         text.parse().map(Some).map_err(|error| Report::usage(format!("{VARIABLE}: {error}")))
     };
     let wanted = wanted.map_or_else(of_environment, |wanted| Ok(Some(wanted)))?;
-    let platform = wanted.map_or_else(Platform::host, |Wanted(platform)| platform);
-    if builds && platform.os != "linux" {
-        return Err(Report::usage(format!(
-            "building for {platform} is not supported: only Linux images are"
-        )));
+    let platform = wanted.map(|Wanted(platform)| platform);
+    match platform.as_ref().filter(|platform| builds && platform.os != "linux") {
+        Some(platform) => {
+            let message = format!("building for {platform} is not supported: only Linux images are");
+            Err(Report::usage(message))
+        }
+        None => Ok(platform),
     }
-    Ok(platform)
 }
 
 #[cfg(test)]

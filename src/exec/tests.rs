@@ -36,6 +36,7 @@ fn graph(text: &str) -> Graph {
         build_args: BTreeMap::new(),
         target: None,
         platform: platform.clone(),
+        is_platform_given: false,
         build_platform: platform.clone(),
         labels: Vec::new(),
         entitlements: [].into(),

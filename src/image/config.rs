@@ -135,6 +135,27 @@ impl Config {
         platform
     }
 
+    /// Says that the image is for a platform. A variant and a version that the platform leaves open stay those of the base
+    /// image, unless that was for another kind of machine; what the operating system has to have stays in any case.
+    pub fn make_for(&mut self, platform: &Platform) {
+        let is_same = (&self.os, &self.architecture) == (&platform.os, &platform.architecture);
+        self.os.clone_from(&platform.os);
+        self.architecture.clone_from(&platform.architecture);
+        if platform.variant.is_some() || !is_same {
+            self.variant.clone_from(&platform.variant);
+        }
+        if platform.os_version.is_some() || !is_same {
+            self.os_version.clone_from(&platform.os_version);
+        }
+    }
+
+    /// Writes the platform as everybody does, whatever the base image did.
+    pub fn normalize_platform(&mut self) {
+        let Platform { architecture, os, variant, .. } = self.platform();
+        (self.architecture, self.os, self.variant) = (architecture, os, variant);
+        self.os_version.take_if(|version| version.is_empty());
+    }
+
     /// The bytes whose digest is the image id.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a config has only string keys")

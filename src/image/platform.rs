@@ -31,10 +31,12 @@ impl Platform {
         let architecture = architecture.to_ascii_lowercase();
         let variant = variant.map(str::to_ascii_lowercase).filter(|variant| !variant.is_empty());
         let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
-            ("x86_64" | "x86-64", None) | ("amd64" | "x86_64" | "x86-64", Some("v1")) => {
-                ("amd64".to_owned(), None)
+            ("amd64" | "x86_64" | "x86-64", _) => {
+                ("amd64".to_owned(), variant.filter(|variant| variant != "v1"))
             }
-            ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64".to_owned(), None),
+            ("arm64" | "aarch64", _) => {
+                ("arm64".to_owned(), variant.filter(|variant| variant != "8" && variant != "v8"))
+            }
             ("armhf", _) => ("arm".to_owned(), Some("v7".to_owned())),
             ("armel", _) => ("arm".to_owned(), Some("v6".to_owned())),
             ("arm", None | Some("7")) => ("arm".to_owned(), Some("v7".to_owned())),
@@ -52,6 +54,12 @@ impl Platform {
         Self::new("linux", std::env::consts::ARCH, None)
     }
 
+    /// As `TARGETPLATFORM` has it: with the version of the operating system, `linux(1.2)/amd64`.
+    pub fn with_version(&self) -> String {
+        let version = self.os_version.as_ref().map(|version| format!("({version})")).unwrap_or_default();
+        self.to_string().replacen(&self.os, &format!("{}{version}", self.os), 1)
+    }
+
     /// Whether an image for `self` serves a request for `wanted`.
     pub fn satisfies(&self, wanted: &Self) -> bool {
         let normal = Self::new(&self.os, &self.architecture, self.variant.as_deref());
@@ -66,18 +74,25 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let refuse = || PlatformError(text.to_owned());
-        let parts: Vec<&str> = text.split('/').collect();
-        let word = |part: &&str| {
+        let mut parts: Vec<&str> = text.split('/').collect();
+        let mut os_version = None;
+        if let Some((os, version)) = parts[0].strip_suffix(')').and_then(|first| first.split_once('(')) {
+            parts[0] = os;
+            os_version = Some(version).filter(|version| !version.is_empty()).map(str::to_owned);
+        }
+        let word = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         };
-        if !parts.iter().all(word) {
+        if !parts.iter().copied().chain(os_version.as_deref()).all(word) {
             return Err(refuse());
         }
-        match parts[..] {
+        let platform = match parts[..] {
             [os @ ("linux" | "windows" | "darwin" | "freebsd")] => {
                 Ok(Self { os: os.to_owned(), ..Self::host() })
             }
+            // An architecture has no version.
+            [_] if os_version.is_some() => Err(refuse()),
             [architecture] => {
                 let platform = Self::new("linux", architecture, None);
                 let known =
@@ -87,7 +102,8 @@ impl FromStr for Platform {
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
             _ => Err(refuse()),
-        }
+        };
+        Ok(Self { os_version, ..platform? })
     }
 }
 
@@ -115,14 +131,41 @@ mod tests {
             ("linux/arm/v6", "linux/arm/v6"),
             ("arm64", "linux/arm64"),
             ("Linux/AMD64", "linux/amd64"),
+            ("linux/x86_64/v3", "linux/amd64/v3"),
+            ("linux/aarch64/v9", "linux/arm64/v9"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
         }
     }
 
     #[test]
+    fn an_operating_system_may_have_a_version() {
+        let platform: Platform = "linux(1.2-rc)/arm/7".parse().unwrap();
+        assert_eq!(platform.os_version.as_deref(), Some("1.2-rc"));
+        assert_eq!(
+            (&*platform.to_string(), &*platform.with_version()),
+            ("linux/arm/v7", "linux(1.2-rc)/arm/v7")
+        );
+        assert_eq!("linux()/arm64".parse(), Ok(Platform::new("linux", "arm64", None)));
+        assert_eq!("linux(3)".parse::<Platform>().unwrap().os_version.as_deref(), Some("3"));
+        // On Linux it chooses nothing.
+        assert!(Platform::new("linux", "arm", None).satisfies(&platform));
+    }
+
+    #[test]
     fn malformed_platforms_are_refused() {
-        for text in ["", "/", "linux/", "a/b/c/d", "linux/a b", "toaster"] {
+        for text in [
+            "",
+            "/",
+            "linux/",
+            "a/b/c/d",
+            "linux/a b",
+            "toaster",
+            "linux(1/arm",
+            "linux(1 2)/arm",
+            "amd64(1)",
+            "(1)/arm",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
     }

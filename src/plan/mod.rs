@@ -52,6 +52,8 @@ pub struct Request {
     /// A stage's name or number; the last one if none.
     pub target: Option<String>,
     pub platform: Platform,
+    /// Whether the user has named that platform. If so, the image says that it is of it, whatever its base is of.
+    pub is_platform_given: bool,
     /// Where it is built.
     pub build_platform: Platform,
     /// Set after everything the Dockerfile says.
@@ -250,6 +252,10 @@ pub fn plan(file: &Dockerfile, request: &Request, images: &BaseImages) -> Result
         return Ok(Planned::Needs(planner.missing));
     }
     let mut config = built.config;
+    if request.is_platform_given {
+        config.make_for(&request.platform);
+    }
+    config.normalize_platform();
     config.config.labels.extend(request.labels.iter().cloned());
     let stages = planner.built.iter().map(|(index, built)| PlannedStage {
         index: *index,

@@ -314,7 +314,7 @@ fn predefined(request: &Request, target: &str) -> Vec<(String, String)> {
     let mut values = vec![("TARGETSTAGE".to_owned(), target.to_owned())];
     for (prefix, platform) in [("BUILD", &request.build_platform), ("TARGET", &request.platform)] {
         for (suffix, value) in [
-            ("PLATFORM", platform.to_string()),
+            ("PLATFORM", platform.with_version()),
             ("OS", platform.os.clone()),
             ("ARCH", platform.architecture.clone()),
             ("VARIANT", platform.variant.clone().unwrap_or_default()),

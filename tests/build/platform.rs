@@ -2,7 +2,7 @@
 
 use rbuild::image::{Platform, media_type};
 
-use crate::support::{Image, Registry, TestEnv, http, require_busybox, require_tool};
+use crate::support::{Image, Registry, TestEnv, http, layout_by_hand, require_busybox, require_tool};
 
 /// One that no machine of ours is, and that no interpreter is registered for by accident.
 const FOREIGN: &str = "linux/s390x";
@@ -62,6 +62,72 @@ fn an_image_says_what_it_is_built_for() {
     env.rbuild(&["."]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm/v6").run().success();
     env.rbuild(&["--platform", "local", "."]).env("DOCKER_DEFAULT_PLATFORM", "linux/arm/v6").run().code(5);
     env.rbuild(&["--platform", "windows/amd64", "."]).run().code(2).says(&["windows/amd64", "only Linux"]);
+}
+
+/// Builds on an image whose config says `said`, with these flags; returns what the new config says of its platform.
+fn built_on(said: &str, from: &str, flags: &[&str]) -> String {
+    let env = TestEnv::new();
+    let layout = layout_by_hand(&env, "base", said);
+    env.dockerfile(&format!("FROM {from} base\nCOPY <<E /file\ntext\nE\n"));
+    let context = format!("base=oci-layout://{}", layout.display());
+    let words = [flags, &["-q", "-t", "app", "--build-context", &context, "."]].concat();
+    env.rbuild(&words).env("DOCKER_DEFAULT_PLATFORM", "").run().success();
+    let config = env.image("app").config_json();
+    let of = |key: &str| config.get(key).map(|value| format!("{key}={value} ")).unwrap_or_default();
+    ["os", "architecture", "variant", "os.version", "os.features"].map(of).concat().trim_end().to_owned()
+}
+
+#[test]
+fn what_a_base_says_of_its_platform_is_kept() {
+    let said =
+        r#""os":"linux","architecture":"amd64","variant":"v3","os.version":"5.1","os.features":["a","b"]"#;
+    let same = r#"os="linux" architecture="amd64" variant="v3" os.version="5.1" os.features=["a","b"]"#;
+    let of_that = "--platform=linux/amd64/v3";
+    assert_eq!(built_on(said, of_that, &[]), same);
+    assert_eq!(built_on(said, "", &[of_that]), same);
+    // What was asked for counts, and what it leaves open stays.
+    assert_eq!(built_on(said, of_that, &["--platform=linux/amd64"]), same);
+    assert_eq!(
+        built_on(said, of_that, &["--platform=linux(6)/amd64/v2"]),
+        r#"os="linux" architecture="amd64" variant="v2" os.version="6" os.features=["a","b"]"#
+    );
+    // Variants and versions of another kind of machine mean nothing.
+    assert_eq!(
+        built_on(said, of_that, &["--platform=linux/arm64"]),
+        r#"os="linux" architecture="arm64" os.features=["a","b"]"#
+    );
+}
+
+#[test]
+fn a_platform_is_written_in_its_usual_form() {
+    for (said, normal) in [
+        (r#""os":"Linux","architecture":"aarch64","variant":"v8""#, r#"os="linux" architecture="arm64""#),
+        (r#""os":"linux","architecture":"arm""#, r#"os="linux" architecture="arm" variant="v7""#),
+        (
+            r#""os":"linux","architecture":"x86_64","variant":"v1","os.version":"""#,
+            r#"os="linux" architecture="amd64""#,
+        ),
+    ] {
+        assert_eq!(built_on(said, "", &[]), normal, "{said}");
+    }
+}
+
+#[test]
+fn a_version_of_the_operating_system_is_an_argument_and_stays() {
+    let env = TestEnv::new();
+    env.dockerfile(
+        "FROM scratch\nARG TARGETPLATFORM TARGETOS TARGETOSVERSION\nCOPY <<E /for\n$TARGETPLATFORM $TARGETOS $TARGETOSVERSION\nE\n",
+    );
+    env.rbuild(&["-q", "-t", "base", "--platform", "linux(10.0.3)/arm64", "."]).run().success();
+    let image = env.image("base").sound();
+    assert_eq!(image.text("for"), "linux(10.0.3)/arm64 linux 10.0.3\n");
+    assert_eq!(image.config.os_version.as_deref(), Some("10.0.3"));
+    env.dockerfile("FROM base\nLABEL more=1\n");
+    for (platform, version) in [("linux/arm64", "10.0.3"), ("linux(11)/arm64", "11")] {
+        env.rbuild(&["-q", "-t", "app", "--platform", platform, "."]).run().success();
+        assert_eq!(env.image("app").config.os_version.as_deref(), Some(version), "{platform}");
+    }
+    env.rbuild(&["--platform", "linux(1/arm64", "."]).run().code(2).says(&["linux(1/arm64"]);
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn given(case: &Path) -> (Dockerfile, Request) {
         build_args: BTreeMap::new(),
         target: None,
         platform: Platform::new("linux", "amd64", None),
+        is_platform_given: false,
         build_platform: Platform::new("linux", "amd64", None),
         labels: Vec::new(),
         entitlements: BTreeSet::new(),
@@ -152,7 +153,10 @@ fn given(case: &Path) -> (Dockerfile, Request) {
             ("--allow", name) => {
                 request.entitlements.insert(name.parse().unwrap());
             }
-            ("--platform", platform) => request.platform = platform.parse().unwrap(),
+            ("--platform", platform) => {
+                request.platform = platform.parse().unwrap();
+                request.is_platform_given = true;
+            }
             ("--build-platform", platform) => request.build_platform = platform.parse().unwrap(),
             _ => panic!("{}: {line}", case.display()),
         }

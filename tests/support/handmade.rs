@@ -1,8 +1,9 @@
-//! Images put together by hand and pushed with skopeo: nothing of the product has to work for them, and they may lie.
+//! Images put together by hand, pushed with skopeo or in a layout: nothing of the product has to work for them, and they may
+//! lie.
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -38,17 +39,13 @@ impl<'a> Layer<'a> {
 /// Pushes an image of these layers, lowest first; returns its name.
 pub(crate) fn push_by_hand(env: &TestEnv, registry: &Registry, name: &str, layers: &[Layer<'_>]) -> String {
     let layout = env.path(format!("layout-{name}"));
-    let describe = |kind: &str, bytes: &[u8]| {
-        let (digest, size) = (write_blob(&layout, bytes), bytes.len());
-        format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#)
-    };
     let (mut diff_ids, mut blobs) = (Vec::new(), Vec::new());
     for layer in layers {
         diff_ids.push(format!(r#""{}""#, layer.diff_id.unwrap_or_else(|| Digest::of(layer.tar))));
         blobs.push(if layer.is_packed {
-            describe("layer.v1.tar+gzip", &gzip(layer.tar))
+            describe(&layout, "layer.v1.tar+gzip", &gzip(layer.tar))
         } else {
-            describe("layer.v1.tar", layer.tar)
+            describe(&layout, "layer.v1.tar", layer.tar)
         });
     }
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -56,23 +53,39 @@ pub(crate) fn push_by_hand(env: &TestEnv, registry: &Registry, name: &str, layer
         r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         diff_ids.join(",")
     );
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
-        describe("config.v1+json", config.as_bytes()),
-        blobs.join(",")
-    );
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-        describe("manifest.v1+json", manifest.as_bytes())
-    );
-    fs::write(layout.join("index.json"), index).unwrap();
-    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    finish(&layout, &config, &blobs);
     let image = format!("{}/by-hand/{name}:1", registry.address());
     let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{image}"));
     let flags = ["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"];
     env.program("skopeo", &[&flags[..], &[&from, &to]].concat()).run().success();
     fs::remove_dir_all(&layout).unwrap();
     image
+}
+
+/// Writes a layout with an image without layers; `said` stands in its config beside what every config has to have.
+pub(crate) fn layout_by_hand(env: &TestEnv, name: &str, said: &str) -> PathBuf {
+    let layout = env.path(format!("layout-{name}"));
+    finish(&layout, &format!(r#"{{{said},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#), &[]);
+    layout
+}
+
+/// Writes the documents of a layout with one image.
+fn finish(layout: &Path, config: &str, layers: &[String]) {
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
+        describe(layout, "config.v1+json", config.as_bytes()),
+        layers.join(",")
+    );
+    let manifest = describe(layout, "manifest.v1+json", manifest.as_bytes());
+    fs::write(layout.join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{manifest}]}}"#))
+        .unwrap();
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+/// Writes a blob; returns what a document says of it.
+fn describe(layout: &Path, kind: &str, bytes: &[u8]) -> String {
+    let (digest, size) = (write_blob(layout, bytes), bytes.len());
+    format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#)
 }
 
 fn gzip(tar: &[u8]) -> Vec<u8> {

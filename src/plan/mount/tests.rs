@@ -18,6 +18,7 @@ fn planned(text: &str) -> Graph {
     let request = Request {
         build_args: BTreeMap::new(),
         target: None,
+        is_platform_given: false,
         build_platform: platform.clone(),
         platform,
         labels: Vec::new(),

@@ -14,6 +14,7 @@ fuzz_target!(|text: &str| {
         build_args: [("A".to_owned(), "b".to_owned())].into(),
         target: None,
         platform: Platform::new("linux", "amd64", None),
+        is_platform_given: false,
         build_platform: Platform::new("linux", "arm64", None),
         labels: Vec::new(),
         entitlements: Default::default(),
