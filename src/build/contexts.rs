@@ -49,8 +49,8 @@ pub enum DockerfileSource {
     Usual,
     /// At a path: of this machine where the context is a directory or the path is absolute, else in the context.
     Path(PathBuf),
-    /// At hand.
-    Text(Arc<[u8]>),
+    /// At hand, because where it came from cannot be read again; `shown` is that, for messages.
+    Text { text: Arc<[u8]>, shown: String },
     /// At an address.
     Url(String),
 }
@@ -104,7 +104,7 @@ impl NamedSource {
 impl DockerfileSource {
     pub(super) fn is_at_hand(&self) -> bool {
         match self {
-            Self::Usual | Self::Path(_) | Self::Text(_) => true,
+            Self::Usual | Self::Path(_) | Self::Text { .. } => true,
             Self::Url(_) => false,
         }
     }

@@ -84,10 +84,7 @@ pub(super) async fn load(
         }
     };
     let (text, shown, beside) = match &request.dockerfile {
-        DockerfileSource::Text(text) => {
-            let shown = "standard input".to_owned();
-            (Ok(text.to_vec()), shown, Beside::Nowhere)
-        }
+        DockerfileSource::Text { text, shown } => (Ok(text.to_vec()), shown.clone(), Beside::Nowhere),
         DockerfileSource::Url(url) => {
             let shown = plan::without_password(url);
             let fetched = fetcher_of()?.file(url, FETCHED, &format!("[internal] fetch {shown}")).await?;

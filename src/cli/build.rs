@@ -49,7 +49,8 @@ pub(super) struct BuildArgs {
     context: PathBuf,
     /// The Dockerfile: a path, an http(s) address, or - for standard input [default: Dockerfile in the context]
     ///
-    /// A relative path is one in the context if that is an archive or a repository.
+    /// A relative path is one in the context if that is an archive or a repository. A pipe or a device, such as of
+    /// -f <(generate), is read once, to its end.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// A further context, for FROM, --from and mounts; may be given several times.

@@ -1,22 +1,18 @@
 //! Contexts and the Dockerfile as the command line names them: directories, standard input, addresses, images.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::report::{Code, Report};
+use super::dockerfile::{self, STDIN, STDIN_SHOWN, is_stdin};
+use super::report::Report;
 use crate::build::{ContextSource, DockerfileSource, LayoutImage, NamedSource, Stream};
-use crate::dockerfile::{GitSource, Remote, nearest, without_logins};
+use crate::dockerfile::{GitSource, nearest, without_logins};
 use crate::image::{Digest, Reference};
 use crate::layer::is_archive;
 
-const STDIN: &str = "-";
-/// As much as any Dockerfile may have.
-const LARGEST_TEXT: u64 = 64 << 20;
 /// What stands before `://`, and what it means is made out of the rest.
 const SCHEMES: [&str; 8] = ["docker-image", "oci-layout", "http", "https", "git", "ssh", "target", "input"];
 
@@ -139,13 +135,13 @@ pub(super) fn main_source(
     context: &Path,
     file: Option<PathBuf>,
 ) -> Result<(ContextSource, DockerfileSource), Report> {
-    let is_stdin = |path: &Path| path == Path::new(STDIN);
-    if !is_stdin(context) {
+    if context != Path::new(STDIN) {
         let files = match context.to_str() {
             Some(text) => files(text).map_err(|refusal| Report::usage(refusal.0))?,
             None => ContextSource::Directory(context.to_owned()),
         };
-        return Ok((files, dockerfile(file)?));
+        let dockerfile = dockerfile::dockerfile(file, &files)?;
+        return Ok((files, dockerfile));
     }
     if file.as_deref().is_some_and(is_stdin) {
         let message = "standard input cannot be the context and the Dockerfile at once";
@@ -153,61 +149,23 @@ pub(super) fn main_source(
             "with `-` alone it is either of them: what is no archive is a Dockerfile".to_owned(),
         )));
     }
-    let mut stdin = stdin_file()?;
+    let mut stdin = dockerfile::stdin_file()?;
     let mut beginning = Vec::new();
-    stdin.by_ref().take(Stream::BEGINNING as u64).read_to_end(&mut beginning).map_err(unreadable)?;
+    let read = stdin.by_ref().take(Stream::BEGINNING as u64).read_to_end(&mut beginning);
+    read.map_err(|error| dockerfile::unreadable(STDIN_SHOWN, &error))?;
     if is_archive(&beginning) {
         let (beginning, rest) = (Arc::from(beginning), Arc::new(stdin));
-        return Ok((ContextSource::Stream(Stream { beginning, rest }), dockerfile(file)?));
+        let context = ContextSource::Stream(Stream { beginning, rest });
+        let dockerfile = dockerfile::dockerfile(file, &context)?;
+        return Ok((context, dockerfile));
     }
     if beginning.is_empty() {
-        return Err(nothing_there());
+        let hint = "a Dockerfile or an archive is expected there".to_owned();
+        return Err(dockerfile::empty(STDIN_SHOWN).hint(Some(hint)));
     }
     if file.is_some() {
         let message = "standard input is no archive, so it is the Dockerfile, and --file names another one";
         return Err(Report::usage(message));
     }
-    let text = read_text(beginning, stdin)?;
-    Ok((ContextSource::Nothing, DockerfileSource::Text(text)))
-}
-
-fn dockerfile(file: Option<PathBuf>) -> Result<DockerfileSource, Report> {
-    let Some(path) = file else { return Ok(DockerfileSource::Usual) };
-    match path.to_str() {
-        Some(STDIN) => Ok(DockerfileSource::Text(read_text(Vec::new(), stdin_file()?)?)),
-        Some(text) => match Remote::of(text) {
-            Some(Remote::Url) => Ok(DockerfileSource::Url(text.to_owned())),
-            Some(Remote::Git) => Err(Report::usage(format!(
-                "--file {text}: a Dockerfile is not taken out of a git repository by itself"
-            ))
-            .hint(Some("give the repository as the context, and --file as a path in it".to_owned()))),
-            None => Ok(DockerfileSource::Path(path)),
-        },
-        None => Ok(DockerfileSource::Path(path)),
-    }
-}
-
-fn stdin_file() -> Result<File, Report> {
-    io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(unreadable)
-}
-
-fn read_text(mut text: Vec<u8>, rest: File) -> Result<Arc<[u8]>, Report> {
-    rest.take(LARGEST_TEXT + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.is_empty() {
-        return Err(nothing_there());
-    }
-    if text.len() as u64 > LARGEST_TEXT {
-        let message = "standard input is no archive, and larger than the 64 MiB that a Dockerfile may have";
-        return Err(Report::new(Code::Input, message));
-    }
-    Ok(Arc::from(text))
-}
-
-fn nothing_there() -> Report {
-    Report::new(Code::Input, "standard input is empty")
-        .hint(Some("a Dockerfile or an archive is expected there".to_owned()))
-}
-
-fn unreadable(error: io::Error) -> Report {
-    Report::new(Code::Input, format!("cannot read standard input: {error}"))
+    Ok((ContextSource::Nothing, dockerfile::text(beginning, stdin, STDIN_SHOWN)?))
 }

@@ -12,6 +12,7 @@ mod caching;
 mod call;
 mod confinement;
 mod contexts;
+mod dockerfile;
 mod doctor;
 mod du;
 mod environment;

@@ -29,6 +29,7 @@ mod copy_metadata;
 mod copy_rules;
 mod debian;
 mod device;
+mod dockerfile_streams;
 mod dump;
 mod epoch;
 mod failure;
