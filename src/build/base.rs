@@ -174,11 +174,7 @@ impl BaseSource {
         }
         let image = self.ask(reference).await?;
         let id = self.adopt(reference, &image)?;
-        if self.is_of_here() {
-            self.store.set_tag(reference, id)?;
-        } else {
-            self.store.set_platform_tag(reference, &self.platform, id)?;
-        }
+        self.name(reference, id)?;
         let digest = Some(image.reference.digest.unwrap_or(image.manifest_digest));
         Ok(Found { id, digest, config: image.config })
     }
@@ -214,6 +210,15 @@ impl BaseSource {
         match found(self.store.tag(reference)?)? {
             None if !self.is_of_here() => found(self.store.platform_tag(reference, &self.platform)?),
             answer => Ok(answer),
+        }
+    }
+
+    /// Has a name lead to an image, as those who look for one of this platform look for it.
+    pub(super) fn name(&self, reference: &Reference, id: ImageId) -> Result<(), StoreError> {
+        if self.is_of_here() {
+            self.store.set_tag(reference, id)
+        } else {
+            self.store.set_platform_tag(reference, &self.platform, id)
         }
     }
 

@@ -19,8 +19,7 @@ impl FromStr for Wanted {
         match text {
             "local" => Ok(Self(Platform::host())),
             several if several.contains(',') => {
-                Err("several platforms at once are not supported yet: build for one after the other"
-                    .to_owned())
+                Err("several platforms at once are not supported yet: name one after the other".to_owned())
             }
             text => text.parse().map(Self).map_err(|error: PlatformError| error.to_string()),
         }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::platform::{Wanted, platform};
 use super::registry::{self, CredsArgs, RegistryArgs};
 use super::report::Report;
 use super::{Global, transfer};
@@ -14,9 +15,12 @@ use crate::image::{Platform, Reference};
 /// each name leads to is printed on standard output.
 #[derive(Debug, Args)]
 pub(super) struct PullArgs {
-    /// The platform to pull for; for now, only this machine's.
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
+    /// The platform to pull for [default: $DOCKER_DEFAULT_PLATFORM, else local, which is this machine's].
+    ///
+    /// What is for another kind of machine is found by builds for that one (--platform, FROM --platform=…), and what the name
+    /// leads to otherwise stays. Its own name is its id, which is printed; `rbuild tag` gives it another one.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Wanted>,
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
@@ -30,11 +34,8 @@ pub(super) struct PullArgs {
 }
 
 pub(super) fn main(global: &Global, args: PullArgs) -> Result<i32, Report> {
-    let platform = args.platform.unwrap_or_else(Platform::host);
-    if platform != Platform::host() {
-        let message = format!("pulling for {platform} on {} is not supported yet", Platform::host());
-        return Err(Report::usage(message));
-    }
+    let given = platform(args.platform, false)?;
+    let (is_exact, platform) = (given.is_some(), given.unwrap_or_else(Platform::host));
     let mut settings = registry::settings(global, &args.registry)?;
     args.creds.add_to(&mut settings, &args.names)?;
     let opened = transfer::open(global, settings)?;
@@ -47,7 +48,7 @@ pub(super) fn main(global: &Global, args: PullArgs) -> Result<i32, Report> {
         };
         let mut pulled = Vec::new();
         for name in &args.names {
-            match build::pull(&base, &tools.layers, &tools.steps, name).await {
+            match build::pull(&base, &tools.layers, &tools.steps, name, is_exact).await {
                 Ok(image) => pulled.push((name.clone(), image)),
                 Err(error) => return (pulled, Some(error)),
             }

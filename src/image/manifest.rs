@@ -145,7 +145,7 @@ pub enum ManifestError {
     MediaType(String),
     #[error("neither a manifest nor an index: it has no `layers` and no `manifests`")]
     Shape,
-    #[error("no image for platform {wanted}; there is {}", .available.join(", "))]
+    #[error("no match for platform {wanted}; there is {}", .available.join(", "))]
     NoPlatform { wanted: String, available: Vec<String> },
 }
 
@@ -331,6 +331,6 @@ mod tests {
         };
         assert!(index.select(&Platform::new("linux", "arm64", Some("v8"))).is_ok());
         let error = index.select(&Platform::new("linux", "s390x", None)).unwrap_err();
-        assert_eq!(error.to_string(), "no image for platform linux/s390x; there is linux/arm64");
+        assert_eq!(error.to_string(), "no match for platform linux/s390x; there is linux/arm64");
     }
 }

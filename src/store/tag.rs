@@ -21,8 +21,8 @@ impl Record for Tag {
     const PINNED: bool = false;
 }
 
-/// What a name leads to for machines of another kind than this one. Only builds ask for it, and ask the registry again if it
-/// is gone: it keeps no image.
+/// What a name leads to for machines of another kind than this one. Builds and `pull` note it, only builds ask for it, and
+/// they ask the registry again if it is gone: it keeps no image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlatformTag {
     /// The full name, a blank, and the platform.

@@ -221,7 +221,7 @@ fn the_image_of_the_wanted_platform_is_taken_from_an_index() {
     build(&format!("FROM --platform=linux/{foreign} nowhere AS base\nRUN false\n"), &[]).success();
     taken(foreign);
     lay(&index(&entries[..1]));
-    build("FROM base\n", &[]).code(3).says(&["no image for platform", foreign]);
+    build("FROM base\n", &[]).code(3).says(&["no match for platform", foreign]);
 }
 
 #[test]

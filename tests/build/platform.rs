@@ -1,8 +1,8 @@
 //! Building for a machine of another kind: its base images, its name in the config, and programs that cannot be executed.
 
-use rbuild::image::{Platform, media_type};
+use rbuild::image::Platform;
 
-use crate::support::{Image, Registry, TestEnv, http, layout_by_hand, require_busybox, require_tool};
+use crate::support::{Image, Registry, TestEnv, layout_by_hand, push_index, require_busybox, require_tool};
 
 /// One that no machine of ours is, and that no interpreter is registered for by accident.
 const FOREIGN: &str = "linux/s390x";
@@ -11,34 +11,16 @@ const FOREIGN: &str = "linux/s390x";
 fn push_both(env: &TestEnv, registry: &Registry) -> String {
     let address = registry.address();
     env.busybox_image("busybox:local");
-    let mut manifests = Vec::new();
-    for (base, platform, tag) in [
-        ("busybox:local", Platform::host().to_string(), "native"),
-        ("scratch", FOREIGN.to_owned(), "foreign"),
-    ] {
+    let host = Platform::host().to_string();
+    for (base, platform, tag) in [("busybox:local", &*host, "native"), ("scratch", FOREIGN, "foreign")] {
         env.dockerfile(&format!("FROM {base}\nCOPY --chmod=644 <<E /which\n{tag}\nE\nLABEL which={tag}\n"));
         let name = format!("{address}/both:{tag}");
-        env.rbuild(&["--platform", &platform, "-t", &name, "--push", "."]).run().success();
+        env.rbuild(&["--platform", platform, "-t", &name, "--push", "."]).run().success();
         let pushed = Image::fetch(registry, &format!("both:{tag}")).sound();
         assert_eq!(pushed.config.platform().to_string(), platform);
-        let (os, architecture) = platform.split_once('/').unwrap();
-        let size = registry.get(&format!("/v2/both/manifests/{tag}")).len();
-        manifests.push(format!(
-            r#"{{"mediaType":"{}","digest":"{}","size":{size},"platform":{{"os":"{os}","architecture":"{architecture}"}}}}"#,
-            media_type::OCI_MANIFEST,
-            pushed.manifest_digest
-        ));
         env.rbuild(&["rmi", &name]).run().success();
     }
-    let index = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#,
-        media_type::OCI_INDEX,
-        manifests.join(",")
-    );
-    let answer =
-        http::put(address.parse().unwrap(), "/v2/both/manifests/1", media_type::OCI_INDEX, &index).unwrap();
-    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
-    format!("{address}/both:1")
+    push_index(registry, "both:1", &[("native", &host), ("foreign", FOREIGN)])
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 mod archive;
 mod listing;
 mod names;
+mod platform;
 mod transfer;
 
 use support::TestEnv;

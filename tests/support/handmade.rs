@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rbuild::image::Digest;
+use rbuild::image::{Digest, media_type};
 
-use super::{Registry, TestEnv};
+use super::{Registry, TestEnv, http};
 
 /// One layer of an image.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,28 @@ pub(crate) fn push_by_hand(env: &TestEnv, registry: &Registry, name: &str, layer
     env.program("skopeo", &[&flags[..], &[&from, &to]].concat()).run().success();
     fs::remove_dir_all(&layout).unwrap();
     image
+}
+
+/// Puts an index above tags of its repository, each for a platform (OS/ARCH); returns its name. `name` is that in the registry.
+pub(crate) fn push_index(registry: &Registry, name: &str, entries: &[(&str, &str)]) -> String {
+    let (repository, to) = name.rsplit_once(':').unwrap();
+    let entry = |(tag, platform): &(&str, &str)| {
+        let (os, architecture) = platform.split_once('/').unwrap();
+        let manifest = registry.get(&format!("/v2/{repository}/manifests/{tag}"));
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"{os}","architecture":"{architecture}"}}}}"#,
+            media_type::OCI_MANIFEST,
+            Digest::of(&manifest),
+            manifest.len()
+        )
+    };
+    let manifests = entries.iter().map(entry).collect::<Vec<_>>().join(",");
+    let kind = media_type::OCI_INDEX;
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{manifests}]}}"#);
+    let (address, path) = (registry.address(), format!("/v2/{repository}/manifests/{to}"));
+    let answer = http::put(address.parse().unwrap(), &path, kind, &index).unwrap();
+    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+    format!("{address}/{name}")
 }
 
 /// Writes a layout with an image without layers; `said` stands in its config beside what every config has to have.

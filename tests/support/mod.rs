@@ -32,7 +32,7 @@ pub(crate) use disk::Disk;
 pub(crate) use env::{Rbuild, TestEnv, binary, copy_tree, source_directory};
 pub(crate) use file_server::{FileServer, Served};
 pub(crate) use git::{COMMITTED, GitDaemon, GitServer, Repository, git_world};
-pub(crate) use handmade::{Layer, layout_by_hand, push_by_hand};
+pub(crate) use handmade::{Layer, layout_by_hand, push_by_hand, push_index};
 pub(crate) use host::{has_subuid_range, is_installed, is_root, user_name};
 pub(crate) use image::{Entry, Image, Kind, entries};
 pub(crate) use output::{Finished, Output};

@@ -236,6 +236,7 @@ impl From<PullError> for Report {
             PullError::Find(error) => Self::from(error),
             PullError::Layer(error) => Self::from(error),
             PullError::Store(error) => Self::from(error),
+            PullError::Platform { .. } => Self::new(Code::Registry, &error),
         }
     }
 }

@@ -45,7 +45,7 @@ async fn an_image_is_resolved_by_tag_digest_and_index() {
 
     let error = resolve(&client, &server.reference("app:many"), &Platform::new("linux", "s390x", None)).await;
     let text = error.unwrap_err().to_string();
-    assert!(text.ends_with("no image for platform linux/s390x; there is linux/arm64"), "{text}");
+    assert!(text.ends_with("no match for platform linux/s390x; there is linux/arm64"), "{text}");
     assert_eq!(client.head_manifest(&server.reference("app:1")).await.unwrap(), Some(manifest));
     assert_eq!(client.head_manifest(&server.reference("app:none")).await.unwrap(), None);
     let probes = server.seen("GET", "/v2/").iter().filter(|seen| seen.path == "/v2/").count();
