@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::glob::{Glob, Malformed, has_wildcard};
 use super::ignore::{Ignore, IgnoreError};
@@ -69,8 +70,20 @@ pub enum SelectError {
     Malformed { source_text: String, flaw: Malformed },
     #[error(transparent)]
     Exclude(#[from] IgnoreError),
+    /// `path` is one of the links.
+    #[error("{} leads through links without end", .path.display())]
+    Endless { path: PathBuf },
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(IoError),
+}
+
+impl From<IoError> for SelectError {
+    fn from(error: IoError) -> Self {
+        match error.errno() {
+            Some(Errno::LOOP) => Self::Endless { path: error.path },
+            Some(_) | None => Self::Io(error),
+        }
+    }
 }
 
 /// The rule of an ignore file that hides something.

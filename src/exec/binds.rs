@@ -118,7 +118,7 @@ impl Making {
             }
             Origin::Layers(chain) => {
                 let files = Merged::open(&self.store.empty(), chain)?;
-                let place = files.final_place(Path::new(source))?;
+                let place = files.final_place(Path::new(source)).map_err(SelectError::from)?;
                 let Some(stat) = files.try_stat(&place)? else { return Err(not_found(source)) };
                 let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
                 let kind = if is_directory { MountPointKind::Directory } else { MountPointKind::File };

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode};
 use super::archive::Archive;
 use super::copy_file::FileCopier;
 use super::copy_tree::Copier;
-use super::directory::make_directories;
+use super::directory::{make_directories, place_of};
 use super::error::ExecError;
 use super::known::KnownInput;
 use super::looks::AsRead;
@@ -243,7 +243,7 @@ impl<'a> Copying<'a> {
             self.make_directories(destination)?.join(name)
         } else {
             // A link at the destination itself is followed: what it leads to is replaced.
-            let place = self.root.final_place(destination)?;
+            let place = place_of(self.root, destination)?;
             self.make_directories(place.parent().unwrap_or(Path::new("/")))?;
             place
         };
@@ -264,6 +264,6 @@ impl<'a> Copying<'a> {
 }
 
 fn is_directory(root: &Merged, path: &Path) -> Result<bool, ExecError> {
-    let stat = root.try_stat(&root.final_place(path)?)?;
+    let stat = root.try_stat(&place_of(root, path)?)?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
 }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, futimens};
+use rustix::io::Errno;
 
 use super::error::ExecError;
 use super::known::KnownInput;
@@ -29,7 +30,12 @@ impl Executor {
             let draft = Draft::create(workspace.path())?;
             let root = draft.merged(&directories)?;
             let owner = owner_named(&op.owner, &root)?;
-            make_directories(&root, Path::new(&op.path), owner, Mode::from_raw_mode(op.mode), op.made)?;
+            let mode = Mode::from_raw_mode(op.mode);
+            let made = make_directories(&root, Path::new(&op.path), owner, mode, op.made);
+            if let Err(ExecError::Destination { path, reason }) = made {
+                return Err(ExecError::WorkingDirectory { path, reason });
+            }
+            made?;
             Ok((workspace, draft.upper()))
         })
         .await
@@ -50,6 +56,17 @@ impl Executor {
     }
 }
 
+/// Where what is copied to a path really comes to lie, links followed inside the root.
+pub(super) fn place_of(root: &Merged, path: &Path) -> Result<PathBuf, ExecError> {
+    match root.final_place(path) {
+        Err(error) if error.errno() == Some(Errno::LOOP) => {
+            let path = path.display().to_string();
+            Err(ExecError::Destination { path, reason: "it leads through links without end" })
+        }
+        answer => Ok(answer?),
+    }
+}
+
 /// Makes a directory and its parents, symlinks followed inside the root; what is there stays as it is.
 /// New ones are of the given time, else of now. Returns where it really lies.
 pub(super) fn make_directories(
@@ -59,7 +76,7 @@ pub(super) fn make_directories(
     mode: Mode,
     made_at: Option<i64>,
 ) -> Result<PathBuf, ExecError> {
-    let place = root.final_place(path)?;
+    let place = place_of(root, path)?;
     let mut reached = PathBuf::from("/");
     let mut new = Vec::new();
     for component in place.components() {

@@ -69,6 +69,8 @@ pub enum ExecError {
     CacheSource { path: String, problem: &'static str },
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: &'static str },
+    #[error("cannot make the working directory {path}: {reason}")]
+    WorkingDirectory { path: String, reason: &'static str },
     #[error("cannot unpack {path}: {error}")]
     Archive { path: String, error: ArchiveError },
     #[error("{0}")]

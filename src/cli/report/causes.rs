@@ -150,6 +150,7 @@ impl From<ExecError> for Report {
             ExecError::Device(ref wrong) => Self::new(Code::Input, &error).hint(wrong.hint()),
             ExecError::User(_)
             | ExecError::Destination { .. }
+            | ExecError::WorkingDirectory { .. }
             | ExecError::Archive { .. }
             | ExecError::SecretNotText { .. }
             | ExecError::SecretNotHeader { .. }
