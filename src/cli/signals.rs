@@ -15,6 +15,9 @@ use crate::sys::process;
 /// How long blocking work may take to notice that nobody waits for it any more.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long idle threads may take to end.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// Directories are gone into by recursion, as deep as paths can be long. Only what is used takes memory.
 const STACK: usize = 16 << 20;
 
@@ -99,15 +102,11 @@ pub(super) fn passing_on<T, F: Future<Output = T>>(
     result
 }
 
-/// Work that came to its end has waited for all it needs, and its threads end with the process; work that was given up gets a moment
-/// to notice.
+/// Work that came to its end has waited for all it needs, and its threads are gone at once but for those that tidy up; work that was
+/// given up gets a moment to notice. They are waited for because letting go of a thread that is just ending crashes: glibc looks
+/// at it once more after its stack is gone (`pthread_detach`).
 fn end(runtime: tokio::runtime::Runtime, finished: bool) {
-    if finished {
-        // Letting go of a thread that is just ending crashes: glibc looks at it once more after its stack is gone (pthread_detach).
-        std::mem::forget(runtime);
-    } else {
-        runtime.shutdown_timeout(PATIENCE);
-    }
+    runtime.shutdown_timeout(if finished { AT_ONCE } else { PATIENCE });
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Report> {

@@ -14,7 +14,7 @@ use crate::graph::{Slot, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::LayerRef;
 use crate::solve::StepKey;
-use crate::store::{SnapshotId, Workspace};
+use crate::store::{SnapshotId, Store, Workspace};
 use crate::sys::blocking;
 
 /// What an execution has made.
@@ -28,7 +28,7 @@ pub enum Made {
 /// A layer that has no key yet.
 #[derive(Debug)]
 pub struct Layer {
-    snapshot: SnapshotId,
+    snapshot: NewSnapshot,
     created: Timestamp,
     reading: Reading,
 }
@@ -43,12 +43,34 @@ pub enum Named {
 /// A layer that is still to be remembered.
 #[derive(Debug)]
 pub struct NamedLayer {
-    snapshot: SnapshotId,
+    snapshot: NewSnapshot,
     created: Timestamp,
     sharing: Option<Sharing>,
     inputs: Vec<KnownInput>,
     /// None if it must not be found.
     keys: Option<Keys>,
+}
+
+/// A snapshot that nothing leads to; gone with the value unless it was kept.
+#[derive(Debug)]
+struct NewSnapshot {
+    id: SnapshotId,
+    store: Arc<Store>,
+    is_kept: bool,
+}
+
+impl NewSnapshot {
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewSnapshot {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.store.discard_snapshot(&self.id);
+        }
+    }
 }
 
 /// A directory of changes, finished.
@@ -92,12 +114,14 @@ impl Executor {
         let base = self.graph.get(vertex).op.base();
         let below = files(inputs, base).map(|files| files.layers.clone()).unwrap_or_default();
         blocking(move || {
-            let snapshot = executor.store.adopt_snapshot(&upper)?;
+            let store = Arc::clone(&executor.store);
+            let id = store.adopt_snapshot(&upper)?;
+            let snapshot = NewSnapshot { id: id.clone(), store, is_kept: false };
             if !reading.trees.is_empty() {
                 reading.workspace = Some(workspace);
             }
             let created = Timestamp::now();
-            let layers = below.with(LayerRef::Made(snapshot.clone()));
+            let layers = below.with(LayerRef::Made(id));
             let layer = Layer { snapshot, created, reading };
             Ok((Made::Layer(Box::new(layer)), Output::Files(Files { layers, created: Some(created) })))
         })
@@ -106,17 +130,6 @@ impl Executor {
 
     /// Finds out what a layer is known by, now that it is known what has been read for it.
     pub(super) async fn name_layer(
-        self: &Arc<Self>,
-        vertex: VertexId,
-        inputs: Vec<KnownInput>,
-        layer: Layer,
-    ) -> Result<(Key, Named), ExecError> {
-        let snapshot = layer.snapshot.clone();
-        let named = self.try_to_name_layer(vertex, inputs, layer).await;
-        named.inspect_err(|_| self.store.discard_snapshot(&snapshot))
-    }
-
-    async fn try_to_name_layer(
         self: &Arc<Self>,
         vertex: VertexId,
         mut inputs: Vec<KnownInput>,
@@ -137,7 +150,7 @@ impl Executor {
             let keys = is_as_read.then(|| executor.keys_of(vertex, &inputs)).transpose()?;
             let key = match &keys {
                 Some(keys) => keys.known(),
-                None => executor.pass_over(vertex, &snapshot),
+                None => executor.pass_over(vertex, &snapshot.id),
             };
             let sharing = reading.sharing;
             Ok((key, Named::Layer(Box::new(NamedLayer { snapshot, created, sharing, inputs, keys }))))
@@ -154,13 +167,13 @@ impl Executor {
         blocking(move || {
             let NamedLayer { snapshot, created, sharing, inputs, keys } = layer;
             if let Some(keys) = keys {
-                let remembered = executor.remember_step(vertex, &inputs, &keys, snapshot.clone(), created);
-                remembered.inspect_err(|_| executor.store.discard_snapshot(&snapshot))?;
+                executor.remember_step(vertex, &inputs, &keys, snapshot.id.clone(), created)?;
             }
             if let Some(sharing) = &sharing {
                 // Where nothing can be kept, the next one copies.
-                let _ = sharing.keep(&executor.store, &snapshot);
+                let _ = sharing.keep(&executor.store, &snapshot.id);
             }
+            snapshot.keep();
             Ok(())
         })
         .await

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use super::registry::Destination;
 use super::{ExportError, ImageLayer};
 use crate::image::{DiffId, Digest, Packing};
-use crate::layer::{self, Follow, LayerError, LayerRef, Layers, Stack};
-use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, StoreError};
+use crate::layer::{self, Follow, LayerError, LayerRef, Layers, Sealed, Stack};
+use crate::store::{KnownBlob, LayerRecord, SealRecord, SnapshotId, Store, StoreError};
 use crate::sys::blocking;
 
 /// Finds or makes the blobs of layers.
@@ -83,7 +83,6 @@ impl Packer<'_> {
             return Ok(sealed);
         }
         let store = self.layers.store();
-        let seal_key = seal_key(snapshot, latest);
         let below = self.layers.directories(&below.to_vec()).await?;
         let (store, id) = (Arc::clone(store), snapshot.clone());
         let codec = self.packing.map(|packing| packing.codec);
@@ -94,19 +93,9 @@ impl Packer<'_> {
                 let sealed = layer::seal_followed(&store, &path, &below, codec, latest, follow)?;
                 Ok((sealed.blob.as_ref().map(|blob| blob.digest), sealed))
             })?;
-            let key = sealed.diff_id.0.hex();
-            let known = |id: &SnapshotId| store.has_snapshot(id);
-            store.update_record(&key, |record: &mut LayerRecord| {
-                if !record.snapshot.as_ref().is_some_and(known) {
-                    record.snapshot = Some(id.clone());
-                    record.latest = latest;
-                }
-                record.size = Some(sealed.size);
-                if let Some(blob) = &sealed.blob {
-                    record.confirm(blob);
-                }
-            })?;
-            store.put_record(&seal_key, &SealRecord { diff_id: sealed.diff_id, packed: true })?;
+            let noted = note_sealed(&store, &id, &sealed, latest);
+            store.forget_if_discarded(&id, sealed.diff_id, &seal_key(&id, latest))?;
+            noted?;
             Ok(sealed)
         });
         let sealed = sealed.await?;
@@ -219,6 +208,27 @@ impl Sending {
         }
         Ok(packed)
     }
+}
+
+/// Notes what a snapshot is as a layer.
+fn note_sealed(
+    store: &Store,
+    id: &SnapshotId,
+    sealed: &Sealed,
+    latest: Option<i64>,
+) -> Result<(), StoreError> {
+    let known = |id: &SnapshotId| store.has_snapshot(id);
+    store.update_record(&sealed.diff_id.0.hex(), |record: &mut LayerRecord| {
+        if !record.snapshot.as_ref().is_some_and(known) {
+            record.snapshot = Some(id.clone());
+            record.latest = latest;
+        }
+        record.size = Some(sealed.size);
+        if let Some(blob) = &sealed.blob {
+            record.confirm(blob);
+        }
+    })?;
+    store.put_record(&seal_key(id, latest), &SealRecord { diff_id: sealed.diff_id, packed: true })
 }
 
 fn seal_key(snapshot: &SnapshotId, latest: Option<i64>) -> String {

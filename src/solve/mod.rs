@@ -61,7 +61,7 @@ pub trait Finder: Send + Sync + 'static {
 pub trait Worker: Finder {
     /// Held while a step is made, so that no other process makes it, too.
     type Claim: Send + 'static;
-    /// What an execution has made, as long as it has no key.
+    /// What an execution has made, as long as it has no key. Dropped, it is gone.
     type Made: Send + 'static;
     /// The same with a key, as long as it is not remembered.
     type Named: Send + 'static;

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::error::StoreError;
 use super::pins;
+use super::record::{LayerRecord, Record as _, SealRecord};
+use super::records::Reading;
 use super::session::random_name;
+use crate::image::DiffId;
 use crate::sys::link_owners::LinkOwners;
 use crate::sys::settlement::{self, Understood};
 use crate::sys::{At, remove_tree};
@@ -62,11 +65,38 @@ impl Store {
         Ok(id)
     }
 
-    /// Removes a snapshot that nothing leads to, because the record that was to lead to it could not be written.
+    /// Removes a snapshot because the record that was to lead to it could not be written, and what was noted of it meanwhile.
     pub fn discard_snapshot(&self, id: &SnapshotId) {
-        let path = self.snapshot_path(id);
         // What stays is found as what it is, and collected.
-        let _ = remove_tree(&path).and_then(|()| remove_tree(&LinkOwners::file(&path)));
+        let _ = self.try_to_discard(id);
+    }
+
+    fn try_to_discard(&self, id: &SnapshotId) -> Result<(), StoreError> {
+        let path = self.snapshot_path(id);
+        remove_tree(&path).and_then(|()| remove_tree(&LinkOwners::file(&path)))?;
+        for seal in self.records.list::<SealRecord>()? {
+            if let (true, Reading::Counts(record)) = (SealRecord::parse_key(&seal.key).0 == *id, seal.value) {
+                self.forget_unpacked(id, record.diff_id, &seal.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// To be called when it was noted that a snapshot is a layer: it may have been discarded at the same time.
+    pub fn forget_if_discarded(
+        &self,
+        id: &SnapshotId,
+        diff_id: DiffId,
+        seal: &str,
+    ) -> Result<(), StoreError> {
+        if self.has_snapshot(id) { Ok(()) } else { self.forget_unpacked(id, diff_id, seal) }
+    }
+
+    fn forget_unpacked(&self, id: &SnapshotId, diff_id: DiffId, seal: &str) -> Result<(), StoreError> {
+        self.records.remove(SealRecord::KIND, seal)?;
+        self.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
+            record.snapshot.take_if(|unpacked| unpacked == id);
+        })
     }
 
     pub fn snapshot_path(&self, id: &SnapshotId) -> PathBuf {
