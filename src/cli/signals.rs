@@ -12,8 +12,8 @@ use super::report::{Code, Report};
 use crate::sandbox::Endings;
 use crate::sys::process;
 
-/// How long blocking work may take to notice that nobody waits for it any more.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long blocking work may take to notice that nobody waits for it any more, and to tidy up on a disk that is busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long idle threads may take to end.
 const AT_ONCE: Duration = Duration::from_millis(100);
