@@ -34,3 +34,36 @@ impl SourceTree {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::context::{Ignore, Owner};
+
+    #[test]
+    fn a_file_is_opened_in_the_layer_that_it_is_of() {
+        let place = tempfile::tempdir().unwrap();
+        let [view, upper, lower] = ["view", "upper", "lower"].map(|name| place.path().join(name));
+        for directory in [&view, &upper, &lower] {
+            fs::create_dir_all(directory.join("d")).unwrap();
+        }
+        fs::write(lower.join("d/f"), "the file").unwrap();
+        fs::hard_link(lower.join("d/f"), view.join("d/f")).unwrap();
+        // Hidden, as one below a file that was written anew.
+        fs::write(upper.join("d/f"), "another").unwrap();
+        let tree = Tree::new(&Root::open(&view).unwrap(), Ignore::nothing(), Owner::Kept).unwrap();
+        let entry = tree.find(Path::new("d/f")).unwrap().unwrap();
+        let tree = Arc::new(tree);
+        let opened = |chain: &[&PathBuf]| {
+            let chain = chain.iter().map(|layer| (*layer).clone()).collect();
+            let file = SourceTree::new(Arc::clone(&tree), chain, false).open_in_layer(&entry)?;
+            Some(std::io::read_to_string(file).unwrap())
+        };
+        assert_eq!(opened(&[&upper, &lower]).as_deref(), Some("the file"));
+        assert_eq!(opened(&[&upper]), None);
+        assert_eq!(opened(&[]), None);
+    }
+}
