@@ -64,7 +64,8 @@ pub(super) fn find(
     let source = LayerSource::Layout(path).to_string();
     for (diff_id, layer) in config.rootfs.diff_ids.iter().zip(&manifest.layers) {
         let known = store.record::<LayerRecord>(&diff_id.0.hex())?.unwrap_or_default();
-        if !layout.has_something_as(layer) && !is_had_without(&known, store)? {
+        let is_had = known.snapshot.is_some() || store.can_have_blob_of(&known)?;
+        if !is_had && !layout.has_something_as(layer) {
             return Err(LayoutImageError::NoLayer { digest: layer.digest });
         }
         store.update_record(&diff_id.0.hex(), |record: &mut LayerRecord| {
@@ -72,19 +73,6 @@ pub(super) fn find(
         })?;
     }
     Ok(config)
-}
-
-/// Whether a layer can be had though it is not in the layout.
-fn is_had_without(known: &LayerRecord, store: &Store) -> Result<bool, StoreError> {
-    if known.snapshot.is_some() {
-        return Ok(true);
-    }
-    for known in &known.blobs {
-        if known.is_elsewhere() || store.blobs().size(&known.blob.digest)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What a tag means; without one, `latest` or the only image that there is.

@@ -96,12 +96,7 @@ impl LocalCache {
         if known.snapshot.as_ref().is_some_and(|id| self.store.has_snapshot(id)) {
             return Ok(true);
         }
-        for known in &known.blobs {
-            if known.is_elsewhere() || self.store.blobs().size(&known.blob.digest)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.store.can_have_blob_of(&known)
     }
 
     /// Notes where a layer can be had, as a cache from elsewhere says.

@@ -45,7 +45,8 @@ pub(super) struct FileCopy {
 pub(super) struct Desk {
     sharing: sharing::Desk,
     buffer: Vec<u8>,
-    hashing: Buffers,
+    /// Made when the first file is hashed.
+    hashing: Option<Buffers>,
 }
 
 /// Larger files are copied inside the kernel, and share their blocks where the file system can do that: nobody reads them.
@@ -120,8 +121,9 @@ impl FileCopier {
             return Ok(None);
         }
         let is_hashed = tree.is_some_and(|tree| tree.is_hashed);
-        let mut taking =
-            is_hashed.then(|| Taking::begin(&file.source, from, &mut desk.hashing)).transpose()?;
+        let buffers = &mut desk.hashing;
+        let begin = || Taking::begin(&file.source, from, buffers.get_or_insert_default());
+        let mut taking = is_hashed.then(begin).transpose()?;
         copy_by_hand(from, to, size, &mut desk.buffer, taking.as_mut()).at("copy to", &file.target)?;
         Ok(taking)
     }

@@ -33,13 +33,6 @@ pub struct Key {
     pub from: Option<usize>,
 }
 
-impl Key {
-    /// The key of a step by the contents of its inputs, if all is known that it takes.
-    pub(super) fn of(op: &Op, inputs: &[KnownInput]) -> Option<StepKey> {
-        Keys::new(op, inputs, &op.input_keys(inputs.len()))?.by_content
-    }
-}
-
 pub(super) type KnownInput = Input<Key, Output>;
 
 /// The two keys of a step.

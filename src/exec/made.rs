@@ -13,7 +13,7 @@ use crate::context::{Owner, Taken, Tree, state};
 use crate::graph::{Slot, VertexId};
 use crate::image::{Digest, Timestamp};
 use crate::layer::LayerRef;
-use crate::solve::StepKey;
+use crate::solve::{StepKey, Worker as _};
 use crate::store::{SnapshotId, Store, Workspace};
 use crate::sys::blocking;
 
@@ -139,7 +139,7 @@ impl Executor {
             if !layer.reading.trees.contains_key(&slot) {
                 let output = inputs[slot].output.clone();
                 let output = output.ok_or(ExecError::Unexpected("inputs are there"))?;
-                inputs[slot].content = Some(self.content_of(vertex, slot, &output).await?);
+                inputs[slot].content = Some(self.content(vertex, slot, &output).await?);
             }
         }
         let executor = Arc::clone(self);

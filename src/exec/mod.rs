@@ -187,37 +187,11 @@ impl Finder for Executor {
 }
 
 impl Executor {
-    /// The digest of what is read of something that does not change any more.
-    async fn content_of(
-        self: &Arc<Self>,
-        vertex: VertexId,
-        slot: Slot,
-        input: &Output,
-    ) -> Result<Digest, ExecError> {
-        let (executor, selectors) = (Arc::clone(self), self.selected(vertex, slot)?);
-        let files = match input {
-            Output::Files(files) => files,
-            Output::Context(context) => {
-                let tree = Arc::clone(&context.tree);
-                return blocking(move || Ok(executor.list(&tree, &selectors, None)?.digest)).await;
-            }
-        };
-        let chain = self.layers.directories(&files.layers.to_vec()).await?;
-        let may_overlay = self.sandboxing.may_overlay();
-        blocking(move || {
-            let workspace = executor.store.workspace()?;
-            let root = copy::look_into(&executor.store, &workspace, "source", &chain, may_overlay)?;
-            let tree = copy::tree_of(&root, &chain)?;
-            Ok(executor.list(&tree, &selectors, None)?.digest)
-        })
-        .await
-    }
-
     /// What a step that is made is known by to other builds that would make it. Who wants everything anew has nothing to share
     /// with others.
     fn name_of_claim(&self, vertex: VertexId, key: Option<&Key>, inputs: &[KnownInput]) -> String {
         let it = self.graph.get(vertex);
-        let key = key.and_then(|key| key.step).or_else(|| Key::of(&it.op, inputs));
+        let key = key.and_then(|key| key.step).or_else(|| self.keys_of(vertex, inputs).ok()?.by_content);
         let name = key.map_or_else(|| self.name_without_contents(vertex, inputs), |key| key.to_string());
         if it.forced { format!("{name}.{}", std::process::id()) } else { name }
     }
@@ -254,7 +228,23 @@ impl Worker for Executor {
         slot: Slot,
         input: &Output,
     ) -> Result<Digest, ExecError> {
-        self.content_of(vertex, slot, input).await
+        let (executor, selectors) = (Arc::clone(self), self.selected(vertex, slot)?);
+        let files = match input {
+            Output::Files(files) => files,
+            Output::Context(context) => {
+                let tree = Arc::clone(&context.tree);
+                return blocking(move || Ok(executor.list(&tree, &selectors, None)?.digest)).await;
+            }
+        };
+        let chain = self.layers.directories(&files.layers.to_vec()).await?;
+        let may_overlay = self.sandboxing.may_overlay();
+        blocking(move || {
+            let workspace = executor.store.workspace()?;
+            let root = copy::look_into(&executor.store, &workspace, "source", &chain, may_overlay)?;
+            let tree = copy::tree_of(&root, &chain)?;
+            Ok(executor.list(&tree, &selectors, None)?.digest)
+        })
+        .await
     }
 
     async fn claim(

@@ -166,6 +166,16 @@ impl Store {
         self.records.write(&self.session, key, value)
     }
 
+    /// Whether a layer is here as a blob, or somebody is said to have it.
+    pub fn can_have_blob_of(&self, layer: &LayerRecord) -> Result<bool, StoreError> {
+        for known in &layer.blobs {
+            if known.is_elsewhere() || self.blobs().size(&known.blob.digest)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Every record of a kind that counts, with its key, in no order. To tell of things is not to use them: they may be
     /// collected at any moment.
     pub fn records<T: Record>(&self) -> Result<Vec<(String, T)>, StoreError> {

@@ -178,9 +178,7 @@ fn ssh_asks_the_callers_agent_and_knows_the_callers_hosts() {
 fn a_server_of_an_own_authority_is_trusted_by_its_certificate() {
     require_tool!("openssl");
     let env = TestEnv::new();
-    let directory = env.path("tls");
-    fs::create_dir(&directory).unwrap();
-    certificates::make(&directory);
+    let directory = certificates::in_new_directory(&env);
     // A repository that is nothing but files, for a server that knows nothing but files.
     let repository = Repository::new(&env, "x");
     repository.write("file", "text\n").commit("first");

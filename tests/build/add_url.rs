@@ -238,9 +238,7 @@ fn secrets_authorize_and_stay_with_their_host() {
 fn a_server_of_an_own_authority_is_trusted_by_its_certificate() {
     require_tool!("openssl");
     let env = TestEnv::new();
-    let directory = env.path("tls");
-    fs::create_dir(&directory).unwrap();
-    certificates::make(&directory);
+    let directory = certificates::in_new_directory(&env);
     fs::write(directory.join("x"), "one\n").unwrap();
     let server = certificates::FilesByTls::serve(&directory);
     let address = server.address();

@@ -2,9 +2,19 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use super::TestEnv;
+
+/// A directory with all of it, for a server's files, too.
+pub(crate) fn in_new_directory(env: &TestEnv) -> PathBuf {
+    let directory = env.path("tls");
+    fs::create_dir(&directory).unwrap();
+    make(&directory);
+    directory
+}
 
 /// Writes `ca.crt`, `ca.key`, and for `server` and `client` each `.cert` and `.key`. The server is 127.0.0.1.
 pub(crate) fn make(directory: &Path) {

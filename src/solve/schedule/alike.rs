@@ -14,7 +14,8 @@ use crate::image::Digest;
 /// By vertex, whether one of those that are alike has been made before it was looked for; none for those that are like no other.
 pub(super) struct Alike(Vec<Option<Arc<Mutex<bool>>>>);
 
-/// Held until a result is remembered.
+/// Held until a result is remembered. The default one keeps nobody waiting.
+#[derive(Default)]
 pub(super) struct Turn {
     _only: Option<OwnedMutexGuard<bool>>,
 }
@@ -46,7 +47,7 @@ impl Alike {
     /// Whether a vertex may be made before it is looked for. If another one was that is like it, this waits until it is remembered:
     /// then it may be found.
     pub(super) async fn take_turn(&self, vertex: VertexId) -> Option<Turn> {
-        let Some(turn) = &self.0[vertex.index()] else { return Some(Turn { _only: None }) };
+        let Some(turn) = &self.0[vertex.index()] else { return Some(Turn::default()) };
         let mut was_taken = Arc::clone(turn).lock_owned().await;
         let is_first = !std::mem::replace(&mut *was_taken, true);
         is_first.then_some(Turn { _only: Some(was_taken) })

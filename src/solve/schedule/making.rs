@@ -46,7 +46,7 @@ pub(super) struct Unsettled<W: Worker> {
     kept: Kept<W>,
     hold: Hold,
     held: mpsc::Receiver<Infallible>,
-    turn: Option<Turn>,
+    turn: Turn,
 }
 
 /// What keeps other processes from making a step.
@@ -179,9 +179,9 @@ impl<W: Worker> Making<W> {
             inputs.push(input);
         }
         shown.start();
-        if (is_on_new || reads.contains(&Read::Later)) && !matches!(it.op, Op::Merge(_)) {
+        let reads_later = reads.contains(&Read::Later);
+        if (is_on_new || reads_later) && !matches!(it.op, Op::Merge(_)) {
             self.wait_for_outputs(vertex, &mut inputs).await;
-            let reads_later = reads.contains(&Read::Later);
             if let Some((kept, turn)) = self.keep(vertex, reads_later, &mut inputs).await? {
                 return Ok((self.make_first(vertex, inputs, kept, turn).await?, Progress::Done));
             }
@@ -200,15 +200,14 @@ impl<W: Worker> Making<W> {
         vertex: VertexId,
         reads_later: bool,
         inputs: &mut Inputs<W>,
-    ) -> Result<Option<(Kept<W>, Option<Turn>)>, W::Error> {
+    ) -> Result<Option<(Kept<W>, Turn)>, W::Error> {
         // What is to be made anew is not looked for.
-        let turn = match self.graph.get(vertex).forced {
-            true => None,
-            false => match self.alike.get_or_init(|| Alike::of(&self.graph)).take_turn(vertex).await {
-                None => return Ok(None),
-                turn => turn,
-            },
-        };
+        let mut turn = Turn::default();
+        if !self.graph.get(vertex).forced {
+            let alike = self.alike.get_or_init(|| Alike::of(&self.graph));
+            let Some(taken) = alike.take_turn(vertex).await else { return Ok(None) };
+            turn = taken;
+        }
         // Only who knows what all inputs are has a claim: while he has it, he waits for nobody else's.
         let kept = match self.holds(vertex) {
             Some(holds) => Some(Kept::Held(holds)),
@@ -244,7 +243,7 @@ impl<W: Worker> Making<W> {
         vertex: VertexId,
         inputs: Inputs<W>,
         mut kept: Kept<W>,
-        turn: Option<Turn>,
+        turn: Turn,
     ) -> Result<Outcome<W>, W::Error> {
         let mut claiming = std::pin::pin!(self.claim_later(vertex, inputs.clone()));
         let mut executing = std::pin::pin!(self.execute(vertex, inputs));
